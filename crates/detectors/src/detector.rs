@@ -1,5 +1,7 @@
 //! One type for every detector.
 
+use linfa::ParamGuard;
+use linfa_isolation::IsolationForest;
 use ndarray::{ArrayView2, Axis, s};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -7,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::{Reader, Writer};
 use crate::error::{Error, FormatError, Result};
 use crate::max_z::MaxZ;
-use crate::params::DetectorParams;
+use crate::params::{DetectorParams, IsolationForestConfig};
 
 /// Rows that one task scores at a time.
 const CHUNK: usize = 8_192;
@@ -16,10 +18,12 @@ const CHUNK: usize = 8_192;
 ///
 /// Raw scores of different detectors do not compare; a [`Calibrator`](crate::Calibrator) makes
 /// them tail probabilities, which do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "detector", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Detector {
+    /// Isolation Forest.
+    IsolationForest(IsolationForest),
     /// The largest |z| over the features.
     MaxZ(MaxZ),
 }
@@ -35,8 +39,8 @@ impl Detector {
     pub fn fit(params: &DetectorParams, rows: ArrayView2<'_, f64>, seed: u64) -> Result<Self> {
         params.check()?;
         match params {
-            DetectorParams::IsolationForest(_) => {
-                Err(Error::Forest(format!("not available with seed {seed}")))
+            DetectorParams::IsolationForest(config) => {
+                fit_forest(config, rows, seed).map(Self::IsolationForest)
             }
             DetectorParams::MaxZ(_) => MaxZ::fit(rows).map(Self::MaxZ),
         }
@@ -46,6 +50,7 @@ impl Detector {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
+            Self::IsolationForest(_) => "isolation_forest",
             Self::MaxZ(_) => "max_z",
         }
     }
@@ -54,6 +59,7 @@ impl Detector {
     #[must_use]
     pub fn n_features(&self) -> usize {
         match self {
+            Self::IsolationForest(forest) => forest.n_features(),
             Self::MaxZ(z) => z.n_features(),
         }
     }
@@ -72,14 +78,22 @@ impl Detector {
                 found: out.len(),
             });
         }
-        out.par_chunks_mut(CHUNK)
-            .enumerate()
-            .try_for_each(|(chunk, out)| {
-                let start = chunk * CHUNK;
-                let rows = rows.slice(s![start..start + out.len(), ..]);
-                self.score_chunk(rows, out)
-                    .map_err(|error| shift_row(error, start))
-            })
+        match self {
+            // The forest has threads and checks of its own.
+            Self::IsolationForest(forest) => forest.score_into(rows, out).map_err(forest_error),
+            Self::MaxZ(z) => out
+                .par_chunks_mut(CHUNK)
+                .enumerate()
+                .try_for_each(|(chunk, out)| {
+                    let start = chunk * CHUNK;
+                    let rows = rows.slice(s![start..start + out.len(), ..]);
+                    check_finite("rows", rows).map_err(|error| shift_row(error, start))?;
+                    for (row, out) in rows.axis_iter(Axis(0)).zip(out) {
+                        *out = z.score_row(row.iter().copied());
+                    }
+                    Ok(())
+                }),
+        }
     }
 
     /// Scores `rows`, (n_samples, n_features).
@@ -107,20 +121,9 @@ impl Detector {
             });
         }
         match self {
+            Self::IsolationForest(forest) => forest.score_one(row).map_err(forest_error),
             Self::MaxZ(z) => Ok(z.score_row(row.iter().copied())),
         }
-    }
-
-    fn score_chunk(&self, rows: ArrayView2<'_, f64>, out: &mut [f64]) -> Result<()> {
-        check_finite("rows", rows)?;
-        match self {
-            Self::MaxZ(z) => {
-                for (row, out) in rows.axis_iter(Axis(0)).zip(out) {
-                    *out = z.score_row(row.iter().copied());
-                }
-            }
-        }
-        Ok(())
     }
 
     fn check_columns(&self, found: usize) -> Result<()> {
@@ -138,6 +141,10 @@ impl Detector {
 
     pub(crate) fn write(&self, out: &mut Writer) {
         match self {
+            Self::IsolationForest(forest) => {
+                out.u8(2);
+                out.blob(&forest.to_bytes());
+            }
             Self::MaxZ(z) => {
                 out.u8(1);
                 z.write(out);
@@ -148,11 +155,41 @@ impl Detector {
     pub(crate) fn read(from: &mut Reader<'_>) -> Result<Self, FormatError> {
         match from.u8("detector kind")? {
             1 => MaxZ::read(from).map(Self::MaxZ),
+            2 => IsolationForest::from_bytes(from.blob("isolation forest")?)
+                .map(Self::IsolationForest)
+                .map_err(|error| FormatError::content("isolation forest", error)),
             kind => Err(FormatError::content(
                 "detector kind",
                 format!("`{kind}` is not known"),
             )),
         }
+    }
+}
+
+fn fit_forest(
+    config: &IsolationForestConfig,
+    rows: ArrayView2<'_, f64>,
+    seed: u64,
+) -> Result<IsolationForest> {
+    IsolationForest::params(seed)
+        .n_trees(config.n_trees)
+        .sample_size(config.sample_size)
+        .max_depth(config.max_depth)
+        .max_features(config.max_features)
+        .check()
+        .and_then(|params| params.fit_view(rows))
+        .map_err(forest_error)
+}
+
+fn forest_error(error: linfa_isolation::Error) -> Error {
+    match error {
+        linfa_isolation::Error::NonFinite { row, column, value } => Error::NonFinite {
+            what: "rows",
+            row,
+            column,
+            value,
+        },
+        other => Error::Forest(other.to_string()),
     }
 }
 

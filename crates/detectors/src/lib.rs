@@ -20,7 +20,7 @@
 pub mod calibration;
 pub mod detector;
 pub mod error;
-// pub mod evaluation;
+pub mod evaluation;
 pub mod max_z;
 pub mod model;
 pub mod params;

@@ -14,7 +14,7 @@ use crate::threshold::Threshold;
 pub use baseline::{Baseline, FeatureBaseline};
 
 /// One detector for all symbols, or one for each.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum DetectorSet {
     /// One detector for all symbols.
     Global(Detector),
@@ -126,7 +126,7 @@ pub struct ModelScore {
 }
 
 /// A trained model.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Model {
     /// Names of the columns, in the order in which rows hold them.
     pub feature_names: Vec<String>,

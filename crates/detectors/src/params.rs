@@ -69,6 +69,9 @@ pub struct IsolationForestConfig {
     /// Height limit of a tree; default ⌈log₂ `sample_size`⌉.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_depth: Option<usize>,
+    /// Columns that each tree may split on, drawn for each tree; default all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_features: Option<usize>,
 }
 
 impl Default for IsolationForestConfig {
@@ -77,13 +80,15 @@ impl Default for IsolationForestConfig {
             n_trees: 100,
             sample_size: 256,
             max_depth: None,
+            max_features: None,
         }
     }
 }
 
 impl IsolationForestConfig {
     /// The keys of an experiment file.
-    pub const KEYS: &'static [&'static str] = &["n_trees", "sample_size", "max_depth"];
+    pub const KEYS: &'static [&'static str] =
+        &["n_trees", "sample_size", "max_depth", "max_features"];
 
     const MAX_TREES: usize = 100_000;
     const MAX_SAMPLE: usize = 1 << 24;
@@ -112,6 +117,9 @@ impl IsolationForestConfig {
                 "`max_depth` is `{depth}`, expected 1 to {}",
                 Self::MAX_DEPTH
             ));
+        }
+        if self.max_features == Some(0) {
+            found.push("`max_features` is `0`, expected at least 1".to_owned());
         }
         found
     }
@@ -164,10 +172,11 @@ mod tests {
             n_trees: 0,
             sample_size: 1,
             max_depth: Some(0),
+            max_features: Some(0),
         })
         .check()
         .unwrap_err();
-        assert_eq!(error.violations.len(), 3);
+        assert_eq!(error.violations.len(), 4);
         let text = error.to_string();
         assert!(text.contains("`n_trees` is `0`"), "{text}");
         assert!(text.contains("`sample_size` is `1`"), "{text}");
