@@ -1,0 +1,257 @@
+//! A trained model: everything that a scorer needs beside the features themselves.
+
+mod baseline;
+mod format;
+
+use std::collections::BTreeMap;
+
+use ndarray::ArrayView2;
+
+use crate::calibration::Calibrator;
+use crate::detector::Detector;
+use crate::error::{Error, FormatError, Result};
+use crate::threshold::Threshold;
+pub use baseline::{Baseline, FeatureBaseline};
+
+/// One detector for all symbols, or one for each.
+#[derive(Debug, Clone)]
+pub enum DetectorSet {
+    /// One detector for all symbols.
+    Global(Detector),
+    /// One detector a symbol.
+    PerSymbol {
+        /// The detectors by symbol.
+        by_symbol: BTreeMap<String, Detector>,
+        /// What scores a symbol without a detector of its own; such a symbol is refused where
+        /// this is `None`.
+        fallback: Option<Detector>,
+    },
+}
+
+impl DetectorSet {
+    /// The detector that scores `symbol`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownSymbol`] where there is none.
+    pub fn get(&self, symbol: &str) -> Result<&Detector> {
+        match self {
+            Self::Global(detector) => Ok(detector),
+            Self::PerSymbol {
+                by_symbol,
+                fallback,
+            } => by_symbol
+                .get(symbol)
+                .or(fallback.as_ref())
+                .ok_or_else(|| Error::UnknownSymbol {
+                    symbol: symbol.to_owned(),
+                }),
+        }
+    }
+
+    /// All detectors, in a fixed order.
+    pub fn iter(&self) -> impl Iterator<Item = &Detector> {
+        let (global, by_symbol) = match self {
+            Self::Global(detector) => (Some(detector), None),
+            Self::PerSymbol {
+                by_symbol,
+                fallback,
+            } => (fallback.as_ref(), Some(by_symbol)),
+        };
+        global
+            .into_iter()
+            .chain(by_symbol.into_iter().flat_map(BTreeMap::values))
+    }
+}
+
+/// The calibrators of the symbols seen in validation, and one over all of them for any other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibrators {
+    /// Fitted on the validation scores of all symbols.
+    pub pooled: Calibrator,
+    /// Fitted on the validation scores of one symbol.
+    pub by_symbol: BTreeMap<String, Calibrator>,
+}
+
+impl Calibrators {
+    /// Fits one calibrator a symbol and the pooled one on validation scores, `symbols[i]` being
+    /// the symbol of `scores[i]` as an index into `names`.
+    ///
+    /// # Errors
+    /// No scores, one that is not finite, an index beyond `names`, slices of different lengths.
+    pub fn fit(scores: &[f64], symbols: &[u32], names: &[String]) -> Result<Self> {
+        if symbols.len() != scores.len() {
+            return Err(Error::Shape {
+                what: "symbols",
+                expected: scores.len(),
+                found: symbols.len(),
+            });
+        }
+        let pooled = Calibrator::fit(scores)?;
+        let mut split: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
+        for (score, symbol) in scores.iter().zip(symbols) {
+            let Some(of_symbol) = split.get_mut(*symbol as usize) else {
+                return Err(Error::invalid(
+                    "symbol index",
+                    symbol,
+                    "an index into the symbol names is needed",
+                ));
+            };
+            of_symbol.push(*score);
+        }
+        let mut by_symbol = BTreeMap::new();
+        for (name, scores) in names.iter().zip(&split) {
+            if !scores.is_empty() {
+                by_symbol.insert(name.clone(), Calibrator::fit(scores)?);
+            }
+        }
+        Ok(Self { pooled, by_symbol })
+    }
+
+    /// The calibrator of `symbol`, the pooled one for a symbol that validation did not see.
+    #[must_use]
+    pub fn get(&self, symbol: &str) -> &Calibrator {
+        self.by_symbol.get(symbol).unwrap_or(&self.pooled)
+    }
+}
+
+/// A row's score, in both scales, with its verdict.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ModelScore {
+    /// As the detector gives it; higher is more anomalous.
+    pub raw: f64,
+    /// −log₁₀ tail probability for the symbol; comparable across symbols and detectors.
+    pub neg_log10_tail: f64,
+    /// Whether it is strictly beyond the threshold.
+    pub flagged: bool,
+}
+
+/// A trained model.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// Names of the columns, in the order in which rows hold them.
+    pub feature_names: Vec<String>,
+    /// What scores.
+    pub detectors: DetectorSet,
+    /// What makes scores tail probabilities.
+    pub calibrators: Calibrators,
+    /// When a calibrated score is an alert.
+    pub threshold: Threshold,
+    /// Configuration of the feature engine, JSON that this crate carries and does not read.
+    pub engine: serde_json::Value,
+    /// What else should be known: seed, data fingerprint, versions. Nothing that differs between
+    /// two runs of the same job, such as a time, belongs here: the bytes would differ too.
+    pub metadata: BTreeMap<String, String>,
+    /// What training data looked like, to notice drift by.
+    pub baseline: Baseline,
+}
+
+impl Model {
+    /// Number of columns of a row.
+    #[must_use]
+    pub fn n_features(&self) -> usize {
+        self.feature_names.len()
+    }
+
+    /// Scores `rows`, (n_samples, n_features) of `symbol`, as raw scores into `out`.
+    ///
+    /// # Errors
+    /// A symbol without a detector, and all that [`Detector::score_into`] refuses.
+    pub fn raw_into(&self, symbol: &str, rows: ArrayView2<'_, f64>, out: &mut [f64]) -> Result<()> {
+        self.detectors.get(symbol)?.score_into(rows, out)
+    }
+
+    /// Scores `rows`, (n_samples, n_features) of `symbol`, as −log₁₀ tail probabilities into `out`.
+    ///
+    /// # Errors
+    /// As [`raw_into`](Self::raw_into).
+    pub fn score_into(
+        &self,
+        symbol: &str,
+        rows: ArrayView2<'_, f64>,
+        out: &mut [f64],
+    ) -> Result<()> {
+        self.raw_into(symbol, rows, out)?;
+        self.calibrators.get(symbol).apply(out);
+        Ok(())
+    }
+
+    /// Scores one row of `symbol`; the same numbers as in a batch, bit for bit.
+    ///
+    /// # Errors
+    /// As [`raw_into`](Self::raw_into).
+    pub fn score_one(&self, symbol: &str, row: &[f64]) -> Result<ModelScore> {
+        let raw = self.detectors.get(symbol)?.score_one(row)?;
+        let neg_log10_tail = self.calibrators.get(symbol).neg_log10_tail(raw);
+        Ok(ModelScore {
+            raw,
+            neg_log10_tail,
+            flagged: self.threshold.is_flagged(neg_log10_tail),
+        })
+    }
+
+    /// Checks that the parts fit together: every detector and the baseline have a column for each
+    /// feature, names are unique, the threshold is a number.
+    ///
+    /// # Errors
+    /// The first part that does not fit.
+    pub fn check(&self) -> Result<()> {
+        let n = self.feature_names.len();
+        if n == 0 {
+            return Err(Error::Empty {
+                what: "feature names",
+            });
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        if let Some(name) = self.feature_names.iter().find(|name| !seen.insert(*name)) {
+            return Err(Error::invalid("feature name", name, "names must be unique"));
+        }
+        let mut n_detectors = 0;
+        for detector in self.detectors.iter() {
+            n_detectors += 1;
+            if detector.n_features() != n {
+                return Err(Error::Shape {
+                    what: "features of a detector",
+                    expected: n,
+                    found: detector.n_features(),
+                });
+            }
+        }
+        if n_detectors == 0 {
+            return Err(Error::Empty { what: "detectors" });
+        }
+        if self.baseline.features.len() != n {
+            return Err(Error::Shape {
+                what: "features of the baseline",
+                expected: n,
+                found: self.baseline.features.len(),
+            });
+        }
+        if !self.threshold.neg_log10_tail.is_finite() {
+            return Err(Error::invalid(
+                "threshold",
+                self.threshold.neg_log10_tail,
+                "a finite number is needed",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Its native bytes: magic, version, section table, little-endian sections, SHA-256. The same
+    /// model gives the same bytes.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        self.check()?;
+        format::write(self)
+    }
+
+    /// Reads what [`to_bytes`](Self::to_bytes) wrote. Bytes from anywhere may be passed: what is
+    /// damaged, cut, of another version or inconsistent is refused.
+    ///
+    /// # Errors
+    /// [`FormatError`] with what was expected and found.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
+        format::read(bytes)
+    }
+}
