@@ -1,1 +1,43 @@
-//! Placeholder.
+//! Trades, candles, the one feature engine, the anomaly injector and the market simulator.
+//!
+//! This crate does no IO, knows no clock, no async runtime and no environment, and draws random numbers only from
+//! generators seeded by its caller. Times are µs since the Unix epoch; prices and volumes are `f64`.
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test may fail by panicking")
+)]
+
+mod batch;
+mod bits;
+mod builder;
+mod candle;
+mod config;
+mod engine;
+mod event;
+mod feature;
+mod inject;
+mod interval;
+mod random;
+mod rolling;
+mod seen;
+mod simulate;
+mod trade;
+mod windows;
+
+pub use batch::{BatchError, candles_of_trades, features_of_candles, features_of_trades};
+pub use builder::TradeOutcome;
+pub use candle::{Candle, CandleError, MAX_VOLUME};
+pub use config::{FeatureConfig, FeatureConfigError, ValidFeatureConfig, Violation};
+pub use engine::{EngineCounts, FeatureEngine, FeatureRow};
+pub use event::{AnomalyKind, Event, EventId, ParseAnomalyKindError};
+pub use feature::{CandleField, Feature, FeatureMask, ParseFeatureError};
+pub use inject::{
+    ADDED_TRADE_IDS, InjectConfig, InjectConfigError, InjectError, InjectTarget, TimeRange,
+    ValidInjectConfig, inject_candles, inject_trades,
+};
+pub use interval::{DAY_US, HOUR_US, Interval, IntervalError, MINUTE_US, SECOND_US};
+pub use simulate::{
+    SimulateConfig, SimulateConfigError, SimulatedCandles, SimulatedSymbol, SimulatedTrades,
+    ValidSimulateConfig, simulate_candles, simulate_trades,
+};
+pub use trade::{MAX_AMOUNT, MAX_EVENT_TIME, MIN_AMOUNT, ParseSideError, Side, Trade, TradeError};

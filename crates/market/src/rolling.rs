@@ -1,0 +1,310 @@
+//! Rolling statistics that stay exact.
+//!
+//! A plain running sum of squares loses all digits when the values are large and close together (price 1e5 with sd 1e-2
+//! needs 14 digits for the variance alone), and keeps the rounding error of a spike long after it has left the window.
+//! Three means against that, all of them pure functions of what was pushed:
+//!
+//! 1. Sums are *compensated*: the error of every addition is kept in a second float (Knuth's TwoSum), about 106 bits.
+//! 2. Moments are *shifted*: what is summed are differences from a value near the mean.
+//! 3. Sums are computed anew from the window once per window length, and the shift is moved to the window's mean then, or
+//!    at once when the shifted sums cancel by more than four digits (after a level shift).
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::bits;
+
+/// A compensated sum: the unevaluated sum of two floats.
+///
+/// As long as (number of summands) × (total / smallest summand) stays below 2^53 ≈ 9e15 no bit is lost, so the value does
+/// not depend on the order of the summands.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub(crate) struct Sum {
+    #[serde(with = "bits")]
+    high: f64,
+    #[serde(with = "bits")]
+    low: f64,
+}
+
+impl Sum {
+    #[inline(always)]
+    pub(crate) fn add(&mut self, value: f64) {
+        let sum = self.high + value;
+        let virtual_value = sum - self.high;
+        let error = (self.high - (sum - virtual_value)) + (value - virtual_value);
+        self.high = sum;
+        self.low += error;
+    }
+
+    #[inline(always)]
+    pub(crate) fn value(&self) -> f64 {
+        self.high + self.low
+    }
+}
+
+/// Mean and standard deviation of a full window.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moments {
+    shift: f64,
+    mean_offset: f64,
+    /// Sample standard deviation (divisor n − 1); exactly 0 if and only if all values of the window are equal.
+    pub(crate) sd: f64,
+}
+
+impl Moments {
+    pub(crate) fn mean(&self) -> f64 {
+        self.shift + self.mean_offset
+    }
+
+    /// (value − mean) / sd, and 0 where the window is constant.
+    pub(crate) fn zscore(&self, value: f64) -> f64 {
+        if self.sd == 0.0 {
+            0.0
+        } else {
+            // Not `value - mean()`: the mean rounds to the digits of the price level, the offset does not.
+            ((value - self.shift) - self.mean_offset) / self.sd
+        }
+    }
+
+    /// sd / mean, and 0 where the window is constant.
+    pub(crate) fn relative_sd(&self) -> f64 {
+        if self.sd == 0.0 {
+            0.0
+        } else {
+            self.sd / self.mean()
+        }
+    }
+}
+
+/// Mean and standard deviation of the last `capacity` values, O(1) amortized.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RollingMoments {
+    capacity: usize,
+    #[serde(with = "bits::queue")]
+    values: VecDeque<f64>,
+    #[serde(with = "bits")]
+    shift: f64,
+    sum: Sum,
+    sum_of_squares: Sum,
+    /// How many of the last values are equal to each other: constancy is known exactly, without arithmetic.
+    run: usize,
+    since_exact: usize,
+}
+
+/// The share of the shifted sum of squares that must be left after the mean's part is taken off.
+const MIN_REMAINDER: f64 = 1e-4;
+
+impl RollingMoments {
+    pub(crate) fn new(capacity: usize) -> RollingMoments {
+        RollingMoments {
+            capacity,
+            values: VecDeque::with_capacity(capacity),
+            shift: 0.0,
+            sum: Sum::default(),
+            sum_of_squares: Sum::default(),
+            run: 0,
+            since_exact: 0,
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.values.clear();
+        self.shift = 0.0;
+        self.sum = Sum::default();
+        self.sum_of_squares = Sum::default();
+        self.run = 0;
+        self.since_exact = 0;
+    }
+
+    pub(crate) fn push(&mut self, value: f64) {
+        if self.values.len() >= self.capacity
+            && let Some(oldest) = self.values.pop_front()
+        {
+            let difference = oldest - self.shift;
+            self.sum.add(-difference);
+            self.sum_of_squares.add(-(difference * difference));
+        }
+        self.run = if self.values.back() == Some(&value) {
+            self.run + 1
+        } else {
+            1
+        };
+        self.values.push_back(value);
+        self.since_exact += 1;
+        if self.values.len() == 1 || self.since_exact >= self.capacity {
+            self.recompute();
+        } else {
+            let difference = value - self.shift;
+            self.sum.add(difference);
+            self.sum_of_squares.add(difference * difference);
+        }
+    }
+
+    /// `None` until the window is full.
+    pub(crate) fn moments(&mut self) -> Option<Moments> {
+        if self.values.len() < self.capacity {
+            return None;
+        }
+        if self.run >= self.values.len() {
+            let value = self.values.back().copied()?;
+            return Some(Moments {
+                shift: value,
+                mean_offset: 0.0,
+                sd: 0.0,
+            });
+        }
+        let n = self.values.len() as f64;
+        let mut sum = self.sum.value();
+        let mut sum_of_squares = self.sum_of_squares.value();
+        let mut remainder = sum_of_squares - sum * sum / n;
+        if remainder <= MIN_REMAINDER * sum_of_squares {
+            self.recompute();
+            sum = self.sum.value();
+            sum_of_squares = self.sum_of_squares.value();
+            remainder = sum_of_squares - sum * sum / n;
+        }
+        Some(Moments {
+            shift: self.shift,
+            mean_offset: sum / n,
+            sd: (remainder / (n - 1.0)).sqrt(),
+        })
+    }
+
+    fn recompute(&mut self) {
+        self.since_exact = 0;
+        let first = self.values.front().copied().unwrap_or(0.0);
+        let mut offset = Sum::default();
+        for value in &self.values {
+            offset.add(value - first);
+        }
+        self.shift = first + offset.value() / self.values.len().max(1) as f64;
+        self.sum = Sum::default();
+        self.sum_of_squares = Sum::default();
+        for value in &self.values {
+            let difference = value - self.shift;
+            self.sum.add(difference);
+            self.sum_of_squares.add(difference * difference);
+        }
+    }
+}
+
+/// The sum of the last `capacity` values, none of them negative, O(1) amortized.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RollingSum {
+    capacity: usize,
+    #[serde(with = "bits::queue")]
+    values: VecDeque<f64>,
+    sum: Sum,
+    n_positive: usize,
+    since_exact: usize,
+}
+
+/// A sum that shrinks by more than this has used up its spare digits.
+const MIN_SHRINK: f64 = 1e-12;
+
+impl RollingSum {
+    pub(crate) fn new(capacity: usize) -> RollingSum {
+        RollingSum {
+            capacity,
+            values: VecDeque::with_capacity(capacity),
+            sum: Sum::default(),
+            n_positive: 0,
+            since_exact: 0,
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.values.clear();
+        self.sum = Sum::default();
+        self.n_positive = 0;
+        self.since_exact = 0;
+    }
+
+    pub(crate) fn push(&mut self, value: f64) {
+        let before = self.sum.value();
+        if self.values.len() >= self.capacity
+            && let Some(oldest) = self.values.pop_front()
+        {
+            self.sum.add(-oldest);
+            self.n_positive -= usize::from(oldest > 0.0);
+        }
+        self.values.push_back(value);
+        self.sum.add(value);
+        self.n_positive += usize::from(value > 0.0);
+        self.since_exact += 1;
+        if self.since_exact >= self.capacity || self.sum.value() <= MIN_SHRINK * before {
+            self.since_exact = 0;
+            self.sum = Sum::default();
+            for value in &self.values {
+                self.sum.add(*value);
+            }
+        }
+    }
+
+    /// `None` until the window is full; exactly 0 if and only if all values are.
+    pub(crate) fn value(&self) -> Option<f64> {
+        if self.values.len() < self.capacity {
+            None
+        } else if self.n_positive == 0 {
+            Some(0.0)
+        } else {
+            Some(self.sum.value())
+        }
+    }
+}
+
+/// The largest of the last `capacity` values, O(1) amortized: a queue of the values that can still become the largest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RollingMax {
+    capacity: usize,
+    n_pushed: u64,
+    positions: VecDeque<u64>,
+    #[serde(with = "bits::queue")]
+    values: VecDeque<f64>,
+}
+
+impl RollingMax {
+    pub(crate) fn new(capacity: usize) -> RollingMax {
+        RollingMax {
+            capacity,
+            n_pushed: 0,
+            positions: VecDeque::new(),
+            values: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.n_pushed = 0;
+        self.positions.clear();
+        self.values.clear();
+    }
+
+    pub(crate) fn push(&mut self, value: f64) {
+        while self.values.back().is_some_and(|last| *last <= value) {
+            self.values.pop_back();
+            self.positions.pop_back();
+        }
+        self.values.push_back(value);
+        self.positions.push_back(self.n_pushed);
+        self.n_pushed += 1;
+        let capacity = self.capacity as u64;
+        while self
+            .positions
+            .front()
+            .is_some_and(|position| position + capacity < self.n_pushed)
+        {
+            self.values.pop_front();
+            self.positions.pop_front();
+        }
+    }
+
+    /// `None` until the window is full.
+    pub(crate) fn value(&self) -> Option<f64> {
+        if self.n_pushed < self.capacity as u64 {
+            None
+        } else {
+            self.values.front().copied()
+        }
+    }
+}
