@@ -15,9 +15,12 @@ mod config;
 mod engine;
 mod event;
 mod feature;
+mod inject;
 mod interval;
+mod random;
 mod rolling;
 mod seen;
+mod simulate;
 mod trade;
 mod windows;
 
@@ -28,5 +31,13 @@ pub use config::{FeatureConfig, FeatureConfigError, ValidFeatureConfig, Violatio
 pub use engine::{EngineCounts, FeatureEngine, FeatureRow};
 pub use event::{AnomalyKind, Event, EventId, ParseAnomalyKindError};
 pub use feature::{CandleField, Feature, FeatureMask, ParseFeatureError};
+pub use inject::{
+    ADDED_TRADE_IDS, InjectConfig, InjectConfigError, InjectError, InjectTarget, TimeRange,
+    ValidInjectConfig, inject_candles, inject_trades,
+};
 pub use interval::{DAY_US, HOUR_US, Interval, IntervalError, MINUTE_US, SECOND_US};
+pub use simulate::{
+    SimulateConfig, SimulateConfigError, SimulatedCandles, SimulatedSymbol, SimulatedTrades,
+    ValidSimulateConfig, simulate_candles, simulate_trades,
+};
 pub use trade::{MAX_AMOUNT, MAX_EVENT_TIME, MIN_AMOUNT, ParseSideError, Side, Trade, TradeError};

@@ -1,1 +1,9 @@
-//! Placeholder.
+//! Starts the real servers that the tests of Foreshock talk to.
+//!
+//! Each server listens on a free port of the loopback interface, keeps its data in a temporary
+//! folder of its own and stops when its handle is dropped. Nothing is shared with the machine's
+//! own services.
+
+mod s3;
+
+pub use s3::S3Server;

@@ -1,0 +1,355 @@
+//! Events into trades.
+
+use super::plan::{Planned, Step, plan};
+use super::{InjectError, InjectTarget, ValidInjectConfig};
+use crate::batch::candles_of_trades;
+use crate::candle::Candle;
+use crate::event::{Event, EventId};
+use crate::random::Random;
+use crate::trade::{Side, Trade};
+
+/// The ids of added trades start here: id = `ADDED_TRADE_IDS` + event id × 2^24 + place in the event. No exchange counts
+/// that far, and the ids still fit into a signed 64-bit column.
+pub const ADDED_TRADE_IDS: u64 = 1 << 62;
+
+/// At most so many trades are added to one candle; beyond it each one is larger.
+const MAX_ADDED_PER_CANDLE: f64 = 5_000.0;
+
+/// Longest run of empty intervals that an event may lie in.
+const MAX_EMPTY: i64 = 60;
+
+/// Injects events into the trades of one symbol, which stay in order of time, and returns the events in order of time.
+///
+/// Changed and added trades carry the event's id. An intact trade inside an event's span (whose price is not displaced)
+/// carries none. Where an event displaces the price of an interval without trades, one small trade is added, so that the
+/// interval's candle exists and is labelled; a last small trade brings the price back where the event's last trade left
+/// it displaced. A liquidity gap removes trades, all but the first of each interval. Added trades have ids from
+/// [`ADDED_TRADE_IDS`] on, or none where the history's trades have none.
+///
+/// # Errors
+/// The first trade that is none, or that comes before the one before it; nothing is changed then.
+pub fn inject_trades(
+    config: &ValidInjectConfig,
+    target: &InjectTarget<'_>,
+    trades: &mut Vec<Trade>,
+) -> Result<Vec<Event>, InjectError> {
+    for (idx, pair) in trades.windows(2).enumerate() {
+        if pair[1].event_time < pair[0].event_time {
+            return Err(InjectError::UnorderedTrade {
+                symbol: target.symbol.to_owned(),
+                idx: idx + 1,
+                event_time: pair[1].event_time,
+            });
+        }
+    }
+    let candles = candles_of_trades(target.interval, 0, trades.iter()).map_err(|error| {
+        InjectError::Trade {
+            symbol: target.symbol.to_owned(),
+            idx: error.idx,
+            source: error.source,
+        }
+    })?;
+    let candles = with_empty_intervals(&candles, target.interval.micros());
+    let mut random = Random::new(config.config().seed, "inject trades", target.symbol);
+    let mut usual: Vec<f64> = trades.iter().map(|trade| trade.quantity).collect();
+    let middle = usual.len() / 2;
+    let usual_quantity = match usual.get(middle) {
+        Some(_) => *usual.select_nth_unstable_by(middle, f64::total_cmp).1,
+        None => return Ok(Vec::new()),
+    };
+    let mut events = Vec::new();
+    let mut changed = Vec::with_capacity(trades.len());
+    let mut n_copied = 0;
+    let mut next_id = Some(target.first_id);
+    for planned in plan(config, target, &candles) {
+        let id = next_id.ok_or(InjectError::EventIds(target.first_id))?;
+        let mut scene = Scene {
+            id,
+            interval: target.interval.micros(),
+            usual_quantity,
+            has_ids: trades.iter().any(|trade| trade.trade_id.is_some()),
+            n_added: 0,
+            random: &mut random,
+            output: Vec::new(),
+        };
+        let span = &candles[planned.first - 1..planned.first + planned.steps.len()];
+        let start = span[1].open_time;
+        let end = start + scene.interval * planned.steps.len() as i64;
+        let first = trades.partition_point(|trade| trade.event_time < start);
+        let last = trades.partition_point(|trade| trade.event_time < end);
+        scene.play(&planned, span, &trades[first..last]);
+        // Stable: trades of the same moment stay in the order in which they were made.
+        scene.output.sort_by_key(|trade| trade.event_time);
+        let affected = |trade: &&Trade| trade.event == Some(id);
+        let (Some(from), Some(to)) = (
+            scene.output.iter().find(affected),
+            scene.output.iter().rev().find(affected),
+        ) else {
+            continue;
+        };
+        events.push(Event {
+            id,
+            symbol: target.symbol.to_owned(),
+            kind: planned.kind.to_string(),
+            start: target.interval.align(from.event_time),
+            end: target.interval.align(to.event_time) + scene.interval,
+            magnitude: planned.magnitude,
+        });
+        next_id = id.next();
+        changed.extend_from_slice(&trades[n_copied..first]);
+        changed.append(&mut scene.output);
+        n_copied = last;
+    }
+    changed.extend_from_slice(&trades[n_copied..]);
+    *trades = changed;
+    Ok(events)
+}
+
+/// The candles with carried-forward ones in short gaps, so that events find room in quiet markets too.
+fn with_empty_intervals(candles: &[Candle], interval: i64) -> Vec<Candle> {
+    let mut dense: Vec<Candle> = Vec::with_capacity(candles.len());
+    for candle in candles {
+        if let Some(last) = dense.last().copied() {
+            let n_missing = (candle.open_time - last.open_time) / interval - 1;
+            if n_missing <= MAX_EMPTY {
+                dense.extend((1..=n_missing).map(|step| Candle {
+                    open_time: last.open_time + step * interval,
+                    open: last.close,
+                    high: last.close,
+                    low: last.close,
+                    volume: 0.0,
+                    quote_volume: Some(0.0),
+                    buy_volume: Some(0.0),
+                    trade_count: Some(0),
+                    event: None,
+                    ..last
+                }));
+            }
+        }
+        dense.push(*candle);
+    }
+    dense
+}
+
+/// One event while it is being put into the trades.
+struct Scene<'a> {
+    id: EventId,
+    interval: i64,
+    usual_quantity: f64,
+    has_ids: bool,
+    n_added: u64,
+    random: &'a mut Random,
+    output: Vec<Trade>,
+}
+
+/// The displacement of the price within one candle, in log price.
+#[derive(Clone, Copy)]
+struct Ramp {
+    from: f64,
+    to: f64,
+    /// The share of the interval after which `to` is reached: half where the event ends, so that it ends inside.
+    reached_at: f64,
+}
+
+impl Ramp {
+    fn at(self, share: f64) -> f64 {
+        if share >= self.reached_at {
+            self.to
+        } else {
+            self.from + (self.to - self.from) * (share / self.reached_at)
+        }
+    }
+}
+
+impl Scene<'_> {
+    /// `candles` are the original ones, with the one before the event in front.
+    fn play(&mut self, planned: &Planned, candles: &[Candle], trades: &[Trade]) {
+        let standstill = candles[0].close;
+        let n_steps = planned.steps.len();
+        for (idx, (step, candle)) in planned.steps.iter().zip(&candles[1..]).enumerate() {
+            let from = trades.partition_point(|trade| trade.event_time < candle.open_time);
+            let to =
+                trades.partition_point(|trade| trade.event_time < candle.open_time + self.interval);
+            let trades = &trades[from..to];
+            let previous_close = candles[idx].close;
+            match *step {
+                Step::Move {
+                    from,
+                    to,
+                    added_volume,
+                    buy_share,
+                } => {
+                    let reached_at = if idx + 1 == n_steps { 0.5 } else { 1.0 };
+                    let ramp = Ramp {
+                        from,
+                        to,
+                        reached_at,
+                    };
+                    self.displace(ramp, candle, previous_close, trades);
+                    self.add_volume(
+                        ramp,
+                        candle,
+                        previous_close,
+                        trades,
+                        added_volume,
+                        buy_share,
+                    );
+                }
+                Step::Freeze { volume_factor } => {
+                    if let Some(first) = trades.first() {
+                        self.keep(first, standstill, volume_factor);
+                    }
+                }
+                Step::Jump {
+                    volume_factor,
+                    excess,
+                } => self.jump(standstill, candle, trades, volume_factor, excess),
+            }
+        }
+    }
+
+    fn displace(&mut self, ramp: Ramp, candle: &Candle, previous_close: f64, trades: &[Trade]) {
+        for trade in trades {
+            let displacement =
+                ramp.at((trade.event_time - candle.open_time) as f64 / self.interval as f64);
+            let price = trade.price * displacement.exp();
+            let event = if price == trade.price {
+                trade.event
+            } else {
+                Some(self.id)
+            };
+            self.output.push(Trade {
+                price,
+                event,
+                ..*trade
+            });
+        }
+        if ramp.from == 0.0 && ramp.to == 0.0 {
+            return;
+        }
+        let half = self.interval / 2;
+        let quantity = self.usual_quantity;
+        if trades.is_empty() {
+            self.add(
+                candle.open_time + half / 2,
+                previous_close * ramp.at(0.25).exp(),
+                quantity,
+                Side::Buy,
+            );
+        }
+        let last_time = trades.last().map_or(i64::MIN, |trade| trade.event_time);
+        if ramp.reached_at < 1.0 && last_time < candle.open_time + half {
+            let price = trades.last().map_or(previous_close, |trade| trade.price);
+            self.add(
+                candle.open_time + self.interval - 1,
+                price,
+                quantity,
+                Side::Sell,
+            );
+        }
+    }
+
+    fn add_volume(
+        &mut self,
+        ramp: Ramp,
+        candle: &Candle,
+        previous_close: f64,
+        trades: &[Trade],
+        added_volume: f64,
+        buy_share: Option<f64>,
+    ) {
+        if added_volume <= 0.0 {
+            return;
+        }
+        let n_usual = if candle.volume > 0.0 {
+            trades.len() as f64 * (added_volume / candle.volume)
+        } else {
+            added_volume / self.usual_quantity
+        };
+        // Even, so that buyers and sellers can be balanced exactly.
+        let n_pairs = (0.5 * n_usual.min(MAX_ADDED_PER_CANDLE)).round().max(1.0) as usize;
+        let quantity = added_volume / (2 * n_pairs) as f64;
+        let own_share = match candle.buy_volume {
+            Some(buy_volume) if candle.volume > 0.0 => buy_volume / candle.volume,
+            _ => 0.5,
+        };
+        let n_buys = ((2 * n_pairs) as f64 * buy_share.unwrap_or(own_share)).round() as usize;
+        // Buys are spread evenly among the added trades: a trade is a buy where the running share rounds up.
+        let mut times: Vec<i64> = (0..2 * n_pairs)
+            .map(|_| candle.open_time + self.random.below(self.interval as usize - 1) as i64)
+            .collect();
+        times.sort_unstable();
+        for (idx, time) in times.into_iter().enumerate() {
+            let original =
+                trades[..trades.partition_point(|trade| trade.event_time <= time)].last();
+            let price = original.map_or(previous_close, |trade| trade.price);
+            let displacement = ramp.at((time - candle.open_time) as f64 / self.interval as f64);
+            let is_buy = (idx + 1) * n_buys / (2 * n_pairs) > idx * n_buys / (2 * n_pairs);
+            self.add(
+                time,
+                price * displacement.exp(),
+                quantity,
+                if is_buy { Side::Buy } else { Side::Sell },
+            );
+        }
+    }
+
+    fn jump(
+        &mut self,
+        standstill: f64,
+        candle: &Candle,
+        trades: &[Trade],
+        volume_factor: f64,
+        excess: f64,
+    ) {
+        let quantity = self.usual_quantity * volume_factor;
+        if let Some(first) = trades.first() {
+            self.keep(first, standstill, volume_factor);
+        }
+        let after = trades
+            .first()
+            .map_or(candle.open_time, |trade| trade.event_time);
+        let end = candle.open_time + self.interval - 1;
+        let high = candle.high.max(standstill) * excess.exp();
+        let low = candle.low.min(standstill) * (-excess).exp();
+        self.add(after + (end - after) / 3, low, quantity, Side::Sell);
+        self.add(after + (end - after) / 3 * 2, high, quantity, Side::Buy);
+        match trades {
+            [_, .., last] => self.keep(
+                &Trade {
+                    event_time: end.max(last.event_time),
+                    ..*last
+                },
+                last.price,
+                volume_factor,
+            ),
+            _ => self.add(end, candle.close, quantity, Side::Sell),
+        }
+    }
+
+    /// An original trade that the event changes.
+    fn keep(&mut self, trade: &Trade, price: f64, volume_factor: f64) {
+        let quantity = trade.quantity * volume_factor;
+        self.output.push(Trade {
+            price,
+            quantity,
+            event: Some(self.id),
+            ..*trade
+        });
+    }
+
+    fn add(&mut self, event_time: i64, price: f64, quantity: f64, side: Side) {
+        let trade_id = self
+            .has_ids
+            .then(|| ADDED_TRADE_IDS + (u64::from(self.id.get()) << 24) + self.n_added);
+        self.n_added += 1;
+        self.output.push(Trade {
+            event_time,
+            trade_id,
+            price,
+            quantity,
+            side,
+            event: Some(self.id),
+        });
+    }
+}
