@@ -186,7 +186,7 @@ impl Calibrator {
             ..
         } = &self.parts;
         let last = scores.len() - 1;
-        let score = if !(tail > 0.0) {
+        let score = if tail.is_nan() || tail <= 0.0 {
             f64::MIN
         } else if tail >= tails[last] {
             self.upper().quantile(scores[last], tail - tails[last])
@@ -286,7 +286,7 @@ impl TryFrom<Parts> for Calibrator {
         let rises = |values: &[f64]| {
             values.iter().all(|v| v.is_finite()) && values.windows(2).all(|w| w[0] < w[1])
         };
-        if !rises(&parts.scores) || !rises(&parts.tails) || !(parts.tails[0] > 0.0) {
+        if !rises(&parts.scores) || !rises(&parts.tails) || parts.tails[0] <= 0.0 {
             return refuse("its knots are not finite and strictly increasing");
         }
         let scale = |v: f64| v > 0.0 && v.is_finite();

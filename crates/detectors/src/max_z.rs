@@ -98,27 +98,26 @@ impl MaxZ {
     }
 }
 
-/// Mean and population standard deviation by Welford's recurrence: a sum of squares loses all
-/// digits for prices near 1e5 with moves near 1e-4. A constant column gives exactly 0.
+/// Mean and population standard deviation in two passes over the distances from the first value: a
+/// plain sum of squares loses all digits for prices near 1e5 with moves near 1e-4, and a plain mean
+/// of a constant column is not always that constant. A constant column gives exactly itself and 0.
 ///
 /// Columns with values beyond 1e150 are scaled first; their squares would overflow.
 pub(crate) fn mean_and_sd(column: ArrayView1<'_, f64>) -> (f64, f64) {
+    let Some(&first) = column.first() else {
+        return (0.0, 0.0);
+    };
+    let n = column.len() as f64;
     let largest = column.iter().fold(0.0_f64, |m, v| m.max(v.abs()));
     let scale = if largest > 1e150 { largest } else { 1.0 };
-    let (mut mean, mut squares) = (0.0, 0.0);
-    let mut n = 0.0;
-    for value in column {
-        let value = value / scale;
-        n += 1.0;
-        let delta = value - mean;
-        mean += delta / n;
-        squares += delta * (value - mean);
-    }
-    if n == 0.0 {
-        return (0.0, 0.0);
-    }
-    let sd = (squares / n).max(0.0).sqrt() * scale;
-    (mean * scale, sd.min(f64::MAX))
+    let origin = first / scale;
+    let shift = column.iter().map(|v| v / scale - origin).sum::<f64>() / n;
+    let squares: f64 = column
+        .iter()
+        .map(|v| (v / scale - origin - shift).powi(2))
+        .sum();
+    let sd = (squares / n).sqrt() * scale;
+    ((origin + shift) * scale, sd.min(f64::MAX))
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ pub(super) fn mean_excess(values: &[f64], from: f64) -> Option<f64> {
 pub(super) fn fit(values: &[f64], from: f64) -> Option<Gpd> {
     let n = values.len() as f64;
     let largest = values.last()? / 2.0 - from / 2.0;
-    if !(largest > 0.0) {
+    if largest <= 0.0 {
         return None;
     }
     // In units of the largest excess, so that nothing overflows.
