@@ -16,8 +16,10 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod filter;
 mod options;
 mod server;
+pub mod store;
 
 pub use options::{Options, sqlite_uri};
 pub use server::{OpenError, Registry, serve};

@@ -1,0 +1,418 @@
+//! Registered models and their aliases.
+
+use std::collections::HashMap;
+
+use mlflow_api::types::{KeyValue, ModelAlias, ModelVersion, RegisteredModel};
+use sqlx::{QueryBuilder, SqliteConnection};
+
+use super::error::unique;
+use super::search::{Tables, push_filter, push_order};
+use super::tags::{CHUNK, REGISTERED_MODEL_TAGS, bind_list};
+use super::{Db, Page, PageRequest, Result, Store, StoreError, now};
+use crate::filter::{Clause, Field, Op, Order, Value};
+
+/// What marks a registered model as a prompt.
+const IS_PROMPT: &str = "mlflow.prompt.is_prompt";
+
+const TABLES: Tables = Tables {
+    owner: "name",
+    tags: "registered_model_tags",
+    params: "",
+    metrics: "",
+};
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    name: String,
+    description: Option<String>,
+    creation_timestamp: i64,
+    last_updated_timestamp: i64,
+}
+
+fn no_model(name: &str) -> StoreError {
+    StoreError::NotFound(format!("Registered Model with name={name} not found"))
+}
+
+impl Store {
+    /// Creates a registered model.
+    ///
+    /// # Errors
+    /// When one of that name exists.
+    pub async fn create_registered_model(
+        &self,
+        name: &str,
+        description: Option<&str>,
+        tags: &[KeyValue],
+    ) -> Result<RegisteredModel> {
+        let mut tx = self.write().await?;
+        sqlx::query(
+            "INSERT INTO registered_models (name, description, last_version, creation_timestamp, \
+             last_updated_timestamp) VALUES ($1, $2, 0, $3, $3)",
+        )
+        .bind(name)
+        .bind(description)
+        .bind(now())
+        .execute(&mut *tx)
+        .await
+        .map_err(|error| {
+            unique(error, || {
+                format!("Registered Model (name={name}) already exists.")
+            })
+        })?;
+        REGISTERED_MODEL_TAGS
+            .set(&mut tx, &name.to_owned(), tags)
+            .await?;
+        let model = load(&mut tx, name).await?;
+        tx.commit().await?;
+        Ok(model)
+    }
+
+    /// The registered model of that name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn get_registered_model(&self, name: &str) -> Result<RegisteredModel> {
+        let mut connection = self.reads.acquire().await?;
+        load(&mut connection, name).await
+    }
+
+    /// Changes the description.
+    ///
+    /// # Errors
+    /// When there is no such model.
+    pub async fn update_registered_model(
+        &self,
+        name: &str,
+        description: Option<&str>,
+    ) -> Result<RegisteredModel> {
+        let mut tx = self.write().await?;
+        let changed = sqlx::query(
+            "UPDATE registered_models SET description = $1, last_updated_timestamp = $2 \
+             WHERE name = $3",
+        )
+        .bind(description)
+        .bind(now())
+        .bind(name)
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if changed == 0 {
+            return Err(no_model(name));
+        }
+        let model = load(&mut tx, name).await?;
+        tx.commit().await?;
+        Ok(model)
+    }
+
+    /// Renames a model, and its versions, tags and aliases with it.
+    ///
+    /// # Errors
+    /// When there is none or the name is taken.
+    pub async fn rename_registered_model(
+        &self,
+        name: &str,
+        new_name: &str,
+    ) -> Result<RegisteredModel> {
+        let mut tx = self.write().await?;
+        let changed = sqlx::query(
+            "UPDATE registered_models SET name = $1, last_updated_timestamp = $2 WHERE name = $3",
+        )
+        .bind(new_name)
+        .bind(now())
+        .bind(name)
+        .execute(&mut *tx)
+        .await
+        .map_err(|error| {
+            unique(error, || {
+                format!("Registered Model (name={new_name}) already exists.")
+            })
+        })?
+        .rows_affected();
+        if changed == 0 {
+            return Err(no_model(name));
+        }
+        sqlx::query("UPDATE model_versions SET last_updated_timestamp = $1 WHERE name = $2")
+            .bind(now())
+            .bind(new_name)
+            .execute(&mut *tx)
+            .await?;
+        let model = load(&mut tx, new_name).await?;
+        tx.commit().await?;
+        Ok(model)
+    }
+
+    /// Deletes a model with its versions, tags and aliases.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn delete_registered_model(&self, name: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        let deleted = sqlx::query("DELETE FROM registered_models WHERE name = $1")
+            .bind(name)
+            .execute(&mut *tx)
+            .await?
+            .rows_affected();
+        if deleted == 0 {
+            return Err(no_model(name));
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The models that match; prompts only when the filter asks for them.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn search_registered_models(
+        &self,
+        clauses: &[Clause],
+        orders: &[Order],
+        page: PageRequest,
+    ) -> Result<Page<RegisteredModel>> {
+        let mut query = QueryBuilder::<Db>::new(
+            "SELECT r.name, r.description, r.creation_timestamp, r.last_updated_timestamp \
+             FROM registered_models r WHERE 1 = 1",
+        );
+        push_prompts(&mut query, "registered_model_tags", clauses);
+        push_filter(&mut query, &TABLES, &without_prompts(clauses));
+        let by_name = orders
+            .iter()
+            .any(|order| order.field == Field::Attribute("name"));
+        push_order(
+            &mut query,
+            orders,
+            if by_name {
+                "r.creation_timestamp"
+            } else {
+                "r.name"
+            },
+        );
+        query.push(" LIMIT ").push_bind(page.limit());
+        query.push(" OFFSET ").push_bind(page.offset());
+        let mut connection = self.reads.acquire().await?;
+        let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let page = page.page(rows);
+        Ok(Page {
+            items: with_details(&mut connection, page.items).await?,
+            next_page_token: page.next_page_token,
+        })
+    }
+
+    /// The newest version of each stage, or of the given ones.
+    ///
+    /// # Errors
+    /// When there is no such model.
+    pub async fn latest_versions(
+        &self,
+        name: &str,
+        stages: &[String],
+    ) -> Result<Vec<ModelVersion>> {
+        let model = self.get_registered_model(name).await?;
+        let mut versions = model.latest_versions;
+        if !stages.is_empty() {
+            versions.retain(|version| {
+                version
+                    .current_stage
+                    .as_ref()
+                    .is_some_and(|stage| stages.contains(stage))
+            });
+        }
+        Ok(versions)
+    }
+
+    /// Sets a tag of a model.
+    ///
+    /// # Errors
+    /// When there is no such model.
+    pub async fn set_registered_model_tag(&self, name: &str, tag: KeyValue) -> Result<()> {
+        let mut tx = self.write().await?;
+        require(&mut tx, name).await?;
+        REGISTERED_MODEL_TAGS
+            .set(&mut tx, &name.to_owned(), &[tag])
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Deletes a tag of a model; one that is not there is deleted already.
+    ///
+    /// # Errors
+    /// When there is no such model.
+    pub async fn delete_registered_model_tag(&self, name: &str, key: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        require(&mut tx, name).await?;
+        REGISTERED_MODEL_TAGS
+            .delete(&mut tx, &name.to_owned(), key)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Lets an alias name a version; it is moved where it exists.
+    ///
+    /// # Errors
+    /// When there is no such version.
+    pub async fn set_alias(&self, name: &str, alias: &str, version: i64) -> Result<()> {
+        let mut tx = self.write().await?;
+        super::model_versions::require(&mut tx, name, version).await?;
+        sqlx::query(
+            "INSERT INTO model_aliases (name, alias, version) VALUES ($1, $2, $3) \
+             ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version",
+        )
+        .bind(name)
+        .bind(alias)
+        .bind(version)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Deletes an alias; one that is not there is deleted already.
+    ///
+    /// # Errors
+    /// When there is no such model.
+    pub async fn delete_alias(&self, name: &str, alias: &str) -> Result<()> {
+        let mut tx = self.write().await?;
+        require(&mut tx, name).await?;
+        sqlx::query("DELETE FROM model_aliases WHERE name = $1 AND alias = $2")
+            .bind(name)
+            .bind(alias)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The version that an alias names.
+    ///
+    /// # Errors
+    /// When there is no such model or alias.
+    pub async fn version_by_alias(&self, name: &str, alias: &str) -> Result<i64> {
+        let mut connection = self.reads.acquire().await?;
+        require(&mut connection, name).await?;
+        let found: Option<(i64,)> =
+            sqlx::query_as("SELECT version FROM model_aliases WHERE name = $1 AND alias = $2")
+                .bind(name)
+                .bind(alias)
+                .fetch_optional(&mut *connection)
+                .await?;
+        // MLflow calls this a wrong parameter, not a missing thing, and its clients rely on it.
+        found.map(|(version,)| version).ok_or_else(|| {
+            StoreError::Invalid(format!("Registered model alias {alias} not found."))
+        })
+    }
+}
+
+pub(super) async fn require(connection: &mut SqliteConnection, name: &str) -> Result<()> {
+    let found: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM registered_models WHERE name = $1")
+        .bind(name)
+        .fetch_optional(connection)
+        .await?;
+    found.map(|_| ()).ok_or_else(|| no_model(name))
+}
+
+async fn load(connection: &mut SqliteConnection, name: &str) -> Result<RegisteredModel> {
+    let row: Option<Row> = sqlx::query_as(
+        "SELECT name, description, creation_timestamp, last_updated_timestamp \
+         FROM registered_models WHERE name = $1",
+    )
+    .bind(name)
+    .fetch_optional(&mut *connection)
+    .await?;
+    let row = row.ok_or_else(|| no_model(name))?;
+    Ok(with_details(connection, vec![row]).await?.remove(0))
+}
+
+async fn with_details(
+    connection: &mut SqliteConnection,
+    rows: Vec<Row>,
+) -> Result<Vec<RegisteredModel>> {
+    let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
+    let mut tags = REGISTERED_MODEL_TAGS.of(connection, &names).await?;
+    let mut aliases = aliases_of(connection, &names).await?;
+    let mut latest = super::model_versions::latest_of(connection, &names).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| RegisteredModel {
+            creation_timestamp: Some(row.creation_timestamp),
+            last_updated_timestamp: Some(row.last_updated_timestamp),
+            user_id: None,
+            description: row.description,
+            latest_versions: latest.remove(&row.name).unwrap_or_default(),
+            tags: tags.remove(&row.name).unwrap_or_default(),
+            aliases: aliases.remove(&row.name).unwrap_or_default(),
+            name: row.name,
+        })
+        .collect())
+}
+
+/// The aliases of models, by alias.
+pub(super) async fn aliases_of(
+    connection: &mut SqliteConnection,
+    names: &[String],
+) -> Result<HashMap<String, Vec<ModelAlias>>> {
+    let mut found: HashMap<String, Vec<ModelAlias>> = HashMap::new();
+    for chunk in names.chunks(CHUNK) {
+        let mut query = QueryBuilder::<Db>::new(
+            "SELECT name, alias, version FROM model_aliases WHERE name IN (",
+        );
+        bind_list(&mut query, chunk);
+        query.push(" ORDER BY name, alias");
+        let rows: Vec<(String, String, i64)> =
+            query.build_query_as().fetch_all(&mut *connection).await?;
+        for (name, alias, version) in rows {
+            let alias = ModelAlias {
+                alias,
+                version: version.to_string(),
+            };
+            found.entry(name).or_default().push(alias);
+        }
+    }
+    Ok(found)
+}
+
+fn asks_for_prompts(clause: &Clause) -> Option<bool> {
+    let Field::Tag(key) = &clause.field else {
+        return None;
+    };
+    if key != IS_PROMPT {
+        return None;
+    }
+    match (&clause.op, &clause.value) {
+        (Op::Eq, Value::Text(text)) => Some(text == "true"),
+        (Op::Ne, Value::Text(text)) => Some(text != "true"),
+        _ => None,
+    }
+}
+
+/// The clauses but those that ask for prompts or against them.
+pub(super) fn without_prompts(clauses: &[Clause]) -> Vec<Clause> {
+    clauses
+        .iter()
+        .filter(|clause| asks_for_prompts(clause).is_none())
+        .cloned()
+        .collect()
+}
+
+/// Shows prompts only where the filter asks for them. `table` holds the tags, its owner begins
+/// with `name`.
+pub(super) fn push_prompts(query: &mut QueryBuilder<Db>, table: &str, clauses: &[Clause]) {
+    let named = |clause: &Clause| matches!(&clause.field, Field::Tag(key) if key == IS_PROMPT);
+    let wanted = match clauses.iter().find_map(asks_for_prompts) {
+        Some(wanted) => wanted,
+        // Another question about the tag is answered by the filter itself.
+        None if clauses.iter().any(named) => return,
+        None => false,
+    };
+    let exists = if wanted { "EXISTS" } else { "NOT EXISTS" };
+    let version = if table == "model_version_tags" {
+        " AND p.version = r.version"
+    } else {
+        ""
+    };
+    query.push(format!(
+        " AND {exists} (SELECT 1 FROM {table} p WHERE p.name = r.name{version} \
+         AND p.key = '{IS_PROMPT}' AND p.value = 'true')"
+    ));
+}

@@ -1,0 +1,74 @@
+//! Searching runs.
+
+use mlflow_api::types::{Run, ViewType};
+use sqlx::QueryBuilder;
+
+use super::experiments::push_view;
+use super::runs::{COLUMNS, Row, with_data};
+use super::search::{Tables, push_filter, push_order, push_order_joins};
+use super::tags::bind_list;
+use super::{Db, Page, PageRequest, Result, Store, experiment_number};
+use crate::filter::{Clause, Field, Order};
+
+const TABLES: Tables = Tables {
+    owner: "run_id",
+    tags: "run_tags",
+    params: "run_params",
+    metrics: "latest_metrics",
+};
+
+/// Which runs are looked for.
+#[derive(Debug, Clone)]
+pub struct RunSearch {
+    /// The experiments to look in; ids of none match nothing.
+    pub experiment_ids: Vec<String>,
+    /// What must hold.
+    pub clauses: Vec<Clause>,
+    /// What is sorted by, before the start time.
+    pub orders: Vec<Order>,
+    /// Active or deleted ones.
+    pub view: ViewType,
+}
+
+impl Store {
+    /// The runs that match.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn search_runs(&self, search: &RunSearch, page: PageRequest) -> Result<Page<Run>> {
+        let experiments: Vec<i64> = search
+            .experiment_ids
+            .iter()
+            .filter_map(|id| experiment_number(id))
+            .collect();
+        if experiments.is_empty() {
+            return Ok(page.page(Vec::new()));
+        }
+        let mut query = QueryBuilder::<Db>::new("SELECT ");
+        query.push(COLUMNS).push(" FROM runs r");
+        push_order_joins(&mut query, &TABLES, &search.orders);
+        query.push(" WHERE r.experiment_id IN (");
+        bind_list(&mut query, &experiments);
+        push_view(&mut query, search.view);
+        push_filter(&mut query, &TABLES, &search.clauses);
+        let by_start = search
+            .orders
+            .iter()
+            .any(|o| o.field == Field::Attribute("start_time"));
+        let last = if by_start {
+            "r.run_id"
+        } else {
+            "r.start_time DESC, r.run_id"
+        };
+        push_order(&mut query, &search.orders, last);
+        query.push(" LIMIT ").push_bind(page.limit());
+        query.push(" OFFSET ").push_bind(page.offset());
+        let mut connection = self.reads.acquire().await?;
+        let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let page = page.page(rows);
+        Ok(Page {
+            items: with_data(&mut connection, page.items).await?,
+            next_page_token: page.next_page_token,
+        })
+    }
+}

@@ -1,0 +1,143 @@
+//! Comparisons and orders as SQL with bound values.
+
+use sqlx::QueryBuilder;
+
+use super::Db;
+use super::tags::bind_list;
+use crate::filter::{Clause, Field, Op, Order, Value};
+
+/// Where a resource keeps what a search looks at. The resource's table has the alias `r`.
+#[derive(Debug)]
+pub(super) struct Tables {
+    /// The column that the other tables refer to it by.
+    pub(super) owner: &'static str,
+    pub(super) tags: &'static str,
+    pub(super) params: &'static str,
+    pub(super) metrics: &'static str,
+}
+
+/// Appends ` AND …` for each clause.
+pub(super) fn push_filter(query: &mut QueryBuilder<Db>, tables: &Tables, clauses: &[Clause]) {
+    for clause in clauses {
+        query.push(" AND ");
+        let (table, key) = match &clause.field {
+            Field::Attribute(column) => {
+                push_comparison(query, &format!("r.{column}"), clause.op, &clause.value);
+                continue;
+            }
+            Field::Metric(key) => (tables.metrics, key),
+            Field::Param(key) => (tables.params, key),
+            Field::Tag(key) => (tables.tags, key),
+        };
+        if clause.op == Op::IsNull {
+            query.push("NOT ");
+        }
+        query.push(format!(
+            "EXISTS (SELECT 1 FROM {table} f WHERE {} AND f.key = ",
+            join("f", tables.owner)
+        ));
+        query.push_bind(key.clone());
+        match (&clause.field, clause.op) {
+            (_, Op::IsNull | Op::IsNotNull) => {}
+            // Nothing compares with NaN but `!=`, which always holds.
+            (Field::Metric(_), Op::Ne) => {
+                query.push(" AND (f.is_nan = 1 OR ");
+                push_comparison(query, "f.value", clause.op, &clause.value);
+                query.push(")");
+            }
+            (Field::Metric(_), _) => {
+                query.push(" AND f.is_nan = 0 AND ");
+                push_comparison(query, "f.value", clause.op, &clause.value);
+            }
+            _ => {
+                query.push(" AND ");
+                push_comparison(query, "f.value", clause.op, &clause.value);
+            }
+        }
+        query.push(")");
+    }
+}
+
+/// `f.a = r.a AND f.b = r.b` for an owner `a, b`.
+fn join(alias: &str, owner: &str) -> String {
+    let columns: Vec<_> = owner
+        .split(", ")
+        .map(|column| format!("{alias}.{column} = r.{column}"))
+        .collect();
+    columns.join(" AND ")
+}
+
+fn push_comparison(query: &mut QueryBuilder<Db>, column: &str, op: Op, value: &Value) {
+    match op {
+        Op::ILike => {
+            query.push(format!("LOWER({column}) LIKE LOWER("));
+            push_value(query, value);
+            query.push(")");
+        }
+        Op::In | Op::NotIn => {
+            query.push(format!("{column} {} (", op.as_str()));
+            match value {
+                Value::List(values) => bind_list(query, values),
+                _ => {
+                    query.push("NULL)");
+                }
+            }
+        }
+        _ => {
+            query.push(format!("{column} {} ", op.as_str()));
+            push_value(query, value);
+        }
+    }
+}
+
+fn push_value(query: &mut QueryBuilder<Db>, value: &Value) {
+    match value {
+        Value::Text(text) => query.push_bind(text.clone()),
+        Value::Int(int) => query.push_bind(*int),
+        Value::Float(float) => query.push_bind(*float),
+        Value::None | Value::List(_) => query.push("NULL"),
+    };
+}
+
+/// Appends the joins that [`push_order`] needs; they stand before `WHERE`.
+pub(super) fn push_order_joins(query: &mut QueryBuilder<Db>, tables: &Tables, orders: &[Order]) {
+    for (i, order) in orders.iter().enumerate() {
+        let (table, key) = match &order.field {
+            Field::Attribute(_) => continue,
+            Field::Metric(key) => (tables.metrics, key),
+            Field::Param(key) => (tables.params, key),
+            Field::Tag(key) => (tables.tags, key),
+        };
+        let on = join(&format!("o{i}"), tables.owner);
+        query.push(format!(" LEFT JOIN {table} o{i} ON {on} AND o{i}.key = "));
+        query.push_bind(key.clone());
+    }
+}
+
+/// Appends ` ORDER BY …`: numbers first, then NaN, then what is missing, in both directions.
+///
+/// `last` are the columns that break ties.
+pub(super) fn push_order(query: &mut QueryBuilder<Db>, orders: &[Order], last: &str) {
+    query.push(" ORDER BY ");
+    for (i, order) in orders.iter().enumerate() {
+        let direction = if order.ascending { "ASC" } else { "DESC" };
+        let (rank, column) = match &order.field {
+            Field::Attribute(column) => (
+                format!("CASE WHEN r.{column} IS NULL THEN 1 ELSE 0 END"),
+                format!("r.{column}"),
+            ),
+            Field::Metric(_) => (
+                format!(
+                    "CASE WHEN o{i}.value IS NULL THEN 2 WHEN o{i}.is_nan = 1 THEN 1 ELSE 0 END"
+                ),
+                format!("o{i}.value"),
+            ),
+            Field::Param(_) | Field::Tag(_) => (
+                format!("CASE WHEN o{i}.value IS NULL THEN 1 ELSE 0 END"),
+                format!("o{i}.value"),
+            ),
+        };
+        query.push(format!("{rank}, {column} {direction}, "));
+    }
+    query.push(last);
+}

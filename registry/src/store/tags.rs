@@ -1,0 +1,181 @@
+//! Tags and parameters: each resource has a table of (owner, key, value).
+
+use std::collections::HashMap;
+
+use mlflow_api::types::KeyValue;
+use sqlx::{QueryBuilder, SqliteConnection};
+
+use super::{Db, Result};
+
+/// Rows of one insert, and ids of one look-up: far below SQLite's limit of bound values.
+pub(super) const CHUNK: usize = 500;
+
+/// A table of keys and texts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Texts {
+    table: &'static str,
+    owner: &'static str,
+}
+
+pub(super) const RUN_TAGS: Texts = Texts {
+    table: "run_tags",
+    owner: "run_id",
+};
+pub(super) const RUN_PARAMS: Texts = Texts {
+    table: "run_params",
+    owner: "run_id",
+};
+pub(super) const EXPERIMENT_TAGS: Texts = Texts {
+    table: "experiment_tags",
+    owner: "experiment_id",
+};
+pub(super) const LOGGED_MODEL_TAGS: Texts = Texts {
+    table: "logged_model_tags",
+    owner: "model_id",
+};
+pub(super) const LOGGED_MODEL_PARAMS: Texts = Texts {
+    table: "logged_model_params",
+    owner: "model_id",
+};
+pub(super) const REGISTERED_MODEL_TAGS: Texts = Texts {
+    table: "registered_model_tags",
+    owner: "name",
+};
+
+/// An owner's id: a number or a text.
+pub(super) trait Owner:
+    Clone + Send + for<'q> sqlx::Encode<'q, Db> + sqlx::Type<Db> + 'static
+{
+}
+impl Owner for i64 {}
+impl Owner for String {}
+
+impl Texts {
+    /// Sets keys; what they had before is replaced. The last of equal keys wins.
+    pub(super) async fn set<O: Owner>(
+        self,
+        connection: &mut SqliteConnection,
+        owner: &O,
+        pairs: &[KeyValue],
+    ) -> Result<()> {
+        let conflict = format!(
+            " ON CONFLICT ({}, key) DO UPDATE SET value = excluded.value",
+            self.owner
+        );
+        self.insert(connection, owner, &last_of_each(pairs), &conflict)
+            .await?;
+        Ok(())
+    }
+
+    /// Adds keys; what is there stays. Returns how many were new.
+    pub(super) async fn add<O: Owner>(
+        self,
+        connection: &mut SqliteConnection,
+        owner: &O,
+        pairs: &[KeyValue],
+    ) -> Result<u64> {
+        self.insert(
+            connection,
+            owner,
+            &last_of_each(pairs),
+            " ON CONFLICT DO NOTHING",
+        )
+        .await
+    }
+
+    async fn insert<O: Owner>(
+        self,
+        connection: &mut SqliteConnection,
+        owner: &O,
+        pairs: &[&KeyValue],
+        conflict: &str,
+    ) -> Result<u64> {
+        let mut rows = 0;
+        for chunk in pairs.chunks(CHUNK) {
+            let mut query = QueryBuilder::<Db>::new(format!(
+                "INSERT INTO {} ({}, key, value) ",
+                self.table, self.owner
+            ));
+            query.push_values(chunk, |mut row, pair| {
+                row.push_bind(owner.clone())
+                    .push_bind(pair.key.clone())
+                    .push_bind(pair.value.clone());
+            });
+            query.push(conflict);
+            rows += query
+                .build()
+                .execute(&mut *connection)
+                .await?
+                .rows_affected();
+        }
+        Ok(rows)
+    }
+
+    /// Deletes a key; whether it was there.
+    pub(super) async fn delete<O: Owner>(
+        self,
+        connection: &mut SqliteConnection,
+        owner: &O,
+        key: &str,
+    ) -> Result<bool> {
+        let mut query = QueryBuilder::<Db>::new(format!("DELETE FROM {} WHERE ", self.table));
+        query.push(self.owner).push(" = ").push_bind(owner.clone());
+        query.push(" AND key = ").push_bind(key.to_owned());
+        Ok(query.build().execute(connection).await?.rows_affected() > 0)
+    }
+
+    /// What owners have, by key.
+    pub(super) async fn of<O: Owner + Eq + std::hash::Hash>(
+        self,
+        connection: &mut SqliteConnection,
+        owners: &[O],
+    ) -> Result<HashMap<O, Vec<KeyValue>>>
+    where
+        O: for<'r> sqlx::Decode<'r, Db> + Unpin,
+    {
+        let mut found: HashMap<O, Vec<KeyValue>> = HashMap::new();
+        for chunk in owners.chunks(CHUNK) {
+            let mut query = QueryBuilder::<Db>::new(format!(
+                "SELECT {0}, key, value FROM {1} WHERE {0} IN (",
+                self.owner, self.table
+            ));
+            bind_list(&mut query, chunk);
+            query.push(format!(" ORDER BY {}, key", self.owner));
+            let rows: Vec<(O, String, String)> =
+                query.build_query_as().fetch_all(&mut *connection).await?;
+            for (owner, key, value) in rows {
+                found
+                    .entry(owner)
+                    .or_default()
+                    .push(KeyValue { key, value });
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Binds values and closes the parenthesis.
+pub(super) fn bind_list<O: Owner>(query: &mut QueryBuilder<Db>, values: &[O]) {
+    let mut list = query.separated(", ");
+    for value in values {
+        list.push_bind(value.clone());
+    }
+    list.push_unseparated(")");
+}
+
+fn last_of_each(pairs: &[KeyValue]) -> Vec<&KeyValue> {
+    let mut at: HashMap<&str, usize> = HashMap::with_capacity(pairs.len());
+    let mut kept: Vec<&KeyValue> = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        match at.get(pair.key.as_str()) {
+            Some(&index) => kept[index] = pair,
+            None => {
+                at.insert(&pair.key, kept.len());
+                kept.push(pair);
+            }
+        }
+    }
+    // One order of rows for all writers: PostgreSQL locks row by row.
+    kept.sort_by(|a, b| a.key.cmp(&b.key));
+    kept
+}
