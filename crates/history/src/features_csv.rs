@@ -1,0 +1,299 @@
+//! Feature tables in CSV.
+
+use std::io::Read;
+use std::str;
+
+use csv::{ByteRecord, Reader, ReaderBuilder};
+
+use crate::error::{HistoryError, Result, near_names};
+use crate::features::{FeatureBatch, FeatureOptions, Pass, wants_file};
+use crate::features_parquet::{normal_or, reason};
+use crate::location::DataObject;
+use crate::source::with_text;
+use crate::symbol::file_symbol;
+use crate::time::parse_time;
+
+const BATCH_ROWS: usize = 1 << 14;
+
+/// Rows that are looked at to see which columns are numeric.
+const SAMPLE_ROWS: usize = 1_000;
+
+/// A CSV file whose header was found good.
+#[derive(Debug)]
+pub(crate) struct CsvTable {
+    columns: Vec<String>,
+}
+
+/// Where the wanted columns stand in a file.
+struct Plan {
+    features: Vec<(String, usize)>,
+    time: Option<(String, usize)>,
+    symbol: Option<(String, usize)>,
+    label: Option<(String, usize)>,
+    width: usize,
+}
+
+impl CsvTable {
+    pub(crate) fn open(object: &DataObject, options: &FeatureOptions) -> Result<Self> {
+        let mut columns = None;
+        with_text(object, |name, source| {
+            let mut reader = reader_of(source);
+            let header = read_header(&mut reader, name)?;
+            let known: Vec<String> = match (&columns, &options.columns) {
+                (Some(known), _) | (None, Some(known)) => Vec::clone(known),
+                (None, None) => numeric_columns(&mut reader, name, &header, options)?,
+            };
+            Plan::new(name, &header, &known, options)?;
+            columns = Some(known);
+            Ok(())
+        })?;
+        Ok(Self {
+            columns: columns.unwrap_or_default(),
+        })
+    }
+
+    pub(crate) fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    pub(crate) fn n_rows(&self, object: &DataObject, options: &FeatureOptions) -> Result<u64> {
+        let mut n_rows = 0;
+        self.read(object, options, &[], &mut Pass::default(), &mut |batch| {
+            n_rows += batch.n_rows as u64;
+            Ok::<(), HistoryError>(())
+        })?;
+        Ok(n_rows)
+    }
+
+    pub(crate) fn read<E: From<HistoryError>>(
+        &self,
+        object: &DataObject,
+        options: &FeatureOptions,
+        columns: &[String],
+        pass: &mut Pass,
+        visit: &mut impl FnMut(FeatureBatch) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        if !wants_file(object, options) {
+            return Ok(());
+        }
+        let mut stopped = None;
+        let outcome = with_text(object, |name, source| {
+            if stopped.is_some() {
+                return Ok(());
+            }
+            let mut reader = reader_of(source);
+            let header = read_header(&mut reader, name)?;
+            let plan = Plan::new(name, &header, columns, options)?;
+            let mut record = ByteRecord::new();
+            loop {
+                let batch =
+                    plan.read_batch(&mut reader, &mut record, name, object, options, pass)?;
+                if batch.n_rows == 0 {
+                    return Ok(());
+                }
+                if let Err(error) = visit(batch) {
+                    stopped = Some(error);
+                    return Ok(());
+                }
+            }
+        });
+        match stopped {
+            Some(error) => Err(error),
+            None => Ok(outcome?),
+        }
+    }
+}
+
+impl Plan {
+    fn new(
+        uri: &str,
+        header: &[String],
+        columns: &[String],
+        options: &FeatureOptions,
+    ) -> Result<Self> {
+        let find = |name: &String| match header.iter().position(|column| column == name) {
+            Some(idx) => Ok((name.clone(), idx)),
+            None => Err(HistoryError::MissingColumn {
+                uri: uri.to_owned(),
+                column: name.clone(),
+                hint: near_names(name, header.iter().map(String::as_str)),
+            }),
+        };
+        Ok(Self {
+            features: columns.iter().map(find).collect::<Result<_>>()?,
+            time: options.time.as_ref().map(find).transpose()?,
+            symbol: options.symbol.as_ref().map(find).transpose()?,
+            label: options.label.as_ref().map(find).transpose()?,
+            width: header.len(),
+        })
+    }
+
+    /// Reads the next rows; none at the end.
+    fn read_batch<R: Read>(
+        &self,
+        reader: &mut Reader<R>,
+        record: &mut ByteRecord,
+        uri: &str,
+        object: &DataObject,
+        options: &FeatureOptions,
+        pass: &mut Pass,
+    ) -> Result<FeatureBatch> {
+        let of_file = file_symbol(object).map(|symbol| pass.symbols.code_of(symbol));
+        let mut batch = FeatureBatch {
+            first_row: pass.next_row,
+            time: self.time.as_ref().map(|_| Vec::new()),
+            symbol: (self.symbol.is_some() || of_file.is_some()).then(Vec::new),
+            label: self.label.as_ref().map(|_| Vec::new()),
+            ..FeatureBatch::default()
+        };
+        while batch.n_rows < BATCH_ROWS && read(reader, record, uri)? {
+            let line = record.position().map_or(0, csv::Position::line);
+            let refuse = |reason: String| HistoryError::row(uri, line, reason);
+            if record.len() != self.width {
+                return Err(refuse(format!(
+                    "it has {} fields where the header has {}",
+                    record.len(),
+                    self.width
+                )));
+            }
+            let field = |(name, idx): &(String, usize)| {
+                let field = record.get(*idx).unwrap_or_default();
+                match str::from_utf8(field) {
+                    Ok(text) => Ok(text.trim()),
+                    Err(_) => Err(refuse(format!("{name} is not UTF-8 text"))),
+                }
+            };
+            if let (Some(column), Some(times)) = (&self.time, &mut batch.time) {
+                let text = field(column)?;
+                let time = parse_time(text)
+                    .ok_or_else(|| refuse(format!("{} `{text}` is not a time", column.0)))?;
+                let is_early = options.from.is_some_and(|from| time < from);
+                if is_early || options.to.is_some_and(|to| time >= to) {
+                    continue;
+                }
+                times.push(time);
+            }
+            if let Some(column) = &self.symbol {
+                let symbol = field(column)?;
+                if symbol.is_empty() {
+                    return Err(refuse(reason(&column.0, None, false)));
+                }
+                if !options.symbols.is_empty() && !options.symbols.iter().any(|s| s == symbol) {
+                    if let Some(times) = &mut batch.time {
+                        times.pop();
+                    }
+                    continue;
+                }
+                if let Some(symbols) = &mut batch.symbol {
+                    symbols.push(pass.symbols.code_of(symbol));
+                }
+            } else if let (Some(code), Some(symbols)) = (of_file, &mut batch.symbol) {
+                symbols.push(code);
+            }
+            if let (Some(column), Some(labels)) = (&self.label, &mut batch.label) {
+                let label = normal_or(field(column)?);
+                // A column of numbers must be one of zeros and ones.
+                if label.parse::<f64>().is_ok() {
+                    return Err(refuse(reason(&column.0, Some(label), true)));
+                }
+                labels.push(pass.labels.code_of(label));
+            }
+            for column in &self.features {
+                let text = field(column)?;
+                let value = number(text).ok_or_else(|| {
+                    let text = (!text.is_empty()).then_some(text);
+                    refuse(reason(&column.0, text, false))
+                })?;
+                batch.values.push(value);
+            }
+            batch.n_rows += 1;
+        }
+        pass.next_row += batch.n_rows as u64;
+        batch.symbol_names = pass.symbols.names();
+        batch.label_names = pass.labels.names();
+        Ok(batch)
+    }
+}
+
+fn reader_of<R: Read>(source: R) -> Reader<R> {
+    ReaderBuilder::new()
+        .has_headers(false)
+        .flexible(true)
+        .buffer_capacity(1 << 17)
+        .from_reader(source)
+}
+
+fn read<R: Read>(reader: &mut Reader<R>, record: &mut ByteRecord, uri: &str) -> Result<bool> {
+    reader.read_byte_record(record).map_err(|error| {
+        let line = reader.position().line();
+        match error.into_kind() {
+            csv::ErrorKind::Io(source) => HistoryError::io(uri, "read", source),
+            _ => HistoryError::row(uri, line, "it is not CSV"),
+        }
+    })
+}
+
+fn read_header<R: Read>(reader: &mut Reader<R>, uri: &str) -> Result<Vec<String>> {
+    let mut record = ByteRecord::new();
+    if !read(reader, &mut record, uri)? {
+        return Err(HistoryError::format(uri, "the file is empty"));
+    }
+    let header: Vec<String> = record
+        .iter()
+        .map(|field| {
+            let name = String::from_utf8_lossy(field);
+            name.trim_start_matches('\u{feff}').trim().to_owned()
+        })
+        .collect();
+    if header.iter().all(|name| number(name).is_some()) {
+        return Err(HistoryError::format(
+            uri,
+            "the first row is no header; a feature table needs the names of its columns",
+        ));
+    }
+    Ok(header)
+}
+
+/// The columns whose first rows are all numbers (or all booleans); later rows must follow suit.
+fn numeric_columns<R: Read>(
+    reader: &mut Reader<R>,
+    uri: &str,
+    header: &[String],
+    options: &FeatureOptions,
+) -> Result<Vec<String>> {
+    let mut is_numeric: Vec<bool> = header
+        .iter()
+        .map(|name| {
+            ![&options.label, &options.time, &options.symbol]
+                .into_iter()
+                .flatten()
+                .any(|other| other == name)
+        })
+        .collect();
+    let mut record = ByteRecord::new();
+    let mut n_rows = 0;
+    while n_rows < SAMPLE_ROWS && read(reader, &mut record, uri)? {
+        for (is_numeric, field) in is_numeric.iter_mut().zip(&record) {
+            let text = str::from_utf8(field).unwrap_or("x").trim();
+            // An empty field or NaN does not make a column of text; it is refused when read.
+            let is_number =
+                text.is_empty() || text.parse::<f64>().is_ok() || number(text).is_some();
+            *is_numeric &= is_number;
+        }
+        n_rows += 1;
+    }
+    let numeric = header.iter().zip(is_numeric);
+    Ok(numeric
+        .filter(|(_, is_numeric)| *is_numeric)
+        .map(|(name, _)| name.clone())
+        .collect())
+}
+
+/// A finite number, or a boolean as 0 or 1.
+fn number(text: &str) -> Option<f64> {
+    match text {
+        "true" | "True" | "TRUE" => Some(1.0),
+        "false" | "False" | "FALSE" => Some(0.0),
+        text => text.parse().ok().filter(|value: &f64| value.is_finite()),
+    }
+}

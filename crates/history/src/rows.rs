@@ -1,0 +1,126 @@
+//! Rows of trades or candles, whatever the file they come from.
+
+use crate::columns::Role;
+use crate::error::{HistoryError, Result};
+use crate::location::{DataObject, FileFormat};
+use crate::options::ReadOptions;
+use crate::parquet_rows::ParquetRows;
+use crate::source::with_text;
+use crate::text::TextReader;
+
+/// What is read from a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    Trades,
+    Candles,
+}
+
+impl Content {
+    pub(crate) fn required(self) -> &'static [Role] {
+        match self {
+            Self::Trades => &[Role::Time, Role::Price, Role::Quantity],
+            Self::Candles => &[
+                Role::Time,
+                Role::Open,
+                Role::High,
+                Role::Low,
+                Role::Close,
+                Role::Volume,
+            ],
+        }
+    }
+
+    pub(crate) fn wanted(self) -> &'static [Role] {
+        match self {
+            Self::Trades => &[
+                Role::Symbol,
+                Role::Time,
+                Role::TradeId,
+                Role::Price,
+                Role::Quantity,
+                Role::Side,
+                Role::IsBuyerMaker,
+            ],
+            Self::Candles => &[
+                Role::Symbol,
+                Role::Time,
+                Role::Open,
+                Role::High,
+                Role::Low,
+                Role::Close,
+                Role::Volume,
+                Role::QuoteVolume,
+                Role::BuyVolume,
+                Role::TradeCount,
+            ],
+        }
+    }
+}
+
+/// A cursor over the rows of one file. Every refusal names the file and the row.
+pub(crate) trait Rows {
+    /// Moves to the next row; `false` at the end.
+    fn advance(&mut self) -> Result<bool>;
+
+    /// The name to report errors under.
+    fn uri(&self) -> &str;
+
+    /// The current row: the 1-based line of a text file, the 1-based row of a Parquet file.
+    fn row(&self) -> u64;
+
+    fn has(&self, role: Role) -> bool;
+
+    fn has_label(&self) -> bool;
+
+    /// Microseconds since the epoch.
+    fn time(&self) -> Result<i64>;
+
+    /// A finite number.
+    fn number(&self, role: Role) -> Result<f64>;
+
+    /// A finite number; `None` where the column is missing or the field empty.
+    fn optional_number(&self, role: Role) -> Result<Option<f64>>;
+
+    /// A whole number; `None` where the column is missing or the field empty.
+    fn optional_integer(&self, role: Role) -> Result<Option<u64>>;
+
+    /// A text; never empty.
+    fn text(&self, role: Role) -> Result<&str>;
+
+    /// The row's label; `None` for an empty one, `0` and `false`.
+    fn label(&self) -> Result<Option<&str>>;
+
+    fn refuse(&self, reason: String) -> HistoryError {
+        HistoryError::row(self.uri(), self.row(), reason)
+    }
+}
+
+/// Labels that say "nothing special here".
+pub(crate) fn is_normal_label(label: &str) -> bool {
+    matches!(label, "" | "0" | "0.0" | "false" | "False")
+}
+
+/// Opens the file and hands its rows to `read`; once per member for a zip archive, not at all for
+/// an empty file.
+pub(crate) fn with_rows(
+    object: &DataObject,
+    content: Content,
+    options: &ReadOptions,
+    mut read: impl FnMut(&mut dyn Rows) -> Result<()>,
+) -> Result<()> {
+    if object.format() == FileFormat::Parquet {
+        return read(&mut ParquetRows::open(object, content, options)?);
+    }
+    let mut is_empty = true;
+    with_text(object, |name, source| {
+        if let Some(mut rows) = TextReader::open(name, source, content, options)? {
+            is_empty = false;
+            read(&mut rows)?;
+        }
+        Ok(())
+    })?;
+    if is_empty {
+        return Err(HistoryError::format(&object.uri, "the file is empty"));
+    }
+    Ok(())
+}

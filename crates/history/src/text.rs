@@ -1,0 +1,345 @@
+//! CSV files of trades and candles: their columns, and their rows as values.
+
+use std::io::Read;
+use std::str;
+
+use csv::{ByteRecord, Reader, ReaderBuilder};
+
+use crate::columns::Role;
+use crate::error::{HistoryError, Result, near_names};
+use crate::options::{CsvLayout, ReadOptions};
+use crate::rows::{Content, Rows, is_normal_label};
+use crate::time::parse_time;
+
+/// A CSV reader that knows which column is what.
+pub(crate) struct TextReader<'r> {
+    uri: String,
+    reader: Reader<&'r mut dyn Read>,
+    /// The names of the columns; of positions alone if there is no header.
+    columns: Vec<String>,
+    roles: Vec<(Role, usize)>,
+    label: Option<usize>,
+    record: ByteRecord,
+    /// The first row, read to see whether it is a header, when it is not.
+    has_pending: bool,
+}
+
+impl<'r> TextReader<'r> {
+    /// `None` for a file without any row.
+    pub(crate) fn open(
+        uri: &str,
+        source: &'r mut dyn Read,
+        content: Content,
+        options: &ReadOptions,
+    ) -> Result<Option<Self>> {
+        let mut reader = ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .buffer_capacity(1 << 17)
+            .from_reader(source);
+        let mut record = ByteRecord::new();
+        if !read(&mut reader, &mut record, uri)? {
+            return Ok(None);
+        }
+        let first: Vec<String> = record
+            .iter()
+            .map(|field| String::from_utf8_lossy(field).into_owned())
+            .collect();
+        let has_header = !first.iter().any(|field| is_value(field));
+        let (columns, mut roles) = match (options.layout, has_header) {
+            (Some(layout), _) => {
+                check_width(uri, layout, first.len())?;
+                (first, roles_of_layout(layout))
+            }
+            (None, true) => {
+                let roles = roles_of_header(uri, &first, content)?;
+                (first, roles)
+            }
+            (None, false) => {
+                let layout = guess_layout(uri, &first, content)?;
+                (first, roles_of_layout(layout))
+            }
+        };
+        roles.retain(|(_, idx)| *idx < columns.len());
+        let label = match (&options.label, has_header) {
+            (Some(name), true) => columns.iter().position(|column| column.trim() == name),
+            (None, true) => Role::Label.find(&columns),
+            (_, false) => None,
+        };
+        if let (Some(name), None) = (&options.label, label) {
+            return Err(HistoryError::MissingColumn {
+                uri: uri.to_owned(),
+                column: name.clone(),
+                hint: near_names(name, columns.iter().map(String::as_str)),
+            });
+        }
+        let columns = if has_header {
+            columns
+        } else {
+            (1..=columns.len())
+                .map(|idx| format!("column {idx}"))
+                .collect()
+        };
+        Ok(Some(Self {
+            uri: uri.to_owned(),
+            reader,
+            columns,
+            roles,
+            label,
+            record,
+            has_pending: !has_header,
+        }))
+    }
+
+    fn idx(&self, role: Role) -> Option<usize> {
+        let found = self.roles.iter().find(|(known, _)| *known == role);
+        found.map(|(_, idx)| *idx)
+    }
+
+    fn field(&self, role: Role) -> Result<(&str, &str)> {
+        match self.idx(role) {
+            Some(idx) => self.field_at(idx),
+            None => Err(self.refuse(format!("no column is `{}`", role.name()))),
+        }
+    }
+
+    fn field_at(&self, idx: usize) -> Result<(&str, &str)> {
+        let column = self.columns.get(idx).map_or("", String::as_str).trim();
+        let field = self.record.get(idx).unwrap_or_default();
+        match str::from_utf8(field) {
+            Ok(text) => Ok((column, text.trim())),
+            Err(_) => Err(self.refuse(format!("{column} is not UTF-8 text"))),
+        }
+    }
+}
+
+impl Rows for TextReader<'_> {
+    fn has(&self, role: Role) -> bool {
+        self.idx(role).is_some()
+    }
+
+    fn has_label(&self) -> bool {
+        self.label.is_some()
+    }
+
+    fn advance(&mut self) -> Result<bool> {
+        if self.has_pending {
+            self.has_pending = false;
+        } else if !read(&mut self.reader, &mut self.record, &self.uri)? {
+            return Ok(false);
+        }
+        if self.record.len() != self.columns.len() {
+            return Err(self.refuse(format!(
+                "it has {} fields where the first row has {}",
+                self.record.len(),
+                self.columns.len()
+            )));
+        }
+        Ok(true)
+    }
+
+    fn row(&self) -> u64 {
+        self.record.position().map_or(0, csv::Position::line)
+    }
+
+    fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    fn time(&self) -> Result<i64> {
+        let (column, text) = self.field(Role::Time)?;
+        parse_time(text).ok_or_else(|| self.refuse(format!("{column} `{text}` is not a time")))
+    }
+
+    fn number(&self, role: Role) -> Result<f64> {
+        let (column, text) = self.field(role)?;
+        match text.parse::<f64>() {
+            Ok(number) if number.is_finite() => Ok(number),
+            Ok(_) => Err(self.refuse(format!("{column} `{text}` is not a finite number"))),
+            Err(_) => Err(self.refuse(format!("{column} `{text}` is not a number"))),
+        }
+    }
+
+    fn optional_number(&self, role: Role) -> Result<Option<f64>> {
+        if !self.has(role) || self.field(role)?.1.is_empty() {
+            return Ok(None);
+        }
+        self.number(role).map(Some)
+    }
+
+    fn optional_integer(&self, role: Role) -> Result<Option<u64>> {
+        if !self.has(role) {
+            return Ok(None);
+        }
+        let (column, text) = self.field(role)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        // `558.0` is how a float column writes 558.
+        let digits = text.strip_suffix(".0").unwrap_or(text);
+        digits
+            .parse()
+            .map(Some)
+            .map_err(|_| self.refuse(format!("{column} `{text}` is not a whole number")))
+    }
+
+    fn text(&self, role: Role) -> Result<&str> {
+        match self.field(role)? {
+            (column, "") => Err(self.refuse(format!("{column} is empty"))),
+            (_, text) => Ok(text),
+        }
+    }
+
+    fn label(&self) -> Result<Option<&str>> {
+        let Some(idx) = self.label else {
+            return Ok(None);
+        };
+        let (_, text) = self.field_at(idx)?;
+        Ok((!is_normal_label(text)).then_some(text))
+    }
+}
+
+/// Reads the next record; `false` at the end.
+fn read<R: Read>(reader: &mut Reader<R>, record: &mut ByteRecord, uri: &str) -> Result<bool> {
+    reader.read_byte_record(record).map_err(|error| {
+        let line = reader.position().line();
+        match error.into_kind() {
+            csv::ErrorKind::Io(source) => HistoryError::io(uri, "read", source),
+            _ => HistoryError::row(uri, line, "it is not CSV"),
+        }
+    })
+}
+
+/// Whether a field of the first row is data: a number or a time, as no column name is.
+fn is_value(field: &str) -> bool {
+    let field = field.trim_start_matches('\u{feff}').trim();
+    field.as_bytes().first().is_some_and(u8::is_ascii_digit)
+        && (field.parse::<f64>().is_ok() || parse_time(field).is_some())
+}
+
+fn roles_of_header(uri: &str, columns: &[String], content: Content) -> Result<Vec<(Role, usize)>> {
+    for role in content.required() {
+        if role.find(columns).is_none() {
+            return Err(HistoryError::MissingColumn {
+                uri: uri.to_owned(),
+                column: role.name().to_owned(),
+                hint: near_names(role.name(), columns.iter().map(String::as_str)),
+            });
+        }
+    }
+    let roles: Vec<(Role, usize)> = content
+        .wanted()
+        .iter()
+        .filter_map(|role| Some((*role, role.find(columns)?)))
+        .collect();
+    let has_side = roles
+        .iter()
+        .any(|(role, _)| matches!(role, Role::Side | Role::IsBuyerMaker));
+    if content == Content::Trades && !has_side {
+        return Err(HistoryError::MissingColumn {
+            uri: uri.to_owned(),
+            column: "side` or `is_buyer_maker".to_owned(),
+            hint: near_names("side", columns.iter().map(String::as_str)),
+        });
+    }
+    Ok(roles)
+}
+
+fn roles_of_layout(layout: CsvLayout) -> Vec<(Role, usize)> {
+    let in_order: &[Role] = match layout {
+        CsvLayout::BinanceTrades => {
+            return vec![
+                (Role::TradeId, 0),
+                (Role::Price, 1),
+                (Role::Quantity, 2),
+                (Role::Time, 4),
+                (Role::IsBuyerMaker, 5),
+            ];
+        }
+        CsvLayout::BinanceAggTrades => {
+            return vec![
+                (Role::TradeId, 0),
+                (Role::Price, 1),
+                (Role::Quantity, 2),
+                (Role::Time, 5),
+                (Role::IsBuyerMaker, 6),
+            ];
+        }
+        CsvLayout::BinanceKlines => {
+            return vec![
+                (Role::Time, 0),
+                (Role::Open, 1),
+                (Role::High, 2),
+                (Role::Low, 3),
+                (Role::Close, 4),
+                (Role::Volume, 5),
+                (Role::QuoteVolume, 7),
+                (Role::TradeCount, 8),
+                (Role::BuyVolume, 9),
+            ];
+        }
+        CsvLayout::PlainTrades => &[Role::Time, Role::Side, Role::Price, Role::Quantity],
+        CsvLayout::Ohlcv => &[
+            Role::Time,
+            Role::Open,
+            Role::High,
+            Role::Low,
+            Role::Close,
+            Role::Volume,
+        ],
+        CsvLayout::Ochlv => &[
+            Role::Time,
+            Role::Open,
+            Role::Close,
+            Role::High,
+            Role::Low,
+            Role::Volume,
+        ],
+    };
+    in_order
+        .iter()
+        .enumerate()
+        .map(|(idx, role)| (*role, idx))
+        .collect()
+}
+
+fn check_width(uri: &str, layout: CsvLayout, n_columns: usize) -> Result<()> {
+    let n_needed = 1 + roles_of_layout(layout)
+        .iter()
+        .map(|(_, idx)| *idx)
+        .max()
+        .unwrap_or(0);
+    if n_columns < n_needed {
+        return Err(HistoryError::format(
+            uri,
+            format!("{layout:?} needs {n_needed} columns, but the first row has {n_columns}"),
+        ));
+    }
+    Ok(())
+}
+
+fn guess_layout(uri: &str, first: &[String], content: Content) -> Result<CsvLayout> {
+    let is_bool = |idx: usize| {
+        first.get(idx).is_some_and(|field| {
+            matches!(field.trim().to_ascii_lowercase().as_str(), "true" | "false")
+        })
+    };
+    let is_side = |idx: usize| {
+        first.get(idx).is_some_and(|field| {
+            matches!(field.trim().to_ascii_lowercase().as_str(), "buy" | "sell")
+        })
+    };
+    match (content, first.len()) {
+        (Content::Trades, 6 | 7) if is_bool(5) => Ok(CsvLayout::BinanceTrades),
+        (Content::Trades, 7 | 8) if is_bool(6) => Ok(CsvLayout::BinanceAggTrades),
+        (Content::Trades, 4) if is_side(1) => Ok(CsvLayout::PlainTrades),
+        (Content::Candles, 11 | 12) => Ok(CsvLayout::BinanceKlines),
+        _ => Err(HistoryError::format(
+            uri,
+            format!(
+                "there is no header, and {} columns do not tell what they are; give the layout",
+                first.len()
+            ),
+        )),
+    }
+}

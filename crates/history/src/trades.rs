@@ -1,0 +1,241 @@
+//! Reading trades.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+
+use market::{Side, Trade};
+
+use crate::columns::Role;
+use crate::error::{HistoryError, Result};
+use crate::location::DataObject;
+use crate::options::{Labels, ReadOptions};
+use crate::rows::{Content, Rows, with_rows};
+use crate::symbol::{SymbolLookup, check_symbols_found};
+use crate::time::show_time;
+
+/// The trades of one symbol, in time order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SymbolTrades {
+    /// The symbol.
+    pub symbol: String,
+    /// Its trades; equal times stay in the order of their file.
+    pub trades: Vec<Trade>,
+    /// The label of each trade, where any file has a label column.
+    pub labels: Option<Labels>,
+    /// Trades that a second file repeated and that were therefore dropped; see [`read_trades`].
+    pub n_duplicates: u64,
+}
+
+/// One trade as it stands in a file.
+#[derive(Clone, Copy, Debug)]
+pub struct TradeRow<'a> {
+    /// The symbol.
+    pub symbol: &'a str,
+    /// The trade; its `event` is empty.
+    pub trade: Trade,
+    /// Its label; `None` for a normal one.
+    pub label: Option<&'a str>,
+    /// Whether its file has a label column.
+    pub is_labelled: bool,
+    /// Where it stands: the 1-based line of a text file, the 1-based row of a Parquet file.
+    pub row: u64,
+}
+
+/// Reads trades of one or many files, per symbol (sorted by name) and in time order.
+///
+/// Each file must be in time order per symbol: an earlier trade after a later one is refused with
+/// both rows, never sorted in silence. Files of one symbol may overlap: a trade that an earlier
+/// file (in the order of `objects`) has already brought, known by its id or, without ids, by
+/// equal time, price, quantity and side, is dropped and counted. Repetitions *within* a file are
+/// kept: exchanges do report equal trades, and the feature engine knows how to drop repeated ids.
+pub fn read_trades(objects: &[DataObject], options: &ReadOptions) -> Result<Vec<SymbolTrades>> {
+    let mut symbols: BTreeMap<String, Merge> = BTreeMap::new();
+    for (object_idx, object) in objects.iter().enumerate() {
+        for_each_trade(object, options, |row| {
+            if !symbols.contains_key(row.symbol) {
+                symbols.insert(row.symbol.to_owned(), Merge::default());
+            }
+            if let Some(merge) = symbols.get_mut(row.symbol) {
+                merge.push(object_idx, &row);
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    check_symbols_found(objects, options, symbols.keys().map(String::as_str))?;
+    Ok(symbols
+        .into_iter()
+        .map(|(symbol, merge)| merge.finish(symbol))
+        .collect())
+}
+
+/// Hands every wanted trade of one file to `visit`, in the order of the file and in bounded
+/// memory, until it breaks. Checks what [`read_trades`] checks within a file.
+pub fn for_each_trade(
+    object: &DataObject,
+    options: &ReadOptions,
+    mut visit: impl FnMut(TradeRow<'_>) -> ControlFlow<()>,
+) -> Result<()> {
+    let mut is_done = false;
+    // Time and row of the last trade per symbol; zip members continue each other.
+    let mut last: HashMap<String, (i64, u64)> = HashMap::new();
+    with_rows(object, Content::Trades, options, |rows| {
+        let mut lookup = SymbolLookup::new(object, options, rows)?;
+        while !is_done && rows.advance()? {
+            let Some(symbol) = lookup.wanted(rows)? else {
+                continue;
+            };
+            let event_time = rows.time()?;
+            if !options.wants_time(event_time) {
+                continue;
+            }
+            let trade = trade_of(rows, event_time)?;
+            let row = rows.row();
+            match last.get_mut(symbol) {
+                Some(last) => {
+                    if event_time < last.0 {
+                        return Err(unsorted(rows, event_time, *last));
+                    }
+                    *last = (event_time, row);
+                }
+                None => {
+                    last.insert(symbol.to_owned(), (event_time, row));
+                }
+            }
+            let row = TradeRow {
+                symbol,
+                trade,
+                label: rows.label()?,
+                is_labelled: rows.has_label(),
+                row,
+            };
+            is_done = visit(row).is_break();
+        }
+        Ok(())
+    })
+}
+
+fn unsorted(rows: &dyn Rows, event_time: i64, (last_time, last_row): (i64, u64)) -> HistoryError {
+    rows.refuse(format!(
+        "its time {} is before {} of row {last_row}; trades must be in time order",
+        show_time(event_time),
+        show_time(last_time)
+    ))
+}
+
+fn trade_of(rows: &dyn Rows, event_time: i64) -> Result<Trade> {
+    let trade = Trade {
+        event_time,
+        trade_id: rows.optional_integer(Role::TradeId)?,
+        price: rows.number(Role::Price)?,
+        quantity: rows.number(Role::Quantity)?,
+        side: side_of(rows)?,
+        event: None,
+    };
+    trade
+        .check()
+        .map_err(|error| rows.refuse(error.to_string()))?;
+    Ok(trade)
+}
+
+fn side_of(rows: &dyn Rows) -> Result<Side> {
+    if rows.has(Role::Side) {
+        let text = rows.text(Role::Side)?;
+        return text
+            .parse()
+            .map_err(|error: market::ParseSideError| rows.refuse(error.to_string()));
+    }
+    // A buyer who made the order book was met by a seller who took from it.
+    match rows.text(Role::IsBuyerMaker)? {
+        "true" | "True" | "TRUE" | "1" => Ok(Side::Sell),
+        "false" | "False" | "FALSE" | "0" => Ok(Side::Buy),
+        text => Err(rows.refuse(format!(
+            "is_buyer_maker `{text}` is neither `true` nor `false`"
+        ))),
+    }
+}
+
+/// The trades of one symbol while files are being read.
+#[derive(Default)]
+struct Merge {
+    trades: Vec<Trade>,
+    labels: Labels,
+    has_label: bool,
+    /// First trade of each file's run: its object and its index in `trades`.
+    runs: Vec<(usize, usize)>,
+    is_sorted: bool,
+}
+
+impl Merge {
+    fn push(&mut self, object_idx: usize, row: &TradeRow<'_>) {
+        if self.runs.last().is_none_or(|(last, _)| *last != object_idx) {
+            let continues = self
+                .trades
+                .last()
+                .is_none_or(|last| last.event_time < row.trade.event_time);
+            self.is_sorted = continues && (self.is_sorted || self.runs.is_empty());
+            self.runs.push((object_idx, self.trades.len()));
+        }
+        self.trades.push(row.trade);
+        self.labels.push(row.label);
+        self.has_label |= row.is_labelled;
+    }
+
+    fn finish(mut self, symbol: String) -> SymbolTrades {
+        let n_duplicates = if self.is_sorted { 0 } else { self.interleave() };
+        SymbolTrades {
+            symbol,
+            trades: self.trades,
+            labels: self.has_label.then_some(self.labels),
+            n_duplicates,
+        }
+    }
+
+    /// Brings overlapping runs into one time order and drops what a later run repeats.
+    fn interleave(&mut self) -> u64 {
+        let run_of = |idx: usize| self.runs.partition_point(|(_, first)| *first <= idx);
+        let mut order: Vec<usize> = (0..self.trades.len()).collect();
+        // Stable: equal times keep the order of the files, and of the rows within them.
+        order.sort_by_key(|idx| self.trades[*idx].event_time);
+
+        let mut kept = Vec::with_capacity(order.len());
+        let mut n_duplicates = 0;
+        for group in order.chunk_by(|a, b| self.trades[*a].event_time == self.trades[*b].event_time)
+        {
+            // Per identity, how often each run has it: the most that any run has is kept.
+            let mut seen: HashMap<Identity, (usize, u64, u64)> = HashMap::new();
+            for idx in group {
+                let (run, n_in_run, n_kept) = seen
+                    .entry(identity(&self.trades[*idx]))
+                    .or_insert((0, 0, 0));
+                if *run != run_of(*idx) {
+                    (*run, *n_in_run) = (run_of(*idx), 0);
+                }
+                *n_in_run += 1;
+                if *n_in_run > *n_kept {
+                    *n_kept += 1;
+                    kept.push(*idx);
+                } else {
+                    n_duplicates += 1;
+                }
+            }
+        }
+        self.trades = kept.iter().map(|idx| self.trades[*idx]).collect();
+        self.labels.codes = kept.iter().map(|idx| self.labels.codes[*idx]).collect();
+        n_duplicates
+    }
+}
+
+type Identity = (Option<u64>, u64, u64, bool);
+
+/// What makes two trades of one moment the same.
+fn identity(trade: &Trade) -> Identity {
+    match trade.trade_id {
+        Some(id) => (Some(id), 0, 0, false),
+        None => (
+            None,
+            trade.price.to_bits(),
+            trade.quantity.to_bits(),
+            trade.side == Side::Buy,
+        ),
+    }
+}
