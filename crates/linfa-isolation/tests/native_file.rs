@@ -1,0 +1,221 @@
+//! The native file: a file written by version 1 must load for ever, damaged ones never.
+
+#![allow(clippy::unwrap_used, missing_docs)] // A test may stop at its first failure.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::uniform_table;
+use linfa::ParamGuard;
+use linfa_isolation::{FORMAT_VERSION, FormatError, IsolationForest};
+use ndarray::Array2;
+use proptest::prelude::*;
+
+fn fixture(name: &str) -> PathBuf {
+    [env!("CARGO_MANIFEST_DIR"), "tests", "fixtures", name]
+        .iter()
+        .collect()
+}
+
+fn small_forest() -> IsolationForest {
+    IsolationForest::params(20_080_101)
+        .n_trees(8)
+        .sample_size(40)
+        .check()
+        .unwrap()
+        .fit_view(uniform_table(120, 3, 7).view())
+        .unwrap()
+}
+
+/// Writes the fixture anew. Only for a new format version, under a new name:
+/// `cargo test -p linfa-isolation --test native_file -- --ignored write_fixture`.
+#[test]
+#[ignore = "writes files"]
+fn write_fixture() {
+    let forest = small_forest();
+    std::fs::write(fixture("forest.v1.bin"), forest.to_bytes()).unwrap();
+    let records = uniform_table(25, 3, 8) * 2.0 - 0.5;
+    let scores = forest.score_samples(records.view()).unwrap();
+    let lines: String = records
+        .rows()
+        .into_iter()
+        .zip(&scores)
+        .map(|(row, score)| format!("{:?},{:?},{:?},{score:?}\n", row[0], row[1], row[2]))
+        .collect();
+    std::fs::write(fixture("forest.v1.scores.csv"), lines).unwrap();
+}
+
+#[test]
+fn the_file_of_version_1_loads_with_equal_scores() {
+    let bytes = std::fs::read(fixture("forest.v1.bin")).unwrap();
+    let forest = IsolationForest::from_bytes(&bytes).unwrap();
+    assert_eq!(forest.n_trees(), 8);
+    assert_eq!(forest.sample_size(), 40);
+    assert_eq!(forest.to_bytes(), bytes);
+
+    let text = std::fs::read_to_string(fixture("forest.v1.scores.csv")).unwrap();
+    let values: Vec<f64> = text
+        .split([',', '\n'])
+        .filter(|field| !field.is_empty())
+        .map(|field| field.parse().unwrap())
+        .collect();
+    let table = Array2::from_shape_vec((25, 4), values).unwrap();
+    let scores = forest
+        .score_samples(table.slice(ndarray::s![.., ..3]))
+        .unwrap();
+    assert_eq!(scores, table.column(3));
+}
+
+#[test]
+fn the_same_seed_still_grows_the_forest_of_the_fixture() {
+    let bytes = std::fs::read(fixture("forest.v1.bin")).unwrap();
+    assert_eq!(small_forest().to_bytes(), bytes);
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let bytes = small_forest().to_bytes();
+    for len in 0..bytes.len() {
+        assert!(IsolationForest::from_bytes(&bytes[..len]).is_err(), "{len}");
+    }
+    let mut longer = bytes.clone();
+    longer.push(0);
+    let refused = IsolationForest::from_bytes(&longer);
+    assert!(matches!(refused, Err(FormatError::WrongLength { .. })));
+}
+
+#[test]
+fn every_damaged_byte_is_refused() {
+    let bytes = small_forest().to_bytes();
+    for position in 0..bytes.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= flip;
+            assert!(IsolationForest::from_bytes(&damaged).is_err(), "{position}");
+        }
+    }
+}
+
+#[test]
+fn newer_and_foreign_files_are_named_as_such() {
+    let mut newer = small_forest().to_bytes();
+    newer[8] = FORMAT_VERSION as u8 + 1;
+    assert_eq!(
+        IsolationForest::from_bytes(&newer).unwrap_err().to_string(),
+        "format version 2 is newer than the newest known version 1"
+    );
+    for foreign in [
+        &b""[..],
+        b"PK\x03\x04",
+        b"LINFAISX and more than the header needs",
+    ] {
+        let refused = IsolationForest::from_bytes(foreign);
+        assert!(matches!(refused, Err(FormatError::BadMagic)));
+    }
+}
+
+/// CRC-32, bit by bit: hostile bytes come with a right checksum.
+fn with_checksum(mut payload: Vec<u8>) -> Vec<u8> {
+    let mut crc = u32::MAX;
+    for &byte in &payload {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg());
+        }
+    }
+    payload.extend_from_slice(&(!crc).to_le_bytes());
+    payload
+}
+
+/// Loads or refuses, and what loads can be used.
+fn load_and_use(bytes: &[u8]) -> bool {
+    let Ok(forest) = IsolationForest::from_bytes(bytes) else {
+        return false;
+    };
+    let records = Array2::from_elem((20, forest.n_features().min(64)), 0.5);
+    if forest.n_features() <= 64 {
+        for score in forest.score_samples(records.view()).unwrap() {
+            assert!(0.0 < score && score < 1.0);
+        }
+        forest.score_one(&records.row(0).to_vec()).unwrap();
+    }
+    true
+}
+
+#[test]
+fn hostile_numbers_with_a_right_checksum_do_no_harm() {
+    let bytes = small_forest().to_bytes();
+    let payload = &bytes[..bytes.len() - 4];
+    assert!(load_and_use(&with_checksum(payload.to_vec())));
+    // Every 32-bit word in turn becomes a number that indices and lengths might trip over.
+    let mut n_accepted = 0;
+    for word in (8..payload.len()).step_by(4) {
+        for hostile in [0, 1, 2, 0x7fff_ffff, 0x8000_0000, 0x8000_0001, u32::MAX] {
+            let mut changed = payload.to_vec();
+            changed[word..word + 4].copy_from_slice(&hostile.to_le_bytes());
+            n_accepted += usize::from(load_and_use(&with_checksum(changed)));
+        }
+    }
+    assert!(n_accepted > 0, "thresholds may be anything finite");
+}
+
+#[test]
+fn a_header_that_promises_too_much_claims_no_memory() {
+    let mut bytes = small_forest().to_bytes();
+    bytes.truncate(40);
+    for (n_trees, n_nodes) in [
+        (1, u64::MAX),
+        (u32::MAX, u64::MAX / 12),
+        (1_000_000, 1 << 40),
+    ] {
+        bytes[12..16].copy_from_slice(&u32::to_le_bytes(n_trees));
+        bytes[32..40].copy_from_slice(&u64::to_le_bytes(n_nodes));
+        let refused = IsolationForest::from_bytes(&with_checksum(bytes.clone()));
+        assert!(matches!(refused, Err(FormatError::WrongLength { .. })));
+    }
+}
+
+#[test]
+fn serde_checks_what_it_reads() {
+    let accepted = r#"{"n_features":1,"sample_size":2,"seed":1,"trees":[[
+        {"inner":{"feature":0,"threshold":0.5}},{"leaf":{"n_rows":1}},{"leaf":{"n_rows":1}}]]}"#;
+    let forest: IsolationForest = serde_json::from_str(accepted).unwrap();
+    assert_eq!(forest.depth(), 1);
+    for (from, to) in [
+        ("\"feature\":0", "\"feature\":1"),
+        ("\"n_features\":1", "\"n_features\":0"),
+        ("\"sample_size\":2", "\"sample_size\":3"),
+        (",{\"leaf\":{\"n_rows\":1}}]", "]"),
+        ("\"seed\":1", "\"seed\":1,\"extra\":1"),
+    ] {
+        let refused: Result<IsolationForest, _> =
+            serde_json::from_str(&accepted.replacen(from, to, 1));
+        assert!(refused.is_err(), "{to}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(!load_and_use(&bytes));
+        let mut with_magic = b"LINFAISO\x01\0\0\0".to_vec();
+        with_magic.extend(bytes);
+        load_and_use(&with_checksum(with_magic));
+    }
+
+    #[test]
+    fn random_changes_with_a_right_checksum_do_no_harm(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let bytes = small_forest().to_bytes();
+        let mut payload = bytes[..bytes.len() - 4].to_vec();
+        for (position, value) in changes {
+            let position = position.index(payload.len());
+            payload[position] = value;
+        }
+        load_and_use(&with_checksum(payload));
+    }
+}
