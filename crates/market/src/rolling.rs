@@ -308,3 +308,164 @@ impl RollingMax {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    const WINDOW: usize = 60;
+    const N_UPDATES: usize = 10_000_000;
+
+    /// Mean and sd by two passes, from differences to the first value.
+    fn two_pass(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+        let n = values.clone().count() as f64;
+        let first = values.clone().next().unwrap();
+        let mean = values.clone().map(|value| value - first).sum::<f64>() / n;
+        let squares: f64 = values.map(|value| (value - first - mean).powi(2)).sum();
+        (first + mean, (squares / (n - 1.0)).sqrt())
+    }
+
+    fn check(name: &str, n_updates: usize, mut next: impl FnMut(usize) -> f64) {
+        let mut moments = RollingMoments::new(WINDOW);
+        let mut sum = RollingSum::new(WINDOW);
+        for idx in 0..n_updates {
+            let value = next(idx);
+            moments.push(value);
+            sum.push(value);
+            // At every update near the end, and now and then before.
+            if idx < WINDOW || (idx % 9973 != 0 && idx + 1000 < n_updates) {
+                continue;
+            }
+            let (mean, sd) = two_pass(moments.values.iter().copied());
+            let got = moments.moments().unwrap();
+            assert!(
+                (got.sd - sd).abs() <= 1e-9 * sd,
+                "{name} at {idx}: sd {} but {sd}",
+                got.sd
+            );
+            assert!(
+                (got.mean() - mean).abs() <= 1e-9 * mean.abs(),
+                "{name} at {idx}: mean {} but {mean}",
+                got.mean()
+            );
+            let total: f64 = sum.values.iter().sum();
+            let got = sum.value().unwrap();
+            assert!(
+                (got - total).abs() <= 1e-9 * total.abs(),
+                "{name} at {idx}: sum {got} but {total}"
+            );
+        }
+    }
+
+    #[test]
+    fn agrees_with_two_passes_after_ten_million_updates() {
+        let mut random = Random::new(1, "rolling", "offset");
+        check("large offset", N_UPDATES, |_| {
+            1e5 + 1e-2 * (random.uniform() - 0.5)
+        });
+    }
+
+    #[test]
+    fn forgets_spikes_wholly() {
+        let mut random = Random::new(2, "rolling", "spikes");
+        let spiky = |idx: usize, value: f64| {
+            if idx.is_multiple_of(2_000) {
+                value * 1e6
+            } else {
+                value
+            }
+        };
+        check("spikes", N_UPDATES / 5, |idx| {
+            spiky(idx, 100.0 + random.uniform())
+        });
+        // The last thousand updates are checked one by one, while a gross spike leaves the window.
+        for at in [900, 500, 100] {
+            check("last spike", 5_000, |idx| {
+                if idx == 5_000 - at {
+                    1e14
+                } else {
+                    1.0 + random.uniform() * 1e-3
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn follows_level_shifts_and_trends() {
+        let mut random = Random::new(3, "rolling", "levels");
+        check("level shift", 4_000, |idx| {
+            (if idx < 3_500 { 1e-3 } else { 1e8 }) * (1.0 + 1e-9 * random.uniform())
+        });
+        check("trend", 100_000, |idx| 1e5 + idx as f64);
+        let mut price = 100.0;
+        check("random walk", N_UPDATES / 5, |_| {
+            price *= (1e-3 * (random.uniform() - 0.5)).exp();
+            price
+        });
+    }
+
+    #[test]
+    fn knows_constancy_and_emptiness_exactly() {
+        let mut moments = RollingMoments::new(WINDOW);
+        let mut sum = RollingSum::new(WINDOW);
+        for value in [1e16, 3.3, 1e-9] {
+            moments.push(value);
+            sum.push(value);
+        }
+        for idx in 0..WINDOW {
+            assert!(moments.moments().is_none_or(|moments| moments.sd > 0.0));
+            assert!(sum.value() != Some(0.0));
+            moments.push(0.1);
+            sum.push(0.0);
+            assert_eq!(moments.moments().is_some(), idx + 4 >= WINDOW);
+        }
+        assert_eq!(moments.moments().unwrap().sd, 0.0);
+        assert_eq!(moments.moments().unwrap().zscore(1e9), 0.0);
+        assert_eq!(sum.value(), Some(0.0));
+        // One last bit is enough not to be constant.
+        moments.push(0.1_f64.next_up());
+        assert!(moments.moments().unwrap().sd > 0.0);
+    }
+
+    #[test]
+    fn the_largest_is_the_largest() {
+        let mut random = Random::new(4, "rolling", "max");
+        let mut max = RollingMax::new(7);
+        let mut values = Vec::new();
+        for idx in 0..10_000_usize {
+            let value = random.below(50) as f64;
+            values.push(value);
+            max.push(value);
+            let expected = values[idx.saturating_sub(6)..]
+                .iter()
+                .copied()
+                .fold(0.0, f64::max);
+            assert_eq!(max.value(), (idx >= 6).then_some(expected));
+        }
+    }
+
+    #[test]
+    fn sums_do_not_depend_on_order() {
+        let mut random = Random::new(5, "rolling", "sum");
+        for _ in 0..200 {
+            let mut values: Vec<f64> = (0..500)
+                .map(|_| {
+                    (random.uniform() * 1e8).round() / 1e8 * 10_f64.powi(random.below(6) as i32)
+                })
+                .collect();
+            let total = |values: &[f64]| {
+                let mut sum = Sum::default();
+                values.iter().for_each(|value| sum.add(*value));
+                sum.value()
+            };
+            let expected = total(&values);
+            for idx in (1..values.len()).rev() {
+                values.swap(idx, random.below(idx + 1));
+            }
+            assert_eq!(total(&values), expected);
+            values.sort_unstable_by(f64::total_cmp);
+            assert_eq!(total(&values), expected);
+        }
+    }
+}

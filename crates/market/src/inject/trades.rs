@@ -21,8 +21,8 @@ const MAX_EMPTY: i64 = 60;
 /// Injects events into the trades of one symbol, which stay in order of time, and returns the events in order of time.
 ///
 /// Changed and added trades carry the event's id. An intact trade inside an event's span (whose price is not displaced)
-/// carries none. Where an event displaces the price of an interval without trades, one small trade is added, so that the
-/// interval's candle exists and is labelled; a last small trade brings the price back where the event's last trade left
+/// carries none. Where an event displaces the price of an interval but none of its trades, one small trade is added, so that
+/// the interval's candle exists and is labelled; a last small trade brings the price back where the event's last trade left
 /// it displaced. A liquidity gap removes trades, all but the first of each interval. Added trades have ids from
 /// [`ADDED_TRADE_IDS`] on, or none where the history's trades have none.
 ///
@@ -209,6 +209,7 @@ impl Scene<'_> {
     }
 
     fn displace(&mut self, ramp: Ramp, candle: &Candle, previous_close: f64, trades: &[Trade]) {
+        let n_before = self.output.len();
         for trade in trades {
             let displacement =
                 ramp.at((trade.event_time - candle.open_time) as f64 / self.interval as f64);
@@ -229,7 +230,11 @@ impl Scene<'_> {
         }
         let half = self.interval / 2;
         let quantity = self.usual_quantity;
-        if trades.is_empty() {
+        // Also where all trades came after the price was back: a candle on the way belongs to the event.
+        if self.output[n_before..]
+            .iter()
+            .all(|trade| trade.event != Some(self.id))
+        {
             self.add(
                 candle.open_time + half / 2,
                 previous_close * ramp.at(0.25).exp(),
