@@ -37,7 +37,8 @@ pub struct InjectConfig {
     ///
     /// A price move that is built up over n candles is `magnitude × sd of one candle's log return × √n`: as many standard
     /// deviations of a move over n candles. Added volume per candle is `magnitude × sd of a candle's volume`. Both sd are
-    /// robust (1.4826 × median absolute deviation) and come from the history before injection.
+    /// robust (1.4826 × median absolute deviation) and come from the history before injection. No
+    /// price is displaced by more than a factor of e^5.
     pub magnitude: (f64, f64),
     /// Shortest and longest duration in candles of a kind; kinds that are not in here have
     /// [`InjectConfig::default_duration`].

@@ -42,7 +42,11 @@ struct Moves {
     volume_sd: f64,
 }
 
+/// How often a place is drawn for an event before it is given up.
 const MAX_TRIES: usize = 200;
+
+/// The largest displacement, in log price: a factor of 148.
+const MAX_DISPLACEMENT: f64 = 5.0;
 
 /// Plans the events of one symbol over its candles (in order, consistent; gaps may be left out), in order of time.
 pub(super) fn plan(
@@ -151,7 +155,9 @@ fn steps(
     moves: Moves,
     random: &mut Random,
 ) -> Vec<Step> {
-    let rise = |n_candles: usize| magnitude * moves.log_return_sd * (n_candles as f64).sqrt();
+    let rise = |n_candles: usize| {
+        (magnitude * moves.log_return_sd * (n_candles as f64).sqrt()).min(MAX_DISPLACEMENT)
+    };
     let volume = magnitude * moves.volume_sd;
     let price_only = |from: f64, to: f64| Step::Move {
         from,

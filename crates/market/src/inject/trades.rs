@@ -6,7 +6,7 @@ use crate::batch::candles_of_trades;
 use crate::candle::Candle;
 use crate::event::{Event, EventId};
 use crate::random::Random;
-use crate::trade::{Side, Trade};
+use crate::trade::{MAX_AMOUNT, MIN_AMOUNT, Side, Trade};
 
 /// The ids of added trades start here: id = `ADDED_TRADE_IDS` + event id × 2^24 + place in the event. No exchange counts
 /// that far, and the ids still fit into a signed 64-bit column.
@@ -334,7 +334,7 @@ impl Scene<'_> {
 
     /// An original trade that the event changes.
     fn keep(&mut self, trade: &Trade, price: f64, volume_factor: f64) {
-        let quantity = trade.quantity * volume_factor;
+        let quantity = (trade.quantity * volume_factor).max(MIN_AMOUNT);
         self.output.push(Trade {
             price,
             quantity,
@@ -348,6 +348,7 @@ impl Scene<'_> {
             .has_ids
             .then(|| ADDED_TRADE_IDS + (u64::from(self.id.get()) << 24) + self.n_added);
         self.n_added += 1;
+        let quantity = quantity.clamp(MIN_AMOUNT, MAX_AMOUNT);
         self.output.push(Trade {
             event_time,
             trade_id,

@@ -474,3 +474,32 @@ fn configuration_reports_every_violation() {
         .is_err()
     );
 }
+
+/// Whatever the size, prices stay finite, positive and consistent.
+#[test]
+fn absurd_sizes_stay_possible() {
+    let config = InjectConfig {
+        magnitude: (1e4, 1e4),
+        ..config(1, 40.0)
+    }
+    .check()
+    .unwrap();
+    let mut candles = history(1, 48);
+    assert!(
+        !inject_candles(&config, &target(&[TimeRange::ALL]), &mut candles)
+            .unwrap()
+            .is_empty()
+    );
+    for candle in &candles {
+        candle.check(Interval::MINUTE).unwrap();
+    }
+    let mut trades: Vec<Trade> = simulated(1, 48, 0.2).trades("AAA").unwrap().collect();
+    assert!(
+        !inject_trades(&config, &target(&[TimeRange::ALL]), &mut trades)
+            .unwrap()
+            .is_empty()
+    );
+    for trade in &trades {
+        trade.check().unwrap();
+    }
+}
