@@ -234,6 +234,17 @@ pub struct InjectTarget<'a> {
     pub first_id: EventId,
 }
 
+impl InjectTarget<'_> {
+    /// The id of the event at this place.
+    fn nth_id(&self, place: usize) -> Result<EventId, InjectError> {
+        u32::try_from(place)
+            .ok()
+            .and_then(|place| self.first_id.get().checked_add(place))
+            .and_then(EventId::new)
+            .ok_or(InjectError::EventIds(self.first_id))
+    }
+}
+
 /// Why nothing can be injected into this history.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum InjectError {
@@ -271,7 +282,7 @@ pub enum InjectError {
         /// Its event time, µs.
         event_time: i64,
     },
-    /// Event ids have run out.
-    #[error("no event id is left after `{0}`")]
+    /// There are more events than event ids.
+    #[error("too few event ids are left from `{0}` on")]
     EventIds(EventId),
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{InjectTarget, ValidInjectConfig};
+use super::{InjectError, InjectTarget, ValidInjectConfig};
 use crate::candle::Candle;
 use crate::event::AnomalyKind;
 use crate::random::Random;
@@ -53,7 +53,7 @@ pub(super) fn plan(
     config: &ValidInjectConfig,
     target: &InjectTarget<'_>,
     candles: &[Candle],
-) -> Vec<Planned> {
+) -> Result<Vec<Planned>, InjectError> {
     let interval = target.interval.micros();
     let mut random = Random::new(config.config().seed, "inject", target.symbol);
     let allowed: Vec<(usize, usize)> = target
@@ -113,7 +113,8 @@ pub(super) fn plan(
         }
     }
     planned.sort_by_key(|event| event.first);
-    planned
+    target.nth_id(planned.len())?;
+    Ok(planned)
 }
 
 /// The candle index at this place of the allowed ones.

@@ -404,6 +404,17 @@ fn refuses_broken_history_and_changes_nothing() {
         "{error:?}"
     );
     assert_eq!(candles, before);
+    let mut candles = history(1, 48);
+    let before = candles.clone();
+    let last_ids = InjectTarget {
+        first_id: EventId::new(u32::MAX - 1).unwrap(),
+        ..target(&[TimeRange::ALL])
+    };
+    let error = inject_candles(&checked, &last_ids, &mut candles).unwrap_err();
+    assert_eq!(
+        (error, candles),
+        (InjectError::EventIds(last_ids.first_id), before)
+    );
     let trade = |event_time| Trade {
         event_time,
         trade_id: None,
