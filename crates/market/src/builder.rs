@@ -9,7 +9,7 @@ use crate::candle::Candle;
 use crate::event::EventId;
 use crate::rolling::Sum;
 use crate::seen::SeenIds;
-use crate::trade::{Side, Trade};
+use crate::trade::{MAX_EVENT_TIME, Side, Trade};
 
 /// What became of a trade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,6 +73,23 @@ impl CandleBuilder {
             n_late: 0,
             n_duplicates: 0,
         }
+    }
+
+    /// Whether what was stored can have been made with this configuration.
+    pub(crate) fn fits(&self, interval: i64, lateness: i64) -> bool {
+        let fits = |candle: &OpenCandle| {
+            candle.start.abs() <= MAX_EVENT_TIME
+                && candle.start.rem_euclid(interval) == 0
+                && candle.end == candle.start + interval
+        };
+        (self.interval, self.lateness) == (interval, lateness)
+            && self.open.iter().all(fits)
+            && self
+                .open
+                .iter()
+                .zip(self.open.iter().skip(1))
+                .all(|(left, right)| left.end <= right.start)
+            && self.seen.is_consistent()
     }
 
     /// The earliest event time that is not late.

@@ -5,76 +5,75 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::feature::Feature;
 use crate::interval::{DAY_US, HOUR_US, Interval, SECOND_US};
 
 /// The feature engine's configuration as written in a file or stored with a model; [`FeatureConfig::check`] makes it
 /// usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "WrittenConfig")]
 pub struct FeatureConfig {
-    /// The candle's length.
+    /// The candle's length; the only value without a default.
     pub interval: Interval,
     /// W: the trailing window in candles, 2 to 100,000 (default 60).
-    #[serde(default = "default_window")]
     pub window: usize,
     /// k: how many candles back `momentum` looks, 1 to 100,000 (default 10).
-    #[serde(default = "default_momentum")]
     pub momentum: usize,
-    /// The longest run of empty intervals, in candles, that is filled with carried-forward candles; after a longer one
-    /// the windows start afresh (default 60).
-    #[serde(default = "default_max_gap")]
+    /// The longest run of empty intervals, in candles, that is filled with carried-forward candles;
+    /// after a longer one the windows start afresh; 0 to 100,000 (default 60).
     pub max_gap: usize,
-    /// How far, in µs, a trade may lie behind the latest event time and still enter its candle; 0 to one day
-    /// (default 5 s).
-    #[serde(default = "default_allowed_lateness")]
+    /// How far, in µs, a trade may lie behind the latest event time and still enter its candle; 0 to
+    /// one day (default 5 s).
     pub allowed_lateness: i64,
-    /// The span of the macro features in µs, a multiple of the interval, at least two candles (default one hour).
-    #[serde(default = "default_macro_window")]
+    /// The span of the macro features in µs, a multiple of the interval, at least two candles
+    /// (default one hour, or twelve candles where that is longer).
     pub macro_window: i64,
-    /// The span that `macro_avg_volume` compares with, in µs, a multiple of the interval, at least the macro window
-    /// (default one day).
-    #[serde(default = "default_macro_baseline")]
+    /// The span that `macro_avg_volume` compares with, in µs, a multiple of the interval, at least
+    /// the macro window (default one day, or 288 candles where that is longer).
     pub macro_baseline: i64,
 }
 
-fn default_window() -> usize {
-    60
+/// A [`FeatureConfig`] in a file: what is absent has the default of its interval.
+#[derive(Deserialize)]
+#[serde(rename = "FeatureConfig", deny_unknown_fields)]
+struct WrittenConfig {
+    interval: Interval,
+    window: Option<usize>,
+    momentum: Option<usize>,
+    max_gap: Option<usize>,
+    allowed_lateness: Option<i64>,
+    macro_window: Option<i64>,
+    macro_baseline: Option<i64>,
 }
 
-fn default_momentum() -> usize {
-    10
-}
-
-fn default_max_gap() -> usize {
-    60
-}
-
-fn default_allowed_lateness() -> i64 {
-    5 * SECOND_US
-}
-
-fn default_macro_window() -> i64 {
-    HOUR_US
-}
-
-fn default_macro_baseline() -> i64 {
-    DAY_US
+impl From<WrittenConfig> for FeatureConfig {
+    fn from(written: WrittenConfig) -> FeatureConfig {
+        let default = FeatureConfig::new(written.interval);
+        FeatureConfig {
+            interval: written.interval,
+            window: written.window.unwrap_or(default.window),
+            momentum: written.momentum.unwrap_or(default.momentum),
+            max_gap: written.max_gap.unwrap_or(default.max_gap),
+            allowed_lateness: written.allowed_lateness.unwrap_or(default.allowed_lateness),
+            macro_window: written.macro_window.unwrap_or(default.macro_window),
+            macro_baseline: written.macro_baseline.unwrap_or(default.macro_baseline),
+        }
+    }
 }
 
 /// Bounds the memory of an engine.
 const MAX_CANDLES: usize = 100_000;
 
 impl FeatureConfig {
-    /// The defaults for candles of this length. Where an hour holds fewer than twelve such candles, the macro window is
-    /// twelve candles and the baseline 24 macro windows.
+    /// The defaults for candles of this length.
     pub fn new(interval: Interval) -> FeatureConfig {
         let macro_window = HOUR_US.max(12 * interval.micros());
         FeatureConfig {
             interval,
-            window: default_window(),
-            momentum: default_momentum(),
-            max_gap: default_max_gap(),
-            allowed_lateness: default_allowed_lateness(),
+            window: 60,
+            momentum: 10,
+            max_gap: 60,
+            allowed_lateness: 5 * SECOND_US,
             macro_window,
             macro_baseline: 24 * macro_window,
         }
@@ -224,6 +223,16 @@ impl ValidFeatureConfig {
         self.config.allowed_lateness
     }
 
+    /// How many candles at the start of history, and again after every restart, have rows that are
+    /// not ready for these features: the largest [`Feature::warm_up`] of them.
+    pub fn warm_up(&self, features: &[Feature]) -> usize {
+        features
+            .iter()
+            .map(|feature| feature.warm_up(self))
+            .max()
+            .unwrap_or(0)
+    }
+
     /// The macro window, in candles, at least 2.
     pub fn macro_candles(&self) -> usize {
         (self.config.macro_window / self.config.interval.micros()) as usize
@@ -299,6 +308,13 @@ mod tests {
     fn serde_fills_defaults_and_refuses_what_it_does_not_know() {
         let config: FeatureConfig = serde_json::from_str(r#"{"interval":"1m"}"#).unwrap();
         assert_eq!(config, FeatureConfig::new(Interval::MINUTE));
+        for interval in ["5m", "1h", "1d"] {
+            let text = format!(r#"{{"interval":"{interval}"}}"#);
+            assert!(
+                serde_json::from_str::<ValidFeatureConfig>(&text).is_ok(),
+                "{interval}"
+            );
+        }
         let checked = config.check().unwrap();
         let text = serde_json::to_string(&checked).unwrap();
         assert_eq!(

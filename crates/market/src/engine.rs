@@ -1,12 +1,13 @@
 //! The one feature engine: trades or candles in, feature rows out.
 
 use serde::{Deserialize, Serialize};
+use thiserror::Error;
 
 use crate::builder::{CandleBuilder, TradeOutcome};
 use crate::candle::{Candle, CandleError};
 use crate::config::ValidFeatureConfig;
 use crate::feature::{Feature, FeatureMask};
-use crate::trade::{Trade, TradeError};
+use crate::trade::{MAX_EVENT_TIME, Trade, TradeError};
 use crate::windows::Windows;
 
 /// A closed candle with its features.
@@ -80,6 +81,9 @@ pub struct EngineCounts {
 /// **Gaps.** The rows of empty intervals are emitted as soon as no trade can fall into them any more *and* a later trade
 /// has shown how long the gap is. A labelled event is never carried into a filled candle.
 ///
+/// **Wrong clocks.** A trade from the far future is taken at its word: it moves the horizon, and true trades after it are
+/// late. Whoever knows the present time must refuse such trades before they get here.
+///
 /// ```
 /// use market::{Feature, FeatureConfig, FeatureEngine, Interval, Side, Trade};
 /// let config = FeatureConfig { allowed_lateness: 0, ..FeatureConfig::new(Interval::MINUTE) }.check()?;
@@ -103,6 +107,7 @@ pub struct EngineCounts {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Snapshot")]
 pub struct FeatureEngine {
     config: ValidFeatureConfig,
     builder: CandleBuilder,
@@ -114,6 +119,65 @@ pub struct FeatureEngine {
     n_candles: u64,
     n_filled: u64,
     n_restarts: u64,
+}
+
+/// A [`FeatureEngine`] as it was stored, not yet trusted.
+#[derive(Deserialize)]
+#[serde(rename = "FeatureEngine", deny_unknown_fields)]
+struct Snapshot {
+    config: ValidFeatureConfig,
+    builder: CandleBuilder,
+    windows: Windows,
+    last: Option<LastCandle>,
+    due: i64,
+    n_candles: u64,
+    n_filled: u64,
+    n_restarts: u64,
+}
+
+/// A stored engine whose parts don't fit together: another version's, or damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the stored feature engine's {0} don't fit its configuration")]
+pub struct SnapshotError(&'static str);
+
+impl TryFrom<Snapshot> for FeatureEngine {
+    type Error = SnapshotError;
+
+    fn try_from(snapshot: Snapshot) -> Result<Self, Self::Error> {
+        let Snapshot {
+            config,
+            builder,
+            windows,
+            last,
+            due,
+            n_candles,
+            n_filled,
+            n_restarts,
+        } = snapshot;
+        if !builder.fits(config.interval().micros(), config.allowed_lateness()) {
+            return Err(SnapshotError("open candles"));
+        }
+        if !windows.fits(&config) {
+            return Err(SnapshotError("windows"));
+        }
+        if last.is_some_and(|last| !is_aligned(&config, last.open_time)) {
+            return Err(SnapshotError("last candles"));
+        }
+        Ok(FeatureEngine {
+            config,
+            builder,
+            windows,
+            last,
+            due,
+            n_candles,
+            n_filled,
+            n_restarts,
+        })
+    }
+}
+
+fn is_aligned(config: &ValidFeatureConfig, open_time: i64) -> bool {
+    open_time.abs() <= MAX_EVENT_TIME && config.interval().align(open_time) == open_time
 }
 
 /// What is needed of the last candle to carry it forward.
@@ -201,7 +265,7 @@ impl FeatureEngine {
     /// closed. For symbols that have fallen silent while others go on.
     pub fn advance(&mut self, event_time: i64, rows: &mut Vec<FeatureRow>) {
         self.builder
-            .advance(event_time.clamp(-crate::trade::MAX_EVENT_TIME, crate::trade::MAX_EVENT_TIME));
+            .advance(event_time.clamp(-MAX_EVENT_TIME, MAX_EVENT_TIME));
         if self.builder.horizon() >= self.due {
             self.emit(rows);
         }

@@ -28,7 +28,7 @@ pub use batch::{BatchError, candles_of_trades, features_of_candles, features_of_
 pub use builder::TradeOutcome;
 pub use candle::{Candle, CandleError, MAX_VOLUME};
 pub use config::{FeatureConfig, FeatureConfigError, ValidFeatureConfig, Violation};
-pub use engine::{EngineCounts, FeatureEngine, FeatureRow};
+pub use engine::{EngineCounts, FeatureEngine, FeatureRow, SnapshotError};
 pub use event::{AnomalyKind, Event, EventId, ParseAnomalyKindError};
 pub use feature::{CandleField, Feature, FeatureMask, ParseFeatureError};
 pub use inject::{

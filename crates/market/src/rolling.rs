@@ -108,6 +108,13 @@ impl RollingMoments {
         }
     }
 
+    /// Whether what was stored can be a window of this capacity.
+    pub(crate) fn fits(&self, capacity: usize) -> bool {
+        self.capacity == capacity
+            && self.values.len() <= capacity
+            && self.values.iter().all(|value| value.is_finite())
+    }
+
     pub(crate) fn clear(&mut self) {
         self.values.clear();
         self.shift = 0.0;
@@ -214,6 +221,17 @@ impl RollingSum {
         }
     }
 
+    /// Whether what was stored can be a window of this capacity.
+    pub(crate) fn fits(&self, capacity: usize) -> bool {
+        self.capacity == capacity
+            && self.values.len() <= capacity
+            && self
+                .values
+                .iter()
+                .all(|value| (0.0..f64::INFINITY).contains(value))
+            && self.n_positive == self.values.iter().filter(|value| **value > 0.0).count()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.values.clear();
         self.sum = Sum::default();
@@ -272,6 +290,17 @@ impl RollingMax {
             positions: VecDeque::new(),
             values: VecDeque::new(),
         }
+    }
+
+    /// Whether what was stored can be a window of this capacity.
+    pub(crate) fn fits(&self, capacity: usize) -> bool {
+        self.capacity == capacity
+            && self.values.len() <= capacity
+            && self.values.len() == self.positions.len()
+            && self
+                .positions
+                .iter()
+                .all(|position| *position < self.n_pushed)
     }
 
     pub(crate) fn clear(&mut self) {

@@ -86,6 +86,16 @@ impl SeenIds {
         true
     }
 
+    /// Whether the stored runs are in order and apart.
+    pub(crate) fn is_consistent(&self) -> bool {
+        self.runs.iter().all(|run| run.first <= run.last)
+            && self
+                .runs
+                .iter()
+                .zip(self.runs.iter().skip(1))
+                .all(|(left, right)| left.last < right.first)
+    }
+
     fn prune(&mut self, horizon: i64) {
         let mut latest: Vec<i64> = self.runs.iter().map(|run| run.latest_event_time).collect();
         latest.sort_unstable();

@@ -69,6 +69,28 @@ impl Windows {
         }
     }
 
+    /// Whether what was stored can have been made with this configuration.
+    pub(crate) fn fits(&self, config: &ValidFeatureConfig) -> bool {
+        let (window, macro_candles) = (config.window(), config.macro_candles());
+        let by_window = [
+            &self.close,
+            &self.log_return,
+            &self.volume,
+            &self.trade_count,
+        ];
+        self.momentum == config.momentum()
+            && self.closes.len() <= self.momentum
+            && self.macro_candles == macro_candles
+            && self.baseline_candles == config.baseline_candles()
+            && by_window.into_iter().all(|moments| moments.fits(window))
+            && self.vwap_quote.fits(window)
+            && self.vwap_base.fits(window)
+            && self.macro_return.fits(macro_candles)
+            && self.macro_range.fits(macro_candles)
+            && self.macro_volume.fits(macro_candles)
+            && self.baseline_volume.fits(config.baseline_candles())
+    }
+
     pub(crate) fn clear(&mut self) {
         self.closes.clear();
         self.close.clear();

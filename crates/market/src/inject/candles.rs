@@ -12,21 +12,19 @@ use crate::event::{Event, EventId};
 /// and high, buy volume within volume; `None` stays `None`.
 ///
 /// # Errors
-/// The first candle that is inconsistent or out of order; nothing is changed then.
+/// The first candle that is inconsistent or out of order, or too few event ids left; nothing is changed
+/// then.
 pub fn inject_candles(
     config: &ValidInjectConfig,
     target: &InjectTarget<'_>,
     candles: &mut [Candle],
 ) -> Result<Vec<Event>, InjectError> {
     check(target, candles)?;
-    let mut events = Vec::new();
-    let mut next_id = Some(target.first_id);
-    for planned in plan(config, target, candles) {
-        let id = next_id.ok_or(InjectError::EventIds(target.first_id))?;
-        if let Some(event) = apply(target, &planned, id, candles) {
-            events.push(event);
-            next_id = id.next();
-        }
+    let planned = plan(config, target, candles)?;
+    let mut events: Vec<Event> = Vec::with_capacity(planned.len());
+    for planned in planned {
+        let id = target.nth_id(events.len())?;
+        events.extend(apply(target, &planned, id, candles));
     }
     Ok(events)
 }

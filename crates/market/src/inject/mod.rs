@@ -37,7 +37,8 @@ pub struct InjectConfig {
     ///
     /// A price move that is built up over n candles is `magnitude × sd of one candle's log return × √n`: as many standard
     /// deviations of a move over n candles. Added volume per candle is `magnitude × sd of a candle's volume`. Both sd are
-    /// robust (1.4826 × median absolute deviation) and come from the history before injection.
+    /// robust (1.4826 × median absolute deviation) and come from the history before injection. No
+    /// price is displaced by more than a factor of e^5.
     pub magnitude: (f64, f64),
     /// Shortest and longest duration in candles of a kind; kinds that are not in here have
     /// [`InjectConfig::default_duration`].
@@ -233,6 +234,17 @@ pub struct InjectTarget<'a> {
     pub first_id: EventId,
 }
 
+impl InjectTarget<'_> {
+    /// The id of the event at this place.
+    fn nth_id(&self, place: usize) -> Result<EventId, InjectError> {
+        u32::try_from(place)
+            .ok()
+            .and_then(|place| self.first_id.get().checked_add(place))
+            .and_then(EventId::new)
+            .ok_or(InjectError::EventIds(self.first_id))
+    }
+}
+
 /// Why nothing can be injected into this history.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum InjectError {
@@ -270,7 +282,7 @@ pub enum InjectError {
         /// Its event time, µs.
         event_time: i64,
     },
-    /// Event ids have run out.
-    #[error("no event id is left after `{0}`")]
+    /// There are more events than event ids.
+    #[error("too few event ids are left from `{0}` on")]
     EventIds(EventId),
 }

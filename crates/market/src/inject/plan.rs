@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{InjectTarget, ValidInjectConfig};
+use super::{InjectError, InjectTarget, ValidInjectConfig};
 use crate::candle::Candle;
 use crate::event::AnomalyKind;
 use crate::random::Random;
@@ -42,14 +42,18 @@ struct Moves {
     volume_sd: f64,
 }
 
+/// How often a place is drawn for an event before it is given up.
 const MAX_TRIES: usize = 200;
+
+/// The largest displacement, in log price: a factor of 148.
+const MAX_DISPLACEMENT: f64 = 5.0;
 
 /// Plans the events of one symbol over its candles (in order, consistent; gaps may be left out), in order of time.
 pub(super) fn plan(
     config: &ValidInjectConfig,
     target: &InjectTarget<'_>,
     candles: &[Candle],
-) -> Vec<Planned> {
+) -> Result<Vec<Planned>, InjectError> {
     let interval = target.interval.micros();
     let mut random = Random::new(config.config().seed, "inject", target.symbol);
     let allowed: Vec<(usize, usize)> = target
@@ -109,7 +113,8 @@ pub(super) fn plan(
         }
     }
     planned.sort_by_key(|event| event.first);
-    planned
+    target.nth_id(planned.len())?;
+    Ok(planned)
 }
 
 /// The candle index at this place of the allowed ones.
@@ -151,7 +156,9 @@ fn steps(
     moves: Moves,
     random: &mut Random,
 ) -> Vec<Step> {
-    let rise = |n_candles: usize| magnitude * moves.log_return_sd * (n_candles as f64).sqrt();
+    let rise = |n_candles: usize| {
+        (magnitude * moves.log_return_sd * (n_candles as f64).sqrt()).min(MAX_DISPLACEMENT)
+    };
     let volume = magnitude * moves.volume_sd;
     let price_only = |from: f64, to: f64| Step::Move {
         from,

@@ -6,7 +6,7 @@ use crate::batch::candles_of_trades;
 use crate::candle::Candle;
 use crate::event::{Event, EventId};
 use crate::random::Random;
-use crate::trade::{Side, Trade};
+use crate::trade::{MAX_AMOUNT, MIN_AMOUNT, Side, Trade};
 
 /// The ids of added trades start here: id = `ADDED_TRADE_IDS` + event id × 2^24 + place in the event. No exchange counts
 /// that far, and the ids still fit into a signed 64-bit column.
@@ -27,7 +27,8 @@ const MAX_EMPTY: i64 = 60;
 /// [`ADDED_TRADE_IDS`] on, or none where the history's trades have none.
 ///
 /// # Errors
-/// The first trade that is none, or that comes before the one before it; nothing is changed then.
+/// The first trade that is none, or that comes before the one before it, or too few event ids left;
+/// nothing is changed then.
 pub fn inject_trades(
     config: &ValidInjectConfig,
     target: &InjectTarget<'_>,
@@ -57,17 +58,17 @@ pub fn inject_trades(
         Some(_) => *usual.select_nth_unstable_by(middle, f64::total_cmp).1,
         None => return Ok(Vec::new()),
     };
-    let mut events = Vec::new();
+    let mut events: Vec<Event> = Vec::new();
     let mut changed = Vec::with_capacity(trades.len());
     let mut n_copied = 0;
-    let mut next_id = Some(target.first_id);
-    for planned in plan(config, target, &candles) {
-        let id = next_id.ok_or(InjectError::EventIds(target.first_id))?;
+    let has_ids = trades.iter().any(|trade| trade.trade_id.is_some());
+    for planned in plan(config, target, &candles)? {
+        let id = target.nth_id(events.len())?;
         let mut scene = Scene {
             id,
             interval: target.interval.micros(),
             usual_quantity,
-            has_ids: trades.iter().any(|trade| trade.trade_id.is_some()),
+            has_ids,
             n_added: 0,
             random: &mut random,
             output: Vec::new(),
@@ -95,7 +96,6 @@ pub fn inject_trades(
             end: target.interval.align(to.event_time) + scene.interval,
             magnitude: planned.magnitude,
         });
-        next_id = id.next();
         changed.extend_from_slice(&trades[n_copied..first]);
         changed.append(&mut scene.output);
         n_copied = last;
@@ -334,7 +334,7 @@ impl Scene<'_> {
 
     /// An original trade that the event changes.
     fn keep(&mut self, trade: &Trade, price: f64, volume_factor: f64) {
-        let quantity = trade.quantity * volume_factor;
+        let quantity = (trade.quantity * volume_factor).max(MIN_AMOUNT);
         self.output.push(Trade {
             price,
             quantity,
@@ -348,6 +348,8 @@ impl Scene<'_> {
             .has_ids
             .then(|| ADDED_TRADE_IDS + (u64::from(self.id.get()) << 24) + self.n_added);
         self.n_added += 1;
+        let price = price.clamp(MIN_AMOUNT, MAX_AMOUNT);
+        let quantity = quantity.clamp(MIN_AMOUNT, MAX_AMOUNT);
         self.output.push(Trade {
             event_time,
             trade_id,

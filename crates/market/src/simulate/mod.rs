@@ -19,9 +19,9 @@ use crate::config::{Violation, join};
 use crate::interval::Interval;
 use crate::trade::{MAX_AMOUNT, MAX_EVENT_TIME, MIN_AMOUNT};
 
-/// A symbol to simulate.
+/// A symbol to simulate; in a file only its name and start price are needed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(from = "WrittenSymbol")]
 pub struct SimulatedSymbol {
     /// Its name, which with the seed decides its random stream.
     pub name: String,
@@ -53,6 +53,33 @@ impl SimulatedSymbol {
     }
 }
 
+/// A [`SimulatedSymbol`] in a file: what is absent is as [`SimulatedSymbol::new`] makes it.
+#[derive(Deserialize)]
+#[serde(rename = "SimulatedSymbol", deny_unknown_fields)]
+struct WrittenSymbol {
+    name: String,
+    start_price: f64,
+    hourly_volatility: Option<f64>,
+    tick: Option<f64>,
+    lot: Option<f64>,
+    median_quantity: Option<f64>,
+}
+
+impl From<WrittenSymbol> for SimulatedSymbol {
+    fn from(written: WrittenSymbol) -> SimulatedSymbol {
+        let default = SimulatedSymbol::new(written.name, written.start_price);
+        SimulatedSymbol {
+            hourly_volatility: written
+                .hourly_volatility
+                .unwrap_or(default.hourly_volatility),
+            tick: written.tick.unwrap_or(default.tick),
+            lot: written.lot.unwrap_or(default.lot),
+            median_quantity: written.median_quantity.unwrap_or(default.median_quantity),
+            ..default
+        }
+    }
+}
+
 /// What to simulate, as written; [`SimulateConfig::check`] makes it usable.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +92,7 @@ pub struct SimulateConfig {
     pub start: i64,
     /// The length of the simulated time, in µs.
     pub duration: i64,
-    /// Mean number of trades per symbol and second.
+    /// Mean number of trades per symbol and second, within a few percent.
     pub trades_per_second: f64,
 }
 

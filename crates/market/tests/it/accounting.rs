@@ -297,3 +297,19 @@ fn missing_fields_keep_exactly_their_features_from_being_ready() {
         );
     }
 }
+
+#[test]
+fn the_horizon_itself_is_in_time_and_one_microsecond_before_is_late() {
+    let mut engine = FeatureEngine::new(small_config());
+    let mut push = |time: i64, id: u64| {
+        let trade = trade(time, id, 100.0, 1.0, Side::Buy);
+        engine.push_trade(&trade, &mut Vec::new()).unwrap()
+    };
+    assert_eq!(push(107 * SECOND, 1), TradeOutcome::Accepted);
+    assert_eq!(push(100 * SECOND - 1, 2), TradeOutcome::Late);
+    assert_eq!(push(100 * SECOND, 3), TradeOutcome::Accepted);
+    // A repeat is a duplicate, even of a late trade and even when it comes late.
+    assert_eq!(push(100 * SECOND - 1, 2), TradeOutcome::Duplicate);
+    assert_eq!(push(500 * SECOND, 4), TradeOutcome::Accepted);
+    assert_eq!(push(107 * SECOND, 1), TradeOutcome::Duplicate);
+}

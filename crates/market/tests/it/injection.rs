@@ -404,6 +404,17 @@ fn refuses_broken_history_and_changes_nothing() {
         "{error:?}"
     );
     assert_eq!(candles, before);
+    let mut candles = history(1, 48);
+    let before = candles.clone();
+    let last_ids = InjectTarget {
+        first_id: EventId::new(u32::MAX - 1).unwrap(),
+        ..target(&[TimeRange::ALL])
+    };
+    let error = inject_candles(&checked, &last_ids, &mut candles).unwrap_err();
+    assert_eq!(
+        (error, candles),
+        (InjectError::EventIds(last_ids.first_id), before)
+    );
     let trade = |event_time| Trade {
         event_time,
         trade_id: None,
@@ -473,4 +484,33 @@ fn configuration_reports_every_violation() {
         .check()
         .is_err()
     );
+}
+
+/// Whatever the size, prices stay finite, positive and consistent.
+#[test]
+fn absurd_sizes_stay_possible() {
+    let config = InjectConfig {
+        magnitude: (1e4, 1e4),
+        ..config(1, 40.0)
+    }
+    .check()
+    .unwrap();
+    let mut candles = history(1, 48);
+    assert!(
+        !inject_candles(&config, &target(&[TimeRange::ALL]), &mut candles)
+            .unwrap()
+            .is_empty()
+    );
+    for candle in &candles {
+        candle.check(Interval::MINUTE).unwrap();
+    }
+    let mut trades: Vec<Trade> = simulated(1, 48, 0.2).trades("AAA").unwrap().collect();
+    assert!(
+        !inject_trades(&config, &target(&[TimeRange::ALL]), &mut trades)
+            .unwrap()
+            .is_empty()
+    );
+    for trade in &trades {
+        trade.check().unwrap();
+    }
 }

@@ -36,6 +36,10 @@ fn the_same_seed_gives_the_same_trades_whatever_the_other_symbols_are() {
     assert!(config(1, &["A"], 1, 1.0).trades("C").is_none());
     let text = serde_json::to_string(&config(1, &["A"], 3, 1.0)).unwrap();
     assert_eq!(trades(serde_json::from_str(&text).unwrap()), alone);
+    let short = r#"{"name":"A","start_price":25000.0}"#;
+    let symbol: SimulatedSymbol = serde_json::from_str(short).unwrap();
+    assert_eq!(symbol, SimulatedSymbol::new("A", 25_000.0));
+    assert!(serde_json::from_str::<SimulatedSymbol>(&short.replace("name", "nmae")).is_err());
 }
 
 #[test]

@@ -104,3 +104,40 @@ fn a_candle_closes_when_the_horizon_reaches_its_end_and_not_before() {
     assert_eq!(push(&mut engine, 47 * SECOND, 6), 4);
     assert_eq!(push(&mut engine, 57 * SECOND, 7), 5);
 }
+
+#[test]
+fn refuses_a_snapshot_whose_parts_do_not_fit() {
+    let mut engine = FeatureEngine::new(small_config());
+    for id in 0..50 {
+        let trade = trade(id as i64 * 4 * SECOND, id, 100.0, 1.0, Side::Buy);
+        engine.push_trade(&trade, &mut Vec::new()).unwrap();
+    }
+    let good = serde_json::to_string(&engine).unwrap();
+    assert_eq!(
+        serde_json::from_str::<FeatureEngine>(&good).unwrap(),
+        engine
+    );
+    for (part, from, to) in [
+        ("windows", r#""window":5"#, r#""window":6"#),
+        ("windows", r#""n_positive":5"#, r#""n_positive":4"#),
+        (
+            "open candles",
+            r#""interval":10000000"#,
+            r#""interval":20000000"#,
+        ),
+        (
+            "open candles",
+            r#""start":190000000"#,
+            r#""start":190000001"#,
+        ),
+        (
+            "last candles",
+            r#""open_time":170000000"#,
+            r#""open_time":170000001"#,
+        ),
+    ] {
+        assert!(good.contains(from), "{from} in {good}");
+        let error = serde_json::from_str::<FeatureEngine>(&good.replacen(from, to, 1)).unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
