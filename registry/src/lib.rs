@@ -16,6 +16,8 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod api;
+pub mod artifacts;
 pub mod filter;
 mod options;
 mod server;

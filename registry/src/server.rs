@@ -1,37 +1,38 @@
 //! Opening a registry and serving it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::Options;
+use crate::artifacts::ArtifactStore;
+use crate::store::{OpenStoreError, Store};
 
 /// How long requests under way may take after the stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// An open registry: its database and its artifact folder. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Registry {}
+pub struct Registry {
+    store: Store,
+    artifacts: ArtifactStore,
+    allowed_hosts: Arc<[String]>,
+}
 
 /// Why a registry can't be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// The database's URI is not of a kind that is served.
-    #[error("backend store uri `{uri}`: {reason}")]
-    Uri {
-        /// The URI.
-        uri: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A folder can't be created or written.
-    #[error("folder `{path}` can't be written")]
-    Folder {
+    /// The database can't be used.
+    #[error(transparent)]
+    Store(#[from] OpenStoreError),
+    /// The artifact folder can't be created or written.
+    #[error("artifact folder `{path}` can't be written")]
+    Artifacts {
         /// The folder.
         path: PathBuf,
         /// The cause.
@@ -42,17 +43,37 @@ pub enum OpenError {
 impl Registry {
     /// Opens the database (creating or upgrading it) and the artifact folder.
     ///
+    /// Several processes may have one registry open at once.
+    ///
     /// # Errors
     /// When either can't be used; the message names which and why.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
-        let folder = &options.artifacts_destination;
-        tokio::fs::create_dir_all(folder)
+        let store = Store::open(&options.backend_store_uri).await?;
+        let path = options.artifacts_destination;
+        let artifacts = ArtifactStore::open(&path)
             .await
-            .map_err(|source| OpenError::Folder {
-                path: folder.clone(),
-                source,
-            })?;
-        Ok(Self {})
+            .map_err(|source| OpenError::Artifacts { path, source })?;
+        Ok(Self {
+            store,
+            artifacts,
+            allowed_hosts: options.allowed_hosts.into(),
+        })
+    }
+
+    /// What it knows.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The files that it keeps.
+    #[must_use]
+    pub fn artifacts(&self) -> &ArtifactStore {
+        &self.artifacts
+    }
+
+    pub(crate) fn allowed_hosts(&self) -> &[String] {
+        &self.allowed_hosts
     }
 }
 
@@ -66,7 +87,8 @@ pub async fn serve(
     registry: Registry,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
-    let app = Router::new().with_state(registry);
+    let store = registry.store.clone();
+    let app = crate::api::routes::router(registry);
     let listener = listener.tap_io(|stream| {
         // A client must not wait for a delayed ACK; a socket that can't is slower, not wrong.
         stream.set_nodelay(true).ok();
@@ -79,8 +101,10 @@ pub async fn serve(
         }
     };
     let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned());
-    tokio::select! {
+    let result = tokio::select! {
         result = server => result,
         () = drained => Ok(()),
-    }
+    };
+    store.close().await;
+    result
 }

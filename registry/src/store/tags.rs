@@ -125,13 +125,13 @@ impl Texts {
     }
 
     /// What owners have, by key.
-    pub(super) async fn of<O: Owner + Eq + std::hash::Hash>(
+    pub(super) async fn of<O>(
         self,
         connection: &mut SqliteConnection,
         owners: &[O],
     ) -> Result<HashMap<O, Vec<KeyValue>>>
     where
-        O: for<'r> sqlx::Decode<'r, Db> + Unpin,
+        O: Owner + Eq + std::hash::Hash + Unpin + for<'r> sqlx::Decode<'r, Db>,
     {
         let mut found: HashMap<O, Vec<KeyValue>> = HashMap::new();
         for chunk in owners.chunks(CHUNK) {

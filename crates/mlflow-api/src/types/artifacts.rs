@@ -38,4 +38,28 @@ crate::wire::wire! {
         /// A folder relative to the store's root.
         pub path: Option<String>,
     }
+
+    /// `/get-artifact` and `/model-versions/get-artifact`: a file of a run or of a version.
+    pub struct GetArtifact {
+        /// The run.
+        pub run_id: Option<String>,
+        /// The run, by its old name.
+        pub run_uuid: Option<String>,
+        /// The registered model.
+        pub name: String,
+        /// Its version.
+        pub version: String,
+        /// The file, relative to the root of the run or the version.
+        pub path: String,
+    }
+
+    /// `/ajax-api/2.0/mlflow/upload-artifact`: where the body goes.
+    pub struct UploadArtifact {
+        /// The run.
+        pub run_id: Option<String>,
+        /// The run, by its old name.
+        pub run_uuid: Option<String>,
+        /// The file, relative to the root of the run.
+        pub path: String,
+    }
 }

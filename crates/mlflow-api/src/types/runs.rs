@@ -279,6 +279,20 @@ crate::wire::wire! {
         pub max_results: Option<i64>,
     }
 
+    /// `metrics/get-history-bulk-interval`: a thinned history of several runs, for charts.
+    pub struct GetMetricHistoryBulkInterval {
+        /// The runs.
+        pub run_ids: Vec<String>,
+        /// The metric's name.
+        pub metric_key: String,
+        /// The first step.
+        pub start_step: Option<i64>,
+        /// The last step.
+        pub end_step: Option<i64>,
+        /// About how many points of each run.
+        pub max_results: Option<i64>,
+    }
+
     /// The answer to [`GetMetricHistory`].
     pub struct GetMetricHistoryResponse {
         /// The points, by timestamp, step, value.

@@ -1,0 +1,166 @@
+//! Requests as MLflow's server reads them.
+
+use std::collections::HashSet;
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, Query, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method, Uri};
+use mlflow_api::ErrorCode;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+
+/// The largest JSON body.
+const MAX_BODY: usize = 32 * 1024 * 1024;
+
+/// A message: the query of a GET (where it has one), else the JSON body.
+pub(super) struct Rpc<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Rpc<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let from_query = request.method() == Method::GET
+            && request.uri().query().is_some_and(|query| !query.is_empty());
+        let message = if from_query {
+            query(request.uri())?
+        } else {
+            body(request).await?
+        };
+        let message = snake_case(message)?;
+        serde_json::from_value(message)
+            .map(Rpc)
+            .map_err(|error| ApiError::invalid(format!("Invalid request: {error}")))
+    }
+}
+
+/// The query as a message; a repeated parameter is a list.
+fn query(uri: &Uri) -> Result<Value, ApiError> {
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|error| ApiError::new(ErrorCode::BadRequest, error.body_text()))?;
+    let mut message = Map::new();
+    for (key, value) in pairs {
+        let value = Value::String(value);
+        match message.get_mut(&key) {
+            None => {
+                message.insert(key, value);
+            }
+            Some(Value::Array(values)) => values.push(value),
+            Some(first) => *first = Value::Array(vec![first.take(), value]),
+        }
+    }
+    Ok(Value::Object(message))
+}
+
+async fn body(request: Request) -> Result<Value, ApiError> {
+    let is_get = request.method() == Method::GET;
+    let json = request
+        .headers()
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"));
+    let needs_type = matches!(*request.method(), Method::POST | Method::PUT);
+    let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(|_| {
+        ApiError::new(
+            ErrorCode::BadRequest,
+            format!("The body can't be read, or is larger than {MAX_BODY} bytes."),
+        )
+        .with_status(413)
+    })?;
+    if needs_type && !json {
+        return Err(ApiError::new(
+            ErrorCode::BadRequest,
+            "Bad Request. Content-Type must be one of ['application/json'].",
+        ));
+    }
+    if body.is_empty() && (is_get || !needs_type) {
+        return Ok(Value::Object(Map::new()));
+    }
+    let unreadable = |error: serde_json::Error| {
+        ApiError::new(
+            ErrorCode::BadRequest,
+            format!("Malformed JSON in the body: {error}"),
+        )
+    };
+    let mut message: Value = serde_json::from_slice(&body).map_err(unreadable)?;
+    // Some clients encode twice.
+    if let Value::String(inner) = &message {
+        message = serde_json::from_str(inner).map_err(unreadable)?;
+    }
+    match message {
+        Value::Object(_) => Ok(message),
+        Value::Null => Ok(Value::Object(Map::new())),
+        _ => Err(ApiError::new(
+            ErrorCode::BadRequest,
+            "The body must be a JSON object.",
+        )),
+    }
+}
+
+/// `experimentId` means `experiment_id`; both at once mean nothing.
+fn snake_case(value: Value) -> Result<Value, ApiError> {
+    Ok(match value {
+        Value::Object(fields) => {
+            let mut seen = HashSet::with_capacity(fields.len());
+            let mut message = Map::new();
+            for (key, value) in fields {
+                let key = if key.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                    to_snake_case(&key)
+                } else {
+                    key
+                };
+                if !seen.insert(key.clone()) {
+                    return Err(ApiError::invalid(format!("Field '{key}' is given twice.")));
+                }
+                message.insert(key, snake_case(value)?);
+            }
+            Value::Object(message)
+        }
+        Value::Array(values) => Value::Array(
+            values
+                .into_iter()
+                .map(snake_case)
+                .collect::<Result<_, _>>()?,
+        ),
+        other => other,
+    })
+}
+
+fn to_snake_case(key: &str) -> String {
+    let mut snake = String::with_capacity(key.len() + 4);
+    for c in key.chars() {
+        if c.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn both_spellings_are_read_and_not_at_once() {
+        assert_eq!(
+            snake_case(json!({"experimentIds": ["1"], "tags": [{"runUuid": 1}]})).unwrap(),
+            json!({"experiment_ids": ["1"], "tags": [{"run_uuid": 1}]})
+        );
+        assert!(snake_case(json!({"runId": "a", "run_id": "a"})).is_err());
+    }
+
+    #[test]
+    fn repeated_parameters_are_lists() {
+        let uri: Uri = "/x?run_ids=a&run_ids=b&path=a%20b".parse().unwrap();
+        assert_eq!(
+            query(&uri).unwrap(),
+            json!({"run_ids": ["a", "b"], "path": "a b"})
+        );
+    }
+}

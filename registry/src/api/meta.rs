@@ -1,0 +1,62 @@
+//! What the server says of itself.
+
+use std::any::Any;
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, HeaderValue};
+use axum::http::{Method, Uri};
+use axum::response::{IntoResponse, Response};
+use mlflow_api::ErrorCode;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+
+/// The version of MLflow whose dialect is spoken.
+const MLFLOW_VERSION: &str = "3.17.2";
+
+pub(super) async fn health() -> &'static str {
+    "OK"
+}
+
+pub(super) async fn version() -> &'static str {
+    MLFLOW_VERSION
+}
+
+/// What clients ask before they choose how to talk: a SQL store, no workspaces, no presigned or
+/// multipart transfers.
+pub(super) async fn server_info() -> Json<Value> {
+    Json(json!({
+        "store_type": "SqlStore",
+        "workspaces_enabled": false,
+        "trace_archival_enabled": false,
+        "multipart_uploads_enabled": false,
+        "multipart_downloads_enabled": false,
+    }))
+}
+
+pub(super) async fn not_found(method: Method, uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(200).collect();
+    ApiError::new(
+        ErrorCode::EndpointNotFound,
+        format!("No such endpoint: {method} {path}"),
+    )
+}
+
+/// A handler's panic: a bug, which must not look like a lost connection.
+pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let what = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("unknown");
+    tracing::error!(panic = what, "a handler panicked");
+    let mut response = ApiError::new(
+        ErrorCode::InternalError,
+        "The server failed; its log says why.",
+    )
+    .into_response();
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

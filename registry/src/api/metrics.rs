@@ -1,0 +1,123 @@
+//! Points of metrics: logging and reading back.
+
+use axum::Json;
+use axum::extract::State;
+use mlflow_api::types::{
+    Empty, GetMetricHistory, GetMetricHistoryBulkInterval, GetMetricHistoryResponse, LogBatch,
+    LogMetric, Metric,
+};
+
+use super::Answer;
+use super::error::ApiError;
+use super::extract::Rpc;
+use super::validate::{self, required};
+use crate::Registry;
+use crate::store::PageRequest;
+
+const MAX_RUNS_IN_BULK: usize = 100;
+const MAX_POINTS_IN_BULK: i64 = 2500;
+
+pub(super) async fn log(
+    State(registry): State<Registry>,
+    Rpc(request): Rpc<LogMetric>,
+) -> Answer<Empty> {
+    let run_id = validate::run_id(request.run_id, request.run_uuid)?;
+    let metric = Metric {
+        key: request.key,
+        value: request.value.ok_or_else(|| ApiError::missing("value"))?,
+        timestamp: request
+            .timestamp
+            .ok_or_else(|| ApiError::missing("timestamp"))?,
+        step: request.step.unwrap_or(0),
+        model_id: request.model_id,
+        dataset_name: request.dataset_name,
+        dataset_digest: request.dataset_digest,
+        run_id: None,
+    };
+    validate::metric(&metric)?;
+    registry
+        .store()
+        .log_batch(&run_id, &[metric], &[], &[])
+        .await?;
+    Ok(Json(Empty {}))
+}
+
+pub(super) async fn log_batch(
+    State(registry): State<Registry>,
+    Rpc(mut request): Rpc<LogBatch>,
+) -> Answer<Empty> {
+    required("run_id", &request.run_id)?;
+    validate::batch(&request.metrics, &mut request.params, &mut request.tags)?;
+    registry
+        .store()
+        .log_batch(
+            &request.run_id,
+            &request.metrics,
+            &request.params,
+            &request.tags,
+        )
+        .await?;
+    Ok(Json(Empty {}))
+}
+
+pub(super) async fn history(
+    State(registry): State<Registry>,
+    Rpc(request): Rpc<GetMetricHistory>,
+) -> Answer<GetMetricHistoryResponse> {
+    let run_id = validate::run_id(request.run_id, request.run_uuid)?;
+    required("metric_key", &request.metric_key)?;
+    let page = match request.max_results {
+        Some(size) => {
+            let size = validate::max_results(Some(size), size, i64::from(i32::MAX))?;
+            Some(PageRequest::new(size, request.page_token.as_deref())?)
+        }
+        // Everything, which has no second page to ask for.
+        None => None,
+    };
+    let found = registry
+        .store()
+        .metric_history(&run_id, &request.metric_key, page)
+        .await?;
+    Ok(Json(GetMetricHistoryResponse {
+        metrics: found.items,
+        next_page_token: found.next_page_token,
+    }))
+}
+
+pub(super) async fn history_bulk_interval(
+    State(registry): State<Registry>,
+    Rpc(request): Rpc<GetMetricHistoryBulkInterval>,
+) -> Answer<GetMetricHistoryResponse> {
+    required("metric_key", &request.metric_key)?;
+    if request.run_ids.is_empty() || request.run_ids.len() > MAX_RUNS_IN_BULK {
+        return Err(ApiError::invalid(format!(
+            "GetMetricHistoryBulkInterval request must specify 1 to {MAX_RUNS_IN_BULK} run_ids."
+        )));
+    }
+    let size = validate::max_results(request.max_results, MAX_POINTS_IN_BULK, MAX_POINTS_IN_BULK)?;
+    let steps = match (request.start_step, request.end_step) {
+        (None, None) => (i64::MIN, i64::MAX),
+        (Some(start), Some(end)) if start <= end => (start, end),
+        (Some(_), Some(_)) => {
+            return Err(ApiError::invalid("end_step must not be below start_step."));
+        }
+        _ => {
+            return Err(ApiError::invalid(
+                "If either start step or end step are specified, both must be specified.",
+            ));
+        }
+    };
+    let limit = usize::try_from(size).unwrap_or(usize::MAX);
+    let mut metrics = Vec::new();
+    for run_id in &request.run_ids {
+        let points = registry
+            .store()
+            .metric_interval(run_id, &request.metric_key, steps, limit)
+            .await?;
+        metrics.extend(points);
+    }
+    Ok(Json(GetMetricHistoryResponse {
+        metrics,
+        next_page_token: None,
+    }))
+}

@@ -1,0 +1,101 @@
+//! The command line: `registry serve …`.
+
+mod serve;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A model registry and tracking server that speaks the MLflow REST dialect.
+#[derive(Debug, Parser)]
+#[command(name = "registry", version, after_help = EXIT_CODES)]
+struct Cli {
+    /// How the command reports on stdout; logs go to stderr.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 the work failed, 2 usage or environment.";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the registry until SIGTERM or Ctrl-C; a second one stops at once.
+    Serve(serve::Args),
+}
+
+/// Why the program ends with another code than 0.
+#[derive(Debug)]
+enum Failure {
+    /// The work failed.
+    Work(anyhow::Error),
+    /// The environment does not allow it.
+    Environment(anyhow::Error),
+}
+
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| "info,sqlx=warn".into()),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&Failure::Environment(error.into()), cli.output),
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Serve(args) => serve::run(args, cli.output).await,
+        }
+    });
+    // What still runs was told to stop and had its time.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure, cli.output),
+    }
+}
+
+#[allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the command line"
+)]
+fn report(failure: &Failure, output: Output) -> ExitCode {
+    let (error, code) = match failure {
+        Failure::Work(error) => (error, 1),
+        Failure::Environment(error) => (error, 2),
+    };
+    eprintln!("error: {error:#}");
+    if output == Output::Json {
+        println!("{}", serde_json::json!({ "error": format!("{error:#}") }));
+    }
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}
