@@ -147,7 +147,7 @@ fn episodes_above(market: &Market, threshold: f64, gap: i64) -> u64 {
         for row in 0..market.score.len() {
             let alert = market.score[row] > threshold && market.event[row] == 0;
             if market.symbol[row] == symbol && alert {
-                n += u64::from(!last.is_some_and(|last| market.time[row] - last <= gap));
+                n += u64::from(last.is_none_or(|last| market.time[row] - last > gap));
                 last = Some(market.time[row]);
             }
         }
