@@ -58,6 +58,9 @@ pub enum Error {
         /// Length of the output buffer.
         actual: usize,
     },
+    /// A threshold was asked for without any scores.
+    #[error("there are no scores to take a threshold from")]
+    NoScores,
     /// An error of linfa itself.
     #[error("linfa refused the dataset")]
     Linfa(#[from] linfa::Error),

@@ -10,6 +10,7 @@ mod params;
 mod path_length;
 mod random;
 mod stored;
+mod threshold;
 mod tree;
 
 pub use error::{Error, FormatError, Result};
@@ -17,3 +18,4 @@ pub use forest::IsolationForest;
 pub use native::FORMAT_VERSION;
 pub use params::{IsolationForestParams, IsolationForestValidParams, MAX_TREES, SampleSize};
 pub use path_length::average_path_length;
+pub use threshold::contamination_threshold;

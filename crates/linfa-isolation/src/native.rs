@@ -72,7 +72,7 @@ impl IsolationForest {
     /// # Errors
     ///
     /// Bytes that are foreign, cut off, damaged, of a newer version or inconsistent are refused;
-    /// none make this panic or claim more memory than a small multiple of their length.
+    /// none make this panic or claim more memory than some twenty times their length.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         if !bytes.starts_with(MAGIC) {
             return Err(FormatError::BadMagic);

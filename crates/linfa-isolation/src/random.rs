@@ -31,7 +31,8 @@ impl TreeRng {
 
     /// Uniform in [0, 1), a multiple of 2^-53.
     pub(crate) fn unit(&mut self) -> f64 {
-        (self.0.next_u64() >> 11) as f64 * (0.5_f64).powi(53)
+        const STEP: f64 = 1.0 / (1_u64 << 53) as f64;
+        (self.0.next_u64() >> 11) as f64 * STEP
     }
 
     /// Uniform in `0..bound`, without bias (Lemire, 2019). `bound` must not be 0.

@@ -151,6 +151,31 @@ fn path_lengths_agree_with_the_recursive_walk() {
 }
 
 #[test]
+fn a_value_equal_to_a_threshold_goes_left() {
+    let training = uniform_table(2_000, 3, 1);
+    for sample_size in [256, 1_024] {
+        let forest = IsolationForest::params(3)
+            .n_trees(30)
+            .sample_size(sample_size)
+            .check()
+            .unwrap()
+            .fit_view(training.view())
+            .unwrap();
+        // Every tree's root meets a row that lies exactly on its threshold.
+        let mut scored = uniform_table(30, 3, 2);
+        for (i, tree) in reference_trees(&forest).into_iter().enumerate() {
+            if let Reference::Inner {
+                feature, threshold, ..
+            } = tree
+            {
+                scored[[i, feature]] = threshold;
+            }
+        }
+        check_path_lengths(&forest, scored.view());
+    }
+}
+
+#[test]
 fn nearly_constant_tables_agree_too() {
     // Trees far from full, which are not padded.
     let mut training = Array2::from_elem((300, 3), 1.0);

@@ -5,7 +5,7 @@
 //! so it needs no bounds check either. An early leaf is padded by nodes with threshold +∞, which lead
 //! left down to an entry of the leaf table that holds the leaf's path length.
 
-use super::{Block, LANES, Lanes};
+use super::{Block, LANES, Lanes, PADDED_FEATURES};
 use crate::tree::{Node, Tree};
 
 /// Levels of inner nodes.
@@ -18,9 +18,9 @@ const MASK: usize = TABLE_LEN - 1;
 /// A tree padded to full depth.
 #[derive(Debug, Clone)]
 pub(super) struct ShallowTree {
-    thresholds: Box<[f64; TABLE_LEN]>,
-    features: Box<[u32; TABLE_LEN]>,
-    path_lengths: Box<[f64; TABLE_LEN]>,
+    thresholds: [f64; TABLE_LEN],
+    path_lengths: [f64; TABLE_LEN],
+    features: [u32; TABLE_LEN],
 }
 
 impl ShallowTree {
@@ -30,9 +30,9 @@ impl ShallowTree {
             return None;
         }
         let mut padded = Self {
-            thresholds: Box::new([f64::INFINITY; TABLE_LEN]),
-            features: Box::new([0; TABLE_LEN]),
-            path_lengths: Box::new([f64::NAN; TABLE_LEN]),
+            thresholds: [f64::INFINITY; TABLE_LEN],
+            features: [0; TABLE_LEN],
+            path_lengths: [f64::NAN; TABLE_LEN],
         };
         let mut pending = vec![(0, 1_usize)];
         while let Some((node_idx, heap_idx)) = pending.pop() {
@@ -59,18 +59,33 @@ impl ShallowTree {
 
     /// Adds each row's path length in this tree to `sums`.
     pub(super) fn add_path_lengths(&self, block: &Block, sums: &mut [Lanes]) {
-        for (group, sum) in block.groups().zip(sums) {
-            let mut at = [1_usize; LANES];
-            for _ in 0..MAX_DEPTH {
-                for lane in 0..LANES {
-                    let node = at[lane] & MASK;
-                    let value = group[self.features[node] as usize][lane];
-                    at[lane] = 2 * at[lane] + usize::from(value > self.thresholds[node]);
+        match block.padded_groups() {
+            Some(groups) => {
+                for (group, sum) in groups.iter().zip(sums) {
+                    self.walk(|feature| &group[feature & (PADDED_FEATURES - 1)], sum);
                 }
             }
-            for lane in 0..LANES {
-                sum[lane] += self.path_lengths[at[lane] & MASK];
+            None => {
+                for (group, sum) in block.groups().zip(sums) {
+                    self.walk(|feature| &group[feature], sum);
+                }
             }
+        }
+    }
+
+    /// Walks one group of rows down, level by level.
+    #[inline]
+    fn walk<'a>(&self, column: impl Fn(usize) -> &'a Lanes, sum: &mut Lanes) {
+        let mut at = [1_usize; LANES];
+        for _ in 0..MAX_DEPTH {
+            for (lane, at) in at.iter_mut().enumerate() {
+                let node = *at & MASK;
+                let value = column(self.features[node] as usize)[lane];
+                *at = 2 * *at + usize::from(value > self.thresholds[node]);
+            }
+        }
+        for (sum, at) in sum.iter_mut().zip(at) {
+            *sum += self.path_lengths[at & MASK];
         }
     }
 }
