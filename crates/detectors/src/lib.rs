@@ -10,7 +10,7 @@
 //! | [`calibration`] | [`Calibrator`]: raw score to tail probability, unbounded beyond the training range |
 //! | [`threshold`] | [`AlertBudget`], [`Threshold`]: how many alerts per symbol and day |
 //! | [`model`] | [`Model`]: detectors, calibrators, threshold and baseline, to and from bytes |
-//! | [`evaluation`] | [`evaluate`]: metrics, events, intervals, feature importance |
+//! | [`evaluation`] | [`evaluate`](evaluation::evaluate): metrics, events, intervals, feature importance |
 //!
 //! Nothing here does IO, reads a clock or draws from a generator that was not seeded by an
 //! argument. The same inputs and seed give the same bytes on any number of threads.

@@ -189,21 +189,27 @@ impl Plan {
         episode_starts: &[bool],
         options: &BootstrapOptions,
     ) -> Self {
-        // For the jth distinct score of labelled rows, from the top: bin 3j holds the unlabelled
-        // rows above it and below the last one, 3j + 1 those tied with it, 3j + 2 the labelled.
+        // Of m distinct scores of labelled rows, from the top: bin j holds the unlabelled rows above
+        // the jth and below the last one (j = m: below all), bin m + 1 + 2j those tied with it, and
+        // m + 2 + 2j the labelled ones. Nearly all rows fall in the first m + 1, side by side.
+        let any_labelled = |block: &[(u64, u32)]| {
+            let mut rows = block.iter();
+            rows.any(|(_, row)| scored.is_labelled(*row as usize))
+        };
+        let m = ranking.blocks().filter(|block| any_labelled(block)).count() as u32;
         let mut by_row = vec![0u32; scored.len()];
         let mut next = 0u32;
         for block in ranking.blocks() {
-            let any = block
-                .iter()
-                .any(|(_, row)| scored.is_labelled(*row as usize));
+            let any = any_labelled(block);
             for (_, row) in block {
                 let row = *row as usize;
-                by_row[row] = next + u32::from(any) + u32::from(scored.is_labelled(row));
+                by_row[row] = if any {
+                    m + 1 + 2 * next + u32::from(scored.is_labelled(row))
+                } else {
+                    next
+                };
             }
-            if any {
-                next += 3;
-            }
+            next += u32::from(any);
         }
         let rows = by_symbol.rows();
         let mut added = vec![[0u32; 6]; rows.len() + 1];
@@ -231,7 +237,7 @@ impl Plan {
         let has_time = scored.time.is_some();
         Self {
             bins: rows.iter().map(|row| by_row[*row as usize]).collect(),
-            n_bins: next as usize + 1,
+            n_bins: 3 * m as usize + 1,
             totals: added,
             symbols: by_symbol
                 .ranges()
@@ -282,9 +288,10 @@ impl Plan {
         let negatives = n - labelled;
         let mut sums = RankSums::default();
         let mut above = 0.0;
-        for bin in bins.chunks_exact(3) {
-            let (tied, positives) = (f64::from(bin[1]), f64::from(bin[2]));
-            above += f64::from(bin[0]) + tied;
+        let (gaps, scores) = bins.split_at(bins.len() / 3 + 1);
+        for (gap, score) in gaps.iter().zip(scores.chunks_exact(2)) {
+            let (tied, positives) = (f64::from(score[0]), f64::from(score[1]));
+            above += f64::from(*gap) + tied;
             if positives > 0.0 {
                 sums.take(positives, above, tied, negatives);
             }

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+/// Most rows of one evaluation: three bins a labelled row must fit 32 bits.
+const MAX_ROWS: usize = 1_000_000_000;
+
 /// An event that some rows belong to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EventInfo {
@@ -100,11 +103,11 @@ impl<'a> Scored<'a> {
                 what: "rows to evaluate",
             });
         }
-        if n > u32::MAX as usize - 1 {
+        if n > MAX_ROWS {
             return Err(Error::invalid(
                 "number of rows",
                 n,
-                "fewer than 4,294,967,295 are needed",
+                "at most 1,000,000,000 are possible",
             ));
         }
         let lengths = [

@@ -1,0 +1,95 @@
+//! Every detector keeps the promises of the type.
+
+use detectors::{Detector, DetectorParams};
+use ndarray::{Array2, s};
+
+use crate::market::Xorshift;
+
+fn every() -> Vec<DetectorParams> {
+    DetectorParams::NAMES
+        .iter()
+        .map(|name| serde_json::from_value(serde_json::json!({ "detector": name })).unwrap())
+        .collect()
+}
+
+fn table(n: usize) -> Array2<f64> {
+    let mut random = Xorshift(5);
+    Array2::from_shape_fn((n, 4), |_| random.uniform() + random.uniform())
+}
+
+#[test]
+fn one_row_scores_as_in_a_batch_and_outliers_score_higher() {
+    let train = table(1_000);
+    let rows = table(20_000);
+    for params in every() {
+        let detector = Detector::fit(&params, train.view(), 7).unwrap();
+        assert_eq!(detector.name(), params.name());
+        assert_eq!(detector.n_features(), 4);
+        let scores = detector.score(rows.view()).unwrap();
+        for row in [0, 1, 8_191, 8_192, 19_999] {
+            let alone = detector.score_one(&rows.row(row).to_vec()).unwrap();
+            assert_eq!(alone.to_bits(), scores[row].to_bits(), "{params:?}");
+        }
+        let far = detector.score_one(&[9.0, -9.0, 9.0, -9.0]).unwrap();
+        assert!(scores.iter().all(|s| *s < far), "{params:?}");
+        // Rows of another memory layout are the same rows.
+        let strided = Array2::from_shape_fn((8, 20_000), |(j, i)| rows[(i, j / 2)]);
+        let view = strided.slice(s![..;2, ..]);
+        assert_eq!(detector.score(view.t()).unwrap(), scores);
+    }
+}
+
+#[test]
+fn threads_change_nothing() {
+    let train = table(3_000);
+    for params in every() {
+        let run = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build().unwrap().install(|| {
+                let detector = Detector::fit(&params, train.view(), 7).unwrap();
+                detector.score(train.view()).unwrap()
+            })
+        };
+        assert_eq!(run(1), run(5), "{params:?}");
+    }
+}
+
+#[test]
+fn bad_input_is_refused_with_its_place() {
+    let train = table(100);
+    for params in every() {
+        let empty = Array2::<f64>::zeros((0, 4));
+        assert!(Detector::fit(&params, empty.view(), 0).is_err());
+        assert!(Detector::fit(&params, Array2::zeros((4, 0)).view(), 0).is_err());
+        let mut broken = table(20_000);
+        broken[(9_000, 2)] = f64::INFINITY;
+        let error = Detector::fit(&params, broken.view(), 0).unwrap_err();
+        assert!(error.to_string().contains("row 9000, column 2"), "{error}");
+
+        let detector = Detector::fit(&params, train.view(), 0).unwrap();
+        let error = detector.score(broken.view()).unwrap_err();
+        assert!(error.to_string().contains("row 9000, column 2"), "{error}");
+        assert!(detector.score_one(&[0.0; 3]).is_err());
+        assert!(detector.score_one(&[0.0, f64::NAN, 0.0, 0.0]).is_err());
+        assert!(detector.score(Array2::zeros((2, 5)).view()).is_err());
+        assert!(detector.score_into(train.view(), &mut [0.0; 3]).is_err());
+        assert_eq!(detector.score(empty.view()).unwrap(), Vec::<f64>::new());
+    }
+    let bad = serde_json::json!({"detector": "isolation_forest", "n_trees": 0});
+    let bad: DetectorParams = serde_json::from_value(bad).unwrap();
+    assert!(Detector::fit(&bad, train.view(), 0).is_err());
+}
+
+#[test]
+fn one_row_and_constant_data_are_fitted() {
+    for params in every() {
+        for rows in [
+            Array2::from_elem((1, 2), 3.0),
+            Array2::from_elem((50, 2), 3.0),
+        ] {
+            let detector = Detector::fit(&params, rows.view(), 0).unwrap();
+            assert!(detector.score_one(&[3.0, 3.0]).unwrap().is_finite());
+            assert!(detector.score_one(&[4.0, 3.0]).unwrap().is_finite());
+        }
+    }
+}

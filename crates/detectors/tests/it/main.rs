@@ -1,0 +1,9 @@
+//! Tests through the public API only.
+#![allow(clippy::unwrap_used, missing_docs)] // tests may panic, and their names say what they show
+
+mod calibrator;
+mod detectors;
+mod evaluation;
+mod goldens;
+mod market;
+mod model;

@@ -1,0 +1,188 @@
+//! A model's bytes: exact, the same each time, refused when touched, read by later versions.
+
+use std::collections::BTreeMap;
+
+use detectors::{
+    AlertBudget, Baseline, Calibrators, Detector, DetectorParams, DetectorSet, FormatError,
+    IsolationForestConfig, MaxZConfig, Model,
+};
+use ndarray::Array2;
+use proptest::prelude::*;
+
+use crate::market::Xorshift;
+
+fn rows() -> Array2<f64> {
+    let mut random = Xorshift(99);
+    // Eighths, so that the fixture holds on any machine.
+    Array2::from_shape_fn((200, 2), |_| (random.uniform() * 64.0).floor() / 8.0)
+}
+
+fn model(per_symbol: bool) -> Model {
+    let rows = rows();
+    let forest = DetectorParams::IsolationForest(IsolationForestConfig {
+        n_trees: 5,
+        sample_size: 16,
+        ..IsolationForestConfig::default()
+    });
+    let forest = Detector::fit(&forest, rows.view(), 42).unwrap();
+    let max_z = DetectorParams::MaxZ(MaxZConfig {});
+    let max_z = Detector::fit(&max_z, rows.view(), 42).unwrap();
+    let scores = forest.score(rows.view()).unwrap();
+    let symbols: Vec<u32> = (0..200).map(|i| i % 2).collect();
+    let names = ["BTCUSD".to_owned(), "ETHUSD".to_owned()];
+    Model {
+        feature_names: vec!["return".into(), "volume_zscore".into()],
+        detectors: if per_symbol {
+            DetectorSet::PerSymbol {
+                by_symbol: BTreeMap::from([("BTCUSD".into(), forest), ("ETHUSD".into(), max_z)]),
+                fallback: None,
+            }
+        } else {
+            DetectorSet::Global(forest)
+        },
+        calibrators: Calibrators::fit(&scores, &symbols, &names).unwrap(),
+        threshold: AlertBudget {
+            alerts_per_symbol_day: 4.0,
+        }
+        .threshold(1_440.0)
+        .unwrap(),
+        engine: serde_json::json!({"window": 60, "use": ["return"], "alpha": 0.1, "b": {"z": 1, "a": null}}),
+        metadata: BTreeMap::from([("seed".into(), "42".into())]),
+        baseline: Baseline::fit(rows.view()).unwrap(),
+    }
+}
+
+#[test]
+fn bytes_bring_it_back_exactly_and_are_the_same_each_time() {
+    for per_symbol in [false, true] {
+        let model = model(per_symbol);
+        let bytes = model.to_bytes().unwrap();
+        assert_eq!(bytes, self::model(per_symbol).to_bytes().unwrap());
+        let back = Model::from_bytes(&bytes).unwrap();
+        assert_eq!(back.to_bytes().unwrap(), bytes);
+        assert_eq!(back.engine, model.engine);
+        assert_eq!(back.calibrators, model.calibrators);
+        assert_eq!(back.baseline, model.baseline);
+        assert_eq!(back.threshold, model.threshold);
+        assert_eq!(back.metadata, model.metadata);
+        for row in rows().rows() {
+            let row = row.to_vec();
+            assert_eq!(
+                back.score_one("ETHUSD", &row).unwrap(),
+                model.score_one("ETHUSD", &row).unwrap()
+            );
+        }
+    }
+}
+
+/// Written by version 1 of the format. Later versions must go on reading it and give the same
+/// scores; with `UPDATE_FIXTURES=1` in the environment the test writes it anew instead.
+#[test]
+fn reads_the_file_that_version_1_wrote() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/model-v1.bin");
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        std::fs::write(path, model(false).to_bytes().unwrap()).unwrap();
+    }
+    let bytes = std::fs::read(path).unwrap();
+    let model = Model::from_bytes(&bytes).unwrap();
+    assert_eq!(model.feature_names, ["return", "volume_zscore"]);
+    let ordinary = model.score_one("BTCUSD", &[4.0, 4.0]).unwrap();
+    let extreme = model.score_one("BTCUSD", &[40.0, -40.0]).unwrap();
+    assert_eq!(
+        ordinary,
+        self::model(false).score_one("BTCUSD", &[4.0, 4.0]).unwrap()
+    );
+    assert!(extreme.raw > ordinary.raw && !ordinary.flagged);
+}
+
+#[test]
+fn an_unseen_symbol_gets_the_pooled_calibrator_or_is_refused() {
+    let global = model(false);
+    let row = [7.9, 0.0];
+    let raw = global.score_one("DOGE", &row).unwrap().raw;
+    assert_eq!(
+        global.score_one("DOGE", &row).unwrap().neg_log10_tail,
+        global.calibrators.pooled.neg_log10_tail(raw)
+    );
+    let per_symbol = model(true);
+    let error = per_symbol.score_one("DOGE", &row).unwrap_err().to_string();
+    assert!(error.contains("`DOGE`"), "{error}");
+    let mut out = vec![0.0; 200];
+    per_symbol
+        .score_into("ETHUSD", rows().view(), &mut out)
+        .unwrap();
+    let alone = per_symbol
+        .score_one("ETHUSD", &rows().row(5).to_vec())
+        .unwrap();
+    assert_eq!(out[5].to_bits(), alone.neg_log10_tail.to_bits());
+}
+
+#[test]
+fn parts_that_do_not_fit_are_refused() {
+    let mut wrong = model(false);
+    wrong.feature_names.push("momentum".into());
+    assert!(wrong.to_bytes().is_err());
+    let mut wrong = model(false);
+    wrong.feature_names[1] = "return".into();
+    assert!(wrong.to_bytes().is_err());
+    let mut wrong = model(false);
+    wrong.threshold.neg_log10_tail = f64::NAN;
+    assert!(wrong.to_bytes().is_err());
+    let mut wrong = model(false);
+    wrong.baseline.features.pop();
+    assert!(wrong.to_bytes().is_err());
+}
+
+#[test]
+fn touched_bytes_are_refused() {
+    let bytes = model(false).to_bytes().unwrap();
+    for at in (0..bytes.len()).step_by(7) {
+        let mut touched = bytes.clone();
+        touched[at] ^= 1;
+        assert!(Model::from_bytes(&touched).is_err(), "byte {at}");
+    }
+    for cut in [0, 7, 8, 12, 16, 40, bytes.len() / 2, bytes.len() - 1] {
+        assert!(Model::from_bytes(&bytes[..cut]).is_err(), "cut at {cut}");
+    }
+    let mut later = bytes;
+    later[8] = 2;
+    assert!(matches!(
+        Model::from_bytes(&later),
+        Err(FormatError::Version { found: 2, .. })
+    ));
+}
+
+/// As a hostile writer would: the content is changed and the checksum made anew.
+fn resealed(mut bytes: Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    use sha2::{Digest, Sha256};
+    bytes.truncate(bytes.len() - 32);
+    change(&mut bytes);
+    let sum = Sha256::digest(&bytes);
+    bytes.extend_from_slice(&sum);
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn hostile_bytes_never_panic(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        cut in prop::option::of(any::<prop::sample::Index>()),
+    ) {
+        static BYTES: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
+        let bytes = BYTES.get_or_init(|| model(true).to_bytes().unwrap()).clone();
+        let hostile = resealed(bytes, |bytes| {
+            for (at, value) in &changes {
+                let at = at.index(bytes.len());
+                bytes[at] = *value;
+            }
+            if let Some(cut) = cut {
+                bytes.truncate(cut.index(bytes.len()));
+            }
+        });
+        if let Ok(model) = Model::from_bytes(&hostile) {
+            let score = model.score_one("ETHUSD", &[1.0, 2.0]);
+            prop_assert!(score.is_err() || score.unwrap().neg_log10_tail.is_finite());
+        }
+    }
+}
