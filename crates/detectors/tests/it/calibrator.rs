@@ -74,16 +74,21 @@ fn the_tail_goes_on_as_the_scores_do() {
         let found = calibrator.neg_log10_tail(t * std::f64::consts::LN_10);
         assert!((found / t - 1.0).abs() < 0.25, "{found} for {t}");
     }
-    // A Pareto score of shape 0.4 has p = s^(−1/0.4).
-    let calibrator = Calibrator::fit(&pareto(10_000, 0.4, 9)).unwrap();
-    assert!(
-        (calibrator.shape() - 0.4).abs() < 0.15,
-        "{}",
-        calibrator.shape()
-    );
+    // A Pareto score of shape 0.4 has p = s^(−1/0.4). One estimate of a shape is uncertain by
+    // about 0.08, the median of 21 by 0.02.
+    let fits: Vec<Calibrator> = (0..21)
+        .map(|seed| Calibrator::fit(&pareto(20_000, 0.4, 100 + seed)).unwrap())
+        .collect();
+    let median = |figure: &dyn Fn(&Calibrator) -> f64| {
+        let mut figures: Vec<f64> = fits.iter().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        figures[10]
+    };
+    let shape = median(&Calibrator::shape);
+    assert!((shape - 0.4).abs() < 0.08, "{shape}");
     for t in [5.0, 6.0, 8.0] {
-        let found = calibrator.neg_log10_tail(10f64.powf(t * 0.4));
-        assert!((found / t - 1.0).abs() < 0.25, "{found} for {t}");
+        let found = median(&|c| c.neg_log10_tail(10f64.powf(t * 0.4)));
+        assert!((found / t - 1.0).abs() < 0.12, "{found} for {t}");
     }
     // A bounded score gets an exponential tail, not an end.
     let uniform: Vec<f64> = (0..10_000).map(|i| f64::from(i) / 1e4).collect();
