@@ -98,12 +98,12 @@ pub enum HistoryError {
         hint: String,
     },
     /// A symbol that was asked for and has no row in the files and the time range.
-    #[error("no row of symbol `{symbol}` in `{uri}` and {n_more_files} more files{hint}")]
+    #[error("no row of symbol `{symbol}` in `{uri}`{others}{hint}")]
     MissingSymbol {
         /// The first file.
         uri: String,
-        /// How many files were read besides.
-        n_more_files: usize,
+        /// Word of the files besides; empty if there is none.
+        others: String,
         /// The symbol.
         symbol: String,
         /// Near names, or the symbols that there are; empty or beginning with punctuation.
@@ -191,13 +191,34 @@ impl HistoryError {
                 hint: String::new(),
             },
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => Self::AccessDenied { uri },
-            source => Self::Store {
-                uri,
-                action,
-                source: Box::new(source),
+            source => match status_of(&source) {
+                Some(401 | 403) => Self::AccessDenied { uri },
+                Some(404) => Self::NotFound {
+                    uri,
+                    hint: String::new(),
+                },
+                _ => Self::Store {
+                    uri,
+                    action,
+                    source: Box::new(source),
+                },
             },
         }
     }
+}
+
+/// The HTTP status of a failed request. For listings `object_store` 0.13 keeps it in the text of
+/// its private error type only.
+fn status_of(error: &object_store::Error) -> Option<u16> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if let Some((_, rest)) = text.split_once("status code: ") {
+            return rest.get(..3)?.parse().ok();
+        }
+        cause = error.source();
+    }
+    None
 }
 
 /// `; did you mean …?` with the names nearest to `wanted`, else what there is (at most ten), else

@@ -225,9 +225,6 @@ impl Default for Pass {
     }
 }
 
-/// The label of a 1.
-pub(crate) const ANOMALY: &str = "anomaly";
-
 /// Names by code, in order of appearance.
 #[derive(Debug, Default)]
 pub(crate) struct Dictionary {

@@ -7,8 +7,9 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 
 use crate::error::{HistoryError, Result, near_names};
 use crate::features::{FeatureBatch, FeatureOptions, Pass, wants_file};
-use crate::features_parquet::{normal_or, reason};
+use crate::features_parquet::reason;
 use crate::location::DataObject;
+use crate::rows::label_name;
 use crate::source::with_text;
 use crate::symbol::file_symbol;
 use crate::time::parse_time;
@@ -191,7 +192,7 @@ impl Plan {
                 symbols.push(code);
             }
             if let (Some(column), Some(labels)) = (&self.label, &mut batch.label) {
-                let label = normal_or(field(column)?);
+                let label = label_name(field(column)?).unwrap_or("");
                 // A column of numbers must be one of zeros and ones.
                 if label.parse::<f64>().is_ok() {
                     return Err(refuse(reason(&column.0, Some(label), true)));

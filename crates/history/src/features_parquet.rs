@@ -3,9 +3,10 @@
 use polars::prelude::{Column, DataFrame, DataType, Expr, LazyFrame, SchemaRef, col, len, lit};
 
 use crate::error::{HistoryError, Result, near_names};
-use crate::features::{ANOMALY, FeatureBatch, FeatureOptions, Pass, wants_file};
+use crate::features::{FeatureBatch, FeatureOptions, Pass, wants_file};
 use crate::location::DataObject;
 use crate::parquet::{TimeColumn, batches, collect, first_integer, names_of, scan, schema_of};
+use crate::rows::{ANOMALY, label_name};
 use crate::symbol::file_symbol;
 
 /// A Parquet file whose schema was found good.
@@ -201,7 +202,10 @@ impl ParquetTable {
                 let labels = column.str()?.iter();
                 Some(
                     labels
-                        .map(|label| pass.labels.code_of(normal_or(label.unwrap_or(""))))
+                        .map(|label| {
+                            pass.labels
+                                .code_of(label.and_then(label_name).unwrap_or(""))
+                        })
                         .collect(),
                 )
             }
@@ -315,15 +319,6 @@ pub(crate) fn reason(name: &str, value: Option<&str>, is_label: bool) -> String 
         Some(value) if is_label => format!("{name} `{value}` is neither 0 nor 1"),
         Some(value) => format!("{name} `{value}` is not a finite number"),
         None => format!("{name} is null"),
-    }
-}
-
-/// The label itself, or the empty one for what says "normal".
-pub(crate) fn normal_or(label: &str) -> &str {
-    match label {
-        "0" | "0.0" | "false" | "False" => "",
-        "1" | "1.0" | "true" | "True" => ANOMALY,
-        label => label,
     }
 }
 

@@ -6,7 +6,9 @@
 //! - [`read_trades`] and [`read_candles`] read whole histories per symbol, [`for_each_trade`] and
 //!   [`for_each_candle`] one file in bounded memory;
 //! - [`FeatureScan`] passes over any numeric table, however large, as often as needed;
-//! - [`fingerprint`] tells exactly what was read.
+//! - [`fingerprint`] tells exactly what was read;
+//! - [`write_trades`], [`write_candles`] and, for any other [`Table`], [`write_table`] or the
+//!   piecewise [`TableWriter`] write Parquet.
 //!
 //! # What is read
 //!
@@ -48,6 +50,7 @@
 
 mod candles;
 mod columns;
+mod convert;
 mod error;
 mod features;
 mod features_csv;
@@ -61,15 +64,20 @@ mod rows;
 mod source;
 mod storage;
 mod symbol;
+mod table;
 mod text;
 mod time;
 mod trades;
+mod write;
 
 pub use candles::{CandleRow, SymbolCandles, for_each_candle, read_candles};
+pub use convert::{Converted, convert_candles, convert_trades};
 pub use error::{HistoryError, Result};
 pub use features::{FeatureBatch, FeatureOptions, FeatureScan};
 pub use fingerprint::{Fingerprint, ObjectFingerprint, fingerprint};
 pub use location::{DataObject, FileFormat, Location};
 pub use options::{CsvLayout, Labels, ReadOptions};
 pub use storage::{S3Config, Storage};
+pub use table::Table;
 pub use trades::{SymbolTrades, TradeRow, for_each_trade, read_trades};
+pub use write::{TableWriter, write_candles, write_table, write_trades};

@@ -361,16 +361,25 @@ fn missing_bucket(bucket: &str, uri: &str) -> HistoryError {
 fn resolve_s3(bucket: &str, key: &str, storage: &Storage) -> Result<Vec<DataObject>> {
     let uri = format!("s3://{bucket}/{key}");
     let client = storage.bucket(bucket, &uri)?;
+    let mut failure = None;
     if !key.is_empty() && !key.ends_with('/') {
         let path = Key::from(key);
         match block_on(async move { client.head(&path).await })? {
             Ok(meta) => return Ok(vec![s3_object(bucket, &meta, storage)]),
             // Perhaps a folder written without its slash: looked at below.
             Err(object_store::Error::NotFound { .. }) => {}
-            Err(source) => return Err(HistoryError::store(&uri, "look at", source)),
+            Err(source) => match HistoryError::store(&uri, "look at", source) {
+                // Some servers fail on the name of a folder: the listing decides.
+                error @ HistoryError::Store { .. } => failure = Some(error),
+                error => return Err(error),
+            },
         }
     }
-    let metas = list_s3(bucket, key, &uri, storage)?;
+    let metas = match (list_s3(bucket, key, &uri, storage), failure) {
+        (Ok(metas), Some(failure)) if metas.is_empty() => return Err(failure),
+        (Err(_), Some(failure)) => return Err(failure),
+        (metas, _) => metas?,
+    };
     let found: Vec<DataObject> = metas
         .iter()
         .filter(|meta| meta.location.filename().is_some_and(is_history))

@@ -16,8 +16,8 @@ pub struct ReadOptions {
     pub default_symbol: Option<String>,
     /// The column order of CSV files, where their header does not tell.
     pub layout: Option<CsvLayout>,
-    /// The column of row labels; `None` means `label` if there is one. A column named here and
-    /// found nowhere is an error.
+    /// The column of row labels; `None` means `label` if there is one, but a column named here
+    /// must be there. Empty, `0` and `false` are normal rows; `1` and `true` become `anomaly`.
     pub label: Option<String>,
 }
 

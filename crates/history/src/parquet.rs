@@ -4,11 +4,12 @@ use std::num::NonZeroUsize;
 
 use polars::prelude::{
     DataFrame, DataType, Engine, Expr, HiveOptions, LazyFrame, PlRefPath, PlSmallStr, PolarsResult,
-    ScanArgsParquet, SchemaRef, TimeUnit, col, lit,
+    Scalar, ScanArgsParquet, SchemaRef, TimeUnit, col, lit,
 };
 
 use crate::error::{HistoryError, Result};
 use crate::location::DataObject;
+use crate::storage::off_runtime;
 
 /// Rows per batch: 12 columns of `f64` are 6 MiB, which a second-level cache and a few batches in
 /// flight can afford.
@@ -29,8 +30,7 @@ pub(crate) fn scan(object: &DataObject) -> Result<LazyFrame> {
 
 /// The file's columns and their types.
 pub(crate) fn schema_of(frame: &mut LazyFrame, object: &DataObject) -> Result<SchemaRef> {
-    frame
-        .collect_schema()
+    off_runtime(|| frame.collect_schema())
         .map_err(|error| HistoryError::parquet(&object.uri, "read the schema of", error))
 }
 
@@ -53,8 +53,7 @@ pub(crate) fn batches(
 
 /// Collects a small result.
 pub(crate) fn collect(frame: LazyFrame, object: &DataObject) -> Result<DataFrame> {
-    frame
-        .collect_with_engine(Engine::Streaming)
+    off_runtime(|| frame.collect_with_engine(Engine::Streaming))
         .map(|result| result.unwrap_single())
         .map_err(|error| HistoryError::parquet(&object.uri, "read", error))
 }
@@ -144,8 +143,8 @@ impl TimeColumn {
                 lit(ceil_div(micros, scale).clamp(i32::MIN.into(), i32::MAX.into()) as i32)
                     .cast(DataType::Date)
             }
-            (Unit::Micros(scale), dtype) => lit(ceil_div(micros, scale)).cast(dtype.clone()),
-            (Unit::Nanos, dtype) => lit(micros.saturating_mul(1_000)).cast(dtype.clone()),
+            (Unit::Micros(scale), dtype) => literal(ceil_div(micros, scale), dtype),
+            (Unit::Nanos, dtype) => literal(micros.saturating_mul(1_000), dtype),
         };
         let after = from.map(|from| column().gt_eq(bound(from)));
         let before = to.map(|to| column().lt(bound(to)));
@@ -155,6 +154,15 @@ impl TimeColumn {
             (None, None) => return None,
         };
         Some(both)
+    }
+}
+
+/// A constant of the column's own type: a cast would lose the time zone, and the comparison then
+/// fail.
+fn literal(raw: i64, dtype: &DataType) -> Expr {
+    match dtype {
+        DataType::Datetime(unit, zone) => lit(Scalar::new_datetime(raw, *unit, zone.clone())),
+        dtype => lit(raw).cast(dtype.clone()),
     }
 }
 
@@ -173,7 +181,10 @@ fn unit_of_number(number: i64) -> Unit {
 
 /// The first value of a frame's first column.
 pub(crate) fn first_integer(frame: &DataFrame) -> Option<i64> {
-    let column = frame.columns().first()?;
+    let column = frame
+        .columns()
+        .first()
+        .filter(|column| !column.is_empty())?;
     column.cast(&DataType::Int64).ok()?.i64().ok()?.get(0)
 }
 

@@ -10,7 +10,7 @@ use crate::error::{HistoryError, Result, near_names};
 use crate::location::DataObject;
 use crate::options::ReadOptions;
 use crate::parquet::{TimeColumn, batches, names_of, scan, schema_of};
-use crate::rows::{Content, Rows, is_normal_label};
+use crate::rows::{Content, Rows, label_name};
 
 const ROW_INDEX: &str = "__row";
 
@@ -199,9 +199,7 @@ impl Rows for ParquetRows {
 
     fn label(&self) -> Result<Option<&str>> {
         Ok(match self.column(Role::Label) {
-            Some((_, Values::Text(values))) => values
-                .get(self.row_idx())
-                .filter(|label| !is_normal_label(label)),
+            Some((_, Values::Text(values))) => values.get(self.row_idx()).and_then(label_name),
             _ => None,
         })
     }

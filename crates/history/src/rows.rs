@@ -87,7 +87,7 @@ pub(crate) trait Rows {
     /// A text; never empty.
     fn text(&self, role: Role) -> Result<&str>;
 
-    /// The row's label; `None` for an empty one, `0` and `false`.
+    /// The row's label, as [`label_name`] has it.
     fn label(&self) -> Result<Option<&str>>;
 
     fn refuse(&self, reason: String) -> HistoryError {
@@ -95,10 +95,18 @@ pub(crate) trait Rows {
     }
 }
 
-/// Labels that say "nothing special here".
-pub(crate) fn is_normal_label(label: &str) -> bool {
-    matches!(label, "" | "0" | "0.0" | "false" | "False")
+/// The name of a label of a file: `None` for what says "normal", [`ANOMALY`] for what only says
+/// "not normal".
+pub(crate) fn label_name(label: &str) -> Option<&str> {
+    match label {
+        "" | "0" | "0.0" | "false" | "False" => None,
+        "1" | "1.0" | "true" | "True" => Some(ANOMALY),
+        label => Some(label),
+    }
 }
+
+/// The name of a label that is but a 1.
+pub(crate) const ANOMALY: &str = "anomaly";
 
 /// Opens the file and hands its rows to `read`; once per member for a zip archive, not at all for
 /// an empty file.

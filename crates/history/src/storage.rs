@@ -248,14 +248,17 @@ pub(crate) fn block_on<T: Send>(future: impl Future<Output = T> + Send) -> Resul
             return Err(HistoryError::io("s3", "start the threads for", error));
         }
     };
+    Ok(off_runtime(|| runtime.block_on(future)))
+}
+
+/// Runs what may not run inside an async runtime (blocking on a future, planning a query): on a
+/// thread of its own if the caller is in one.
+pub(crate) fn off_runtime<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     if Handle::try_current().is_err() {
-        return Ok(runtime.block_on(future));
+        return work();
     }
-    // Blocking inside another runtime is forbidden there: hop to a thread outside it.
-    std::thread::scope(
-        |scope| match scope.spawn(|| runtime.block_on(future)).join() {
-            Ok(value) => Ok(value),
-            Err(panic) => std::panic::resume_unwind(panic),
-        },
-    )
+    std::thread::scope(|scope| match scope.spawn(work).join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
 }

@@ -29,6 +29,11 @@ impl<'a> SymbolLookup<'a> {
         Ok(Self { options, of_file })
     }
 
+    /// Whether the whole file is of a symbol that is not wanted.
+    pub(crate) fn skips_file(&self) -> bool {
+        matches!(self.of_file, Some((_, false)))
+    }
+
     /// The current row's symbol; `None` if it is not wanted.
     pub(crate) fn wanted<'s>(&'s mut self, rows: &'s dyn Rows) -> Result<Option<&'s str>> {
         if let Some((symbol, is_wanted)) = &self.of_file {
@@ -64,7 +69,10 @@ pub(crate) fn check_symbols_found<'a>(
     let first = objects.first().map_or("", |object| object.uri.as_str());
     Err(HistoryError::MissingSymbol {
         uri: first.to_owned(),
-        n_more_files: objects.len().saturating_sub(1),
+        others: match objects.len() {
+            0 | 1 => String::new(),
+            n_files => format!(" and {} more files", n_files - 1),
+        },
         symbol: missing.clone(),
         hint: near_names(missing, of_files.iter().map(String::as_str)),
     })

@@ -8,7 +8,7 @@ use csv::{ByteRecord, Reader, ReaderBuilder};
 use crate::columns::Role;
 use crate::error::{HistoryError, Result, near_names};
 use crate::options::{CsvLayout, ReadOptions};
-use crate::rows::{Content, Rows, is_normal_label};
+use crate::rows::{Content, Rows, label_name};
 use crate::time::parse_time;
 
 /// A CSV reader that knows which column is what.
@@ -195,7 +195,7 @@ impl Rows for TextReader<'_> {
             return Ok(None);
         };
         let (_, text) = self.field_at(idx)?;
-        Ok((!is_normal_label(text)).then_some(text))
+        Ok(label_name(text))
     }
 }
 

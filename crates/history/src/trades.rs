@@ -80,7 +80,7 @@ pub fn for_each_trade(
     let mut last: HashMap<String, (i64, u64)> = HashMap::new();
     with_rows(object, Content::Trades, options, |rows| {
         let mut lookup = SymbolLookup::new(object, options, rows)?;
-        while !is_done && rows.advance()? {
+        while !is_done && !lookup.skips_file() && rows.advance()? {
             let Some(symbol) = lookup.wanted(rows)? else {
                 continue;
             };
