@@ -5,7 +5,9 @@ use polars::prelude::{Column, DataFrame, DataType, Expr, LazyFrame, SchemaRef, c
 use crate::error::{HistoryError, Result, near_names};
 use crate::features::{FeatureBatch, FeatureOptions, Pass, wants_file};
 use crate::location::DataObject;
-use crate::parquet::{TimeColumn, batches, collect, first_integer, names_of, scan, schema_of};
+use crate::parquet::{
+    TimeColumn, batches, collect, first_integer, names_of, scan, scan_in_ranges, schema_of,
+};
 use crate::rows::{ANOMALY, label_name};
 use crate::symbol::file_symbol;
 
@@ -101,7 +103,7 @@ impl ParquetTable {
         if !wants_file(object, options) {
             return Ok(());
         }
-        let mut frame = scan(object)?;
+        let mut frame = scan_in_ranges(object)?;
         if let Some(predicate) = self.predicate(options) {
             frame = frame.filter(predicate);
         }

@@ -28,6 +28,21 @@ pub(crate) fn scan(object: &DataObject) -> Result<LazyFrame> {
         .map_err(|error| HistoryError::parquet(&object.uri, "open", error))
 }
 
+/// As [`scan`], for passes over large tables: a local file is read in ranges rather than mapped
+/// into memory, where all of it would count as this process's memory before the pass ends.
+pub(crate) fn scan_in_ranges(object: &DataObject) -> Result<LazyFrame> {
+    let path = match std::path::absolute(&object.uri) {
+        Ok(path) if !object.is_s3() => path,
+        _ => return scan(object),
+    };
+    let ranged = DataObject {
+        // Polars decodes percent signs in such a URI, and nothing else.
+        uri: format!("file://{}", path.display().to_string().replace('%', "%25")),
+        ..object.clone()
+    };
+    scan(&ranged)
+}
+
 /// The file's columns and their types.
 pub(crate) fn schema_of(frame: &mut LazyFrame, object: &DataObject) -> Result<SchemaRef> {
     off_runtime(|| frame.collect_schema())

@@ -115,7 +115,7 @@ fn reads_ohlcv_in_any_column_order() {
     assert_eq!(first.open_time, 1_514_764_800_000_000);
     assert_eq!(
         (first.open, first.high, first.low, first.close, first.volume),
-        (13763.0, 13788.0, 13752.182_338_51, 13753.0, 5.133_267_71)
+        (13763.0, 13788.0, 13_752.182_338_51, 13753.0, 5.133_267_71)
     );
     assert_eq!((first.quote_volume, first.trade_count), (None, None));
 

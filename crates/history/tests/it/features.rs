@@ -135,6 +135,17 @@ fn keeps_to_columns_range_and_symbols() {
 }
 
 #[test]
+fn reads_files_whatever_their_names() {
+    let folder = Folder::new();
+    for name in ["a b.parquet", "50%20#x?.parquet", "ünï[1].parquet"] {
+        let table = Table::new().number("x", vec![1.0, 2.0]);
+        write_table(&folder.storage, &folder.uri(name), table).unwrap();
+        let scan = FeatureScan::open(&folder.objects(name), &FeatureOptions::default()).unwrap();
+        assert_eq!(joined(&scan_all(&scan)).values, [1.0, 2.0], "{name}");
+    }
+}
+
+#[test]
 fn counts_rows_even_where_no_column_is_read() {
     let folder = Folder::new();
     let table = Table::new().number("x", vec![1.0; 10]);
