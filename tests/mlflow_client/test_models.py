@@ -215,7 +215,7 @@ def test_a_flavor_logs_and_registers_a_model(client, name):
     run = client.get_run(run.info.run_id)
     assert [m.model_id for m in run.outputs.model_outputs] == [info.model_id]
     version = client.get_model_version(name, 1)
-    assert version.model_id == info.model_id
+    assert version.source == f"models:/{info.model_id}"
     for uri in (f"models:/{name}/1", f"models:/{info.model_id}", info.model_uri):
         assert get_model_info(uri).signature is not None
         local = mlflow.artifacts.download_artifacts(uri)
