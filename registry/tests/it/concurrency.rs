@@ -121,3 +121,35 @@ async fn many_open_a_new_database_at_once() {
             .unwrap();
     }
 }
+
+/// A client that goes away cancels its request wherever that is, also in the middle of a
+/// transaction: the one writing connection must come back clean.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_go_away_block_nobody() {
+    let server = serve().await;
+    let id = server.run().await.info.run_id;
+    let metrics: Vec<_> = (0..300)
+        .map(|k| Metric::new(format!("k{k}"), 1.0, 1, 1))
+        .collect();
+    for micros in 0..100_u64 {
+        let (client, id, metrics) = (server.client.clone(), id.clone(), metrics.clone());
+        let task = tokio::spawn(async move { client.log_batch(&id, &metrics, &[], &[]).await });
+        tokio::time::sleep(std::time::Duration::from_micros(micros * 150)).await;
+        task.abort();
+        task.await.ok();
+    }
+    let write = server.client.log_metric(&id, "after", 1.0, 1, 1);
+    tokio::time::timeout(std::time::Duration::from_secs(20), write)
+        .await
+        .unwrap()
+        .unwrap();
+    server
+        .client
+        .log_batch(&id, &metrics, &[], &[])
+        .await
+        .unwrap();
+    assert_eq!(
+        server.client.get_run(&id).await.unwrap().data.metrics.len(),
+        301
+    );
+}
