@@ -1,8 +1,9 @@
 //! A model registry and tracking server that speaks the MLflow REST dialect.
 //!
-//! A request goes through three steps, each in its own module: `api` extracts it and maps the
-//! answer, `store` holds all SQL behind one interface that knows no HTTP, `artifacts` holds
-//! the files. `filter` is MLflow's search language.
+//! A request goes through three steps, each in its own module: [`api`] extracts it and maps the
+//! answer, [`store`] holds all SQL behind one interface that knows no HTTP, [`artifacts`] holds
+//! the files. [`filter`] is MLflow's search language. [`api::routes::ROUTES`] is the table of all
+//! routes.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,6 +1,9 @@
 """Registered models, versions, aliases, and logged models."""
 
+import os
+
 import mlflow
+import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, get_model_info, infer_signature
@@ -189,12 +192,11 @@ class Flavor:
     """The smallest flavor: what `mlflow.<flavor>.log_model` hands to `Model.log`."""
 
     @staticmethod
-    def save_model(path, mlflow_model, **_):
-        import os
-
+    def save_model(path, mlflow_model, signature=None, **_):
         os.makedirs(path)
         with open(os.path.join(path, "weights.bin"), "wb") as file:
             file.write(b"weights")
+        mlflow_model.signature = signature
         mlflow_model.add_flavor("tiny", data="weights.bin")
         mlflow_model.save(os.path.join(path, "MLmodel"))
 
@@ -207,7 +209,7 @@ def test_a_flavor_logs_and_registers_a_model(client, name):
             name="forest",
             flavor=Flavor,
             registered_model_name=name,
-            signature=infer_signature({"x": 1.0}, {"score": 0.5}),
+            signature=infer_signature(pd.DataFrame({"x": [1.0]}), pd.DataFrame({"score": [0.5]})),
         )
     assert info.model_id.startswith("m-")
     logged = client.get_logged_model(info.model_id)
@@ -215,7 +217,7 @@ def test_a_flavor_logs_and_registers_a_model(client, name):
     run = client.get_run(run.info.run_id)
     assert [m.model_id for m in run.outputs.model_outputs] == [info.model_id]
     version = client.get_model_version(name, 1)
-    assert version.model_id == info.model_id
+    assert version.source == f"models:/{info.model_id}"
     for uri in (f"models:/{name}/1", f"models:/{info.model_id}", info.model_uri):
         assert get_model_info(uri).signature is not None
         local = mlflow.artifacts.download_artifacts(uri)

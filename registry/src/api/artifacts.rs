@@ -1,11 +1,14 @@
 //! Artifacts: the store itself, and what belongs to a run, a version or a logged model.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use axum::response::Response;
+use futures::StreamExt;
 use mlflow_api::types::{
     Empty, FileInfo, GetArtifact, ListArtifacts, ListArtifactsResponse, ListStoreArtifacts,
     UploadArtifact,
@@ -21,6 +24,9 @@ use crate::artifacts::{ArtifactPath, Entry};
 
 /// What is read and sent at once.
 const BUFFER: usize = 256 * 1024;
+
+/// How long the rest of a refused upload is read.
+const DRAIN: Duration = Duration::from_secs(30);
 
 /// The place in the store of an `mlflow-artifacts:` URI.
 fn place(uri: Option<&str>) -> Result<ArtifactPath, ApiError> {
@@ -55,12 +61,31 @@ pub(super) async fn upload(
     Path(path): Path<String>,
     request: Request,
 ) -> Answer<Empty> {
-    let path = ArtifactPath::parse(&path)?;
-    registry
-        .artifacts()
-        .put(&path, request.into_body().into_data_stream())
-        .await?;
-    Ok(Json(Empty {}))
+    let path = async { Ok(ArtifactPath::parse(&path)?) };
+    receive(&registry, path, request).await
+}
+
+/// Writes a body to a place that is still to be found.
+async fn receive(
+    registry: &Registry,
+    path: impl Future<Output = Result<ArtifactPath, ApiError>>,
+    request: Request,
+) -> Answer<Empty> {
+    let mut body = request.into_body().into_data_stream();
+    let result = match path.await {
+        Ok(path) => registry
+            .artifacts()
+            .put(&path, &mut body)
+            .await
+            .map_err(ApiError::from),
+        Err(error) => Err(error),
+    };
+    if result.is_err() {
+        // A client that is still sending would see a reset connection instead of the answer.
+        let rest = async { while let Some(Ok(_)) = body.next().await {} };
+        tokio::time::timeout(DRAIN, rest).await.ok();
+    }
+    result.map(|_| Json(Empty {}))
 }
 
 pub(super) async fn delete(
@@ -153,22 +178,20 @@ pub(super) async fn upload_to_run(
     axum::extract::Query(target): axum::extract::Query<UploadArtifact>,
     request: Request,
 ) -> Answer<Empty> {
-    let run_id = validate::run_id(target.run_id, target.run_uuid)?;
-    required("path", &target.path)?;
-    let root = place(
-        registry
-            .store()
-            .get_run_info(&run_id)
-            .await?
-            .artifact_uri
-            .as_deref(),
-    )?;
-    let path = root.join(&ArtifactPath::parse(&target.path)?);
-    registry
-        .artifacts()
-        .put(&path, request.into_body().into_data_stream())
-        .await?;
-    Ok(Json(Empty {}))
+    let path = async {
+        let run_id = validate::run_id(target.run_id, target.run_uuid)?;
+        required("path", &target.path)?;
+        let root = place(
+            registry
+                .store()
+                .get_run_info(&run_id)
+                .await?
+                .artifact_uri
+                .as_deref(),
+        )?;
+        Ok(root.join(&ArtifactPath::parse(&target.path)?))
+    };
+    receive(&registry, path, request).await
 }
 
 fn infos(entries: Vec<Entry>, folder: &ArtifactPath) -> Vec<FileInfo> {

@@ -59,13 +59,13 @@ impl ArtifactStore {
         let (folder, partial, file) = self.create_partial(folders, &mut created).await?;
         let target = folder.join(name);
         match fs::symlink_metadata(&target).await {
-            Ok(found) if found.is_dir() => return Err(ArtifactError::Conflict(path.to_string())),
-            Ok(_) => {}
+            Ok(found) if found.is_file() => {}
+            // A folder, or a link, which is none of ours.
+            Ok(_) => return Err(ArtifactError::Conflict(path.to_string())),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
         }
         let written = write_all(file, body).await?;
-        // Rename replaces a link itself, not what it points to.
         fs::rename(&partial.0, &target).await?;
         partial.done();
         created.0.clear();

@@ -27,7 +27,7 @@ impl ArtifactPath {
         // Each decoding shortens the text, so this ends.
         loop {
             check(&decoded)?;
-            let further = decode(&decoded);
+            let further = decode(&decoded).ok_or(ArtifactError::InvalidPath)?;
             if further == decoded {
                 break;
             }
@@ -91,8 +91,9 @@ fn check(text: &str) -> Result<(), ArtifactError> {
     }
 }
 
-/// Decodes `%41` once, everywhere.
-fn decode(text: &str) -> String {
+/// Decodes `%41` once, everywhere; `None` when that is no UTF-8 (overlong forms of dots and slashes
+/// are not).
+fn decode(text: &str) -> Option<String> {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -114,8 +115,7 @@ fn decode(text: &str) -> String {
             }
         }
     }
-    // What is no UTF-8 is only looked at, never used as a path.
-    String::from_utf8_lossy(&decoded).into_owned()
+    String::from_utf8(decoded).ok()
 }
 
 #[cfg(test)]

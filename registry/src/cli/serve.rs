@@ -87,22 +87,20 @@ fn announce(args: &Args, address: std::net::SocketAddr, output: Output) -> std::
     } else {
         format!("http://{address}")
     };
-    let mut out = std::io::stdout().lock();
-    match output {
-        Output::Table => {
-            writeln!(out, "registry at {url}")?;
-            writeln!(out, "  export MLFLOW_TRACKING_URI={url}")?;
-            writeln!(
-                out,
-                "  artifacts in {}",
-                args.artifacts_destination.display()
-            )?;
-        }
+    let text = match output {
+        Output::Table => format!(
+            "registry at {url}\n  export MLFLOW_TRACKING_URI={url}\n  artifacts in {}\n",
+            args.artifacts_destination.display()
+        ),
         Output::Json => {
-            let document = serde_json::json!({ "url": url, "address": address.to_string() });
-            writeln!(out, "{document}")?;
+            format!(
+                "{}\n",
+                serde_json::json!({ "url": url, "address": address.to_string() })
+            )
         }
-    }
+    };
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
     out.flush()
 }
 

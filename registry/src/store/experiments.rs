@@ -231,7 +231,15 @@ impl Store {
     /// When there is none, when it is deleted, or when the name is taken.
     pub async fn rename_experiment(&self, id: &str, name: &str) -> Result<()> {
         let mut tx = self.write().await?;
-        let number = active_experiment(&mut tx, id).await?.experiment_id;
+        let number = experiment_number(id).ok_or_else(|| no_experiment(id))?;
+        let row = find(&mut tx, number)
+            .await?
+            .ok_or_else(|| no_experiment(id))?;
+        if row.lifecycle_stage != "active" {
+            return Err(StoreError::State(
+                "Cannot rename a non-active experiment.".to_owned(),
+            ));
+        }
         sqlx::query(
             "UPDATE experiments SET name = $1, last_update_time = $2 WHERE experiment_id = $3",
         )

@@ -1,0 +1,87 @@
+//! A served registry in a folder of its own.
+
+use std::path::{Path, PathBuf};
+
+use mlflow_api::{Client, ClientOptions, Credentials};
+use registry::{CancellationToken, Options, Registry, sqlite_uri};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A server; it stops when it is dropped.
+pub(crate) struct Server {
+    pub(crate) client: Client,
+    pub(crate) url: String,
+    pub(crate) folder: PathBuf,
+    shutdown: CancellationToken,
+    /// Absent when somebody else owns the folder.
+    _temp: Option<TempDir>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+pub(crate) async fn serve() -> Server {
+    let temp = tempfile::tempdir().unwrap();
+    let mut server = serve_in(temp.path()).await;
+    server._temp = Some(temp);
+    server
+}
+
+/// Another server over the same folder.
+pub(crate) async fn serve_in(folder: &Path) -> Server {
+    let options = Options {
+        backend_store_uri: sqlite_uri(&folder.join("registry.db")),
+        artifacts_destination: folder.join("artifacts"),
+        ..Options::default()
+    };
+    let registry = Registry::open(options).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let shutdown = CancellationToken::new();
+    tokio::spawn(registry::serve(listener, registry, shutdown.clone()));
+    let options = ClientOptions {
+        max_retries: 0,
+        ..ClientOptions::default()
+    };
+    Server {
+        client: Client::new(&url, Credentials::None, options).unwrap(),
+        url,
+        folder: folder.to_owned(),
+        shutdown,
+        _temp: None,
+    }
+}
+
+impl Server {
+    /// Posts JSON to a route; (status, body).
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+        let url = format!("{}/api/2.0/mlflow/{path}", self.url);
+        let response = reqwest::Client::new()
+            .post(url)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap())
+    }
+
+    /// Gets a path below the root; (status, body).
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let response = reqwest::get(format!("{}{path}", self.url)).await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    /// A run in an experiment of its own.
+    pub(crate) async fn run(&self) -> mlflow_api::types::Run {
+        let name = format!("e-{}", uuid::Uuid::new_v4().simple());
+        let experiment = self.client.get_or_create_experiment(&name).await.unwrap();
+        self.client
+            .create_run(&experiment, None, 1, Vec::new())
+            .await
+            .unwrap()
+    }
+}
