@@ -1,0 +1,207 @@
+//! The command line.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::exit::{ExitStatus, status_of};
+use crate::output::Output;
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 the input was refused or the work failed; 2 the command line or the environment is wrong.";
+
+/// Train, evaluate and register market anomaly detectors.
+#[derive(Debug, Parser)]
+#[command(name = "trainer", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run an experiment: read, inject, compute features, fit, choose, judge, register.
+    #[command(after_help = RUN_HELP)]
+    Run(RunArgs),
+    /// Check an experiment file and its data without training.
+    Check(CheckArgs),
+    /// Compare two runs: parameters that differ, metrics side by side.
+    Compare(CompareArgs),
+    /// Train a registered run's model again and compare the bytes.
+    Reproduce(ReproduceArgs),
+}
+
+const RUN_HELP: &str = "\
+Without a registry (MLFLOW_TRACKING_URI or --tracking-uri) the run is kept under ./foreshock/;
+`registry serve` in the same folder shows it to a browser and to every MLflow client.
+
+Examples:
+  trainer run experiments/iforest.toml
+  trainer run experiments/iforest.toml --set candidates.iforest.n_trees=200 --scores scores.parquet
+  trainer run experiments/iforest.toml --data s3://history/btcusd/*.parquet --output json";
+
+/// Options of every command that talks to a registry.
+#[derive(Debug, Clone, Args)]
+pub struct TrackingArgs {
+    /// The registry: http(s)://…, or sqlite:///FILE for an embedded one. [default: sqlite:///foreshock/registry.db]
+    #[arg(
+        long,
+        env = "MLFLOW_TRACKING_URI",
+        value_name = "URI",
+        hide_env_values = true
+    )]
+    pub tracking_uri: Option<String>,
+}
+
+/// An experiment file and what the command line changes of it.
+#[derive(Debug, Clone, Args)]
+pub struct ExperimentArgs {
+    /// The experiment file.
+    #[arg(value_name = "EXPERIMENT.toml")]
+    pub experiment: PathBuf,
+    /// Read these data instead of `data.source` (file, folder, glob or s3:// URI; relative to the current folder).
+    #[arg(long, value_name = "URI")]
+    pub data: Option<String>,
+    /// Change a value of the file, such as `experiment.seed=7` or `candidates.iforest.n_trees=[100, 200]`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// How a command prints.
+#[derive(Debug, Clone, Args)]
+pub struct OutputArgs {
+    /// `table` for people; `json` prints exactly one JSON document on stdout.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Output,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// `trainer run`
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub(crate) experiment: ExperimentArgs,
+    /// Write every scored row (time, symbol, score, tail probability, flag, label, split) as Parquet.
+    #[arg(long, value_name = "FILE")]
+    pub scores: Option<String>,
+    /// Check everything, say what would be done, and stop.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Continue the last run of this experiment that didn't finish.
+    #[arg(long)]
+    pub resume: bool,
+    /// The run's name; a random one when absent.
+    #[arg(long, value_name = "NAME")]
+    pub run_name: Option<String>,
+    /// Threads to compute with; the result doesn't depend on it. [default: all cores]
+    #[arg(long, value_name = "N", env = "FORESHOCK_THREADS")]
+    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) tracking: TrackingArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `trainer check`
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) experiment: ExperimentArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `trainer compare`
+#[derive(Debug, Clone, Args)]
+pub struct CompareArgs {
+    /// The first run: its id.
+    pub first: String,
+    /// The second run: its id.
+    pub second: String,
+    #[command(flatten)]
+    pub(crate) tracking: TrackingArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// `trainer reproduce`
+#[derive(Debug, Clone, Args)]
+pub struct ReproduceArgs {
+    /// The run: its id.
+    pub run: String,
+    /// Read the data from here instead of where the run read them.
+    #[arg(long, value_name = "URI")]
+    pub data: Option<String>,
+    /// Threads to compute with; the result doesn't depend on it. [default: all cores]
+    #[arg(long, value_name = "N", env = "FORESHOCK_THREADS")]
+    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) tracking: TrackingArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+/// Parses the command line, runs the command, prints its result or its error.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = match &cli.command {
+        Command::Run(args) => args.output.output,
+        Command::Check(args) => args.output.output,
+        Command::Compare(args) => args.output.output,
+        Command::Reproduce(args) => args.output.output,
+    };
+    init_logging();
+    let result = match cli.command {
+        Command::Run(args) => commands::run::run(&args),
+        Command::Check(args) => commands::check::check(&args),
+        Command::Compare(args) => commands::compare::compare(&args),
+        Command::Reproduce(args) => commands::reproduce::reproduce(&args),
+    };
+    match result {
+        Ok(status) => status.into(),
+        Err(error) => {
+            report_error(&error, output);
+            status_of(&error).into()
+        }
+    }
+}
+
+fn init_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+fn report_error(error: &anyhow::Error, output: Output) {
+    let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let mut stderr = std::io::stderr().lock();
+    // Nothing is left to do for somebody who closed stderr.
+    drop(writeln!(stderr, "error: {}", chain[0]));
+    for cause in &chain[1..] {
+        drop(writeln!(stderr, "  because: {cause}"));
+    }
+    if output == Output::Json {
+        let document = serde_json::json!({ "error": chain.join(": ") });
+        drop(writeln!(std::io::stdout(), "{document:#}"));
+    }
+}
+
+/// What a command returns: how it ended, if it wasn't an error.
+pub type CommandResult = anyhow::Result<ExitStatus>;
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn command_line_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,8 @@
+//! One file per command.
+
+pub mod check;
+pub mod compare;
+mod outcome;
+mod report_data;
+pub mod reproduce;
+pub mod run;

@@ -1,0 +1,295 @@
+//! `trainer run EXPERIMENT.toml`
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use history::DataObject;
+use mlflow_api::types::{KeyValue, RunStatus};
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use super::outcome::{self, RunSummary};
+use crate::cli::{CommandResult, ExperimentArgs, RunArgs};
+use crate::config::{self, ExperimentFile};
+use crate::exit::{Environment, ExitStatus};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::output;
+use crate::pipeline::{self, load, provenance};
+use crate::progress::Progress;
+use crate::tracking::{Bundle, RunState, Stage, Tracking, publish};
+
+/// The folder, below the current one, that runs without a registry are kept in.
+const LOCAL_FOLDER: &str = "foreshock";
+
+/// Runs the command.
+///
+/// # Errors
+/// Everything that keeps the run from being finished.
+pub fn run(args: &RunArgs) -> CommandResult {
+    let progress = Progress::new(args.output.quiet);
+    let file = load_experiment(&args.experiment)?;
+    set_threads(args.threads)?;
+    let objects = load::resolve(&file)?;
+    if args.dry_run {
+        let plan = super::check::plan(&file, &objects)?;
+        output::print(&plan, args.output.output)?;
+        return Ok(ExitStatus::Done);
+    }
+
+    let runtime = Arc::new(Runtime::new()?);
+    let interrupt = Interrupt::listen(&runtime);
+    let tracking = Tracking::connect(runtime, args.tracking.tracking_uri.as_deref())?;
+    let overrides = file.overrides.join("\n");
+    let path = std::path::absolute(&file.path)?.display().to_string();
+    let stage = Stage::locate(
+        Path::new(LOCAL_FOLDER),
+        &[&path, &file.text, &overrides, tracking.uri()],
+    );
+    let _lock = stage.lock()?;
+    let resumed = if args.resume { stage.state()? } else { None };
+    if args.resume && resumed.is_none() {
+        progress.note(
+            "nothing to resume: no unfinished run of this experiment is kept here; starting one",
+        );
+    }
+    let is_resumed = resumed.is_some();
+    let state = match resumed {
+        Some(state) => reopen(&tracking, state)?,
+        None => begin(&tracking, &file, args.run_name.as_deref(), &stage)?,
+    };
+    progress.note(&format!(
+        "run {} ({}) of {}",
+        state.run_name, state.run_id, file.experiment.name
+    ));
+
+    let finished = finish(
+        args, &file, &objects, &tracking, &state, &stage, is_resumed, &interrupt, &progress,
+    );
+    match finished {
+        Ok(summary) => {
+            output::print(&summary, args.output.output)?;
+            Ok(ExitStatus::Done)
+        }
+        Err(error) => Err(give_up(
+            &tracking,
+            &state,
+            error,
+            &args.experiment.experiment,
+        )),
+    }
+}
+
+/// The experiment file with `--data` and `--set` applied.
+///
+/// # Errors
+/// When it is refused.
+pub fn load_experiment(args: &ExperimentArgs) -> anyhow::Result<ExperimentFile> {
+    let mut overrides = Vec::new();
+    if let Some(data) = &args.data {
+        // On the command line a path is relative to where the command runs, in the file to the file.
+        let source = if data.contains("://") {
+            data.clone()
+        } else {
+            std::path::absolute(data)?.display().to_string()
+        };
+        overrides.push(format!("data.source={}", serde_json::to_string(&source)?));
+    }
+    overrides.extend(args.set.iter().cloned());
+    Ok(config::load(&args.experiment, &overrides)?)
+}
+
+/// Sets the number of threads of every computation.
+///
+/// # Errors
+/// When it is 0, or the pool can't be started.
+pub fn set_threads(threads: Option<usize>) -> anyhow::Result<()> {
+    if threads == Some(0) {
+        return Err(anyhow::anyhow!("`--threads` is 0; at least one is needed")
+            .context(Environment("usage".to_owned())));
+    }
+    if let Some(threads) = threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()?;
+    }
+    Ok(())
+}
+
+fn begin(
+    tracking: &Tracking,
+    file: &ExperimentFile,
+    run_name: Option<&str>,
+    stage: &Stage,
+) -> anyhow::Result<RunState> {
+    let name = file.experiment.name.as_str();
+    let experiment_id =
+        tracking.call(|client| async move { client.get_or_create_experiment(name).await })?;
+    let tags: Vec<KeyValue> = run_tags(file)
+        .into_iter()
+        .map(|(key, value)| KeyValue { key, value })
+        .collect();
+    let id = experiment_id.as_str();
+    let run = tracking.call(|client| async move {
+        client
+            .create_run(id, run_name, crate::tracking::now_ms(), tags)
+            .await
+    })?;
+    let state = RunState {
+        run_id: run.info.run_id.clone(),
+        run_name: run.info.run_name.clone().unwrap_or_default(),
+        experiment_id,
+        artifact_uri: run
+            .info
+            .artifact_uri
+            .context("the registry gave the run no place for artifacts")?,
+    };
+    if let Err(error) = stage.begin(&state) {
+        let run_id = state.run_id.as_str();
+        // The disk's error is what the user must see; the run's mark comes second.
+        if let Err(unmarked) = mark(tracking, run_id, RunStatus::Failed) {
+            tracing::warn!(%unmarked, "can't mark the run as failed");
+        }
+        return Err(error);
+    }
+    Ok(state)
+}
+
+/// Takes up a run that wasn't finished; one that the registry lost can't be.
+fn reopen(tracking: &Tracking, state: RunState) -> anyhow::Result<RunState> {
+    let run_id = state.run_id.as_str();
+    tracking
+        .call(|client| async move {
+            client
+                .update_run(run_id, Some(RunStatus::Running), None, None)
+                .await
+        })
+        .with_context(|| format!("can't resume run {run_id}"))?;
+    Ok(state)
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one call site; each is a thing of its own"
+)]
+fn finish(
+    args: &RunArgs,
+    file: &ExperimentFile,
+    objects: &[DataObject],
+    tracking: &Tracking,
+    state: &RunState,
+    stage: &Stage,
+    resumed: bool,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> anyhow::Result<RunSummary> {
+    let kept = if resumed && args.scores.is_none() {
+        stage.bundle()?
+    } else {
+        None
+    };
+    let bundle = match kept {
+        Some(bundle) => {
+            progress.note("the work was done already; registering what it made");
+            bundle
+        }
+        None => compute(args, file, objects, state, stage, interrupt, progress)?,
+    };
+    let published = publish(tracking, state, stage, &bundle, interrupt, progress)?;
+    stage.clear()?;
+    let mut summary: RunSummary = serde_json::from_value(bundle.summary)?;
+    summary.set_published(tracking.uri(), published.model);
+    Ok(summary)
+}
+
+fn compute(
+    args: &RunArgs,
+    file: &ExperimentFile,
+    objects: &[DataObject],
+    state: &RunState,
+    stage: &Stage,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> anyhow::Result<Bundle> {
+    let outcome = pipeline::run(file, objects, interrupt, progress)?;
+    let phase = progress.phase("report", 0);
+    let mut tags = run_tags(file);
+    tags.extend(outcome::tags(&outcome));
+    let bundle = outcome::stage(file, &outcome, state, stage, tags)?;
+    phase.done(&format!("{} artifacts", stage.artifacts()?.len()));
+    if let Some(target) = &args.scores {
+        let phase = progress.phase("scores", 0);
+        let n_rows = pipeline::scores::write(&outcome, target, interrupt)?;
+        phase.done(&format!("{n_rows} rows to {target}"));
+    }
+    interrupt.check()?;
+    stage.complete(&bundle)?;
+    Ok(bundle)
+}
+
+/// Tags that are known before any work: code, machine, and what to run again.
+fn run_tags(file: &ExperimentFile) -> BTreeMap<String, String> {
+    let mut tags = provenance::tags(load::base_folder(&file.path), rayon::current_num_threads());
+    let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
+    tags.insert(
+        "foreshock.experiment.path".to_owned(),
+        path.display().to_string(),
+    );
+    tags.insert(
+        "foreshock.overrides".to_owned(),
+        json!(file.overrides).to_string(),
+    );
+    tags.insert(
+        "foreshock.seed".to_owned(),
+        file.experiment.seed.to_string(),
+    );
+    tags
+}
+
+fn mark(tracking: &Tracking, run_id: &str, status: RunStatus) -> anyhow::Result<()> {
+    let end = crate::tracking::now_ms();
+    tracking.call(|client| async move {
+        client
+            .update_run(run_id, Some(status), Some(end), None)
+            .await
+    })?;
+    Ok(())
+}
+
+/// Marks the run and says how to go on.
+fn give_up(
+    tracking: &Tracking,
+    state: &RunState,
+    error: anyhow::Error,
+    experiment: &Path,
+) -> anyhow::Error {
+    let run_id = state.run_id.as_str();
+    let killed = error.chain().any(|cause| cause.is::<Interrupted>());
+    let status = if killed {
+        RunStatus::Killed
+    } else {
+        RunStatus::Failed
+    };
+    let reason: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let reason = reason.join(": ");
+    let marked = mark(tracking, run_id, status).and_then(|()| {
+        tracking
+            .call(|client| async move { client.set_tag(run_id, "foreshock.error", &reason).await })
+    });
+    let hint = format!(
+        "run {run_id} can be continued: trainer run {} --resume",
+        experiment.display()
+    );
+    let said = match (marked, killed) {
+        (Ok(()), true) => format!("stopped; the run is marked KILLED; {hint}"),
+        (Ok(()), false) => format!("the run is marked FAILED; {hint}"),
+        (Err(_), _) => hint,
+    };
+    let is_environment = crate::exit::status_of(&error) == ExitStatus::Environment;
+    if is_environment {
+        error.context(Environment(said))
+    } else {
+        error.context(said)
+    }
+}

@@ -1,0 +1,320 @@
+//! Calibrates, sets the threshold, chooses on validation data, measures once on test data.
+
+use anyhow::Context;
+use detectors::evaluation::{
+    BootstrapOptions, Evaluation, EvaluationOptions, Labels, Scored, evaluate,
+};
+use detectors::{AlertBudget, Calibrators, DetectorSet, Threshold};
+use market::DAY_US;
+use rayon::prelude::*;
+
+use super::fit::{self, Trial};
+use super::prepare::Prepared;
+use super::rows::RowIndex;
+use super::split::Part;
+use crate::config::{Evaluate, ThresholdRule};
+use crate::interrupt::Interrupt;
+use crate::progress::Progress;
+
+/// A fitted trial with what validation data make of it.
+#[derive(Debug)]
+pub struct Validated {
+    /// What it is.
+    pub trial: Trial,
+    /// What scores.
+    pub detectors: DetectorSet,
+    /// What makes its scores tail probabilities.
+    pub calibrators: Calibrators,
+    /// When a score is an alert.
+    pub threshold: Threshold,
+    /// How it did on validation data; without intervals.
+    pub validation: Evaluation,
+    /// Its scores there.
+    pub validation_scores: PartScores,
+}
+
+/// Scores of one part's rows.
+#[derive(Debug, Default)]
+pub struct PartScores {
+    /// The rows, ascending.
+    pub rows: Vec<u32>,
+    /// As the detector gives them.
+    pub raw: Vec<f64>,
+    /// −log₁₀ tail probabilities.
+    pub tail: Vec<f64>,
+    /// Beyond the threshold.
+    pub flag: Vec<bool>,
+}
+
+/// The parts that choose and judge; the same one for tables without time.
+pub fn parts(prepared: &Prepared) -> (Part, Part, Part) {
+    match prepared.plan {
+        super::split::Plan::InSample => (Part::InSample, Part::InSample, Part::InSample),
+        super::split::Plan::Time(_) => (Part::Train, Part::Validation, Part::Test),
+    }
+}
+
+/// Rows per symbol and day; `None` without time.
+pub fn rows_per_day(prepared: &Prepared) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a day has 8.64e10 µs")]
+    prepared
+        .interval_us
+        .map(|interval| DAY_US as f64 / interval as f64)
+}
+
+/// Scores the validation rows by every trial, calibrates, sets thresholds, evaluates.
+///
+/// # Errors
+/// When rows can't be read or scored.
+pub fn validate(
+    prepared: &Prepared,
+    fitted: Vec<(Trial, DetectorSet)>,
+    evaluate: &Evaluate,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Validated>> {
+    let (_, part, _) = parts(prepared);
+    let rows = prepared.index.rows_of(part);
+    let phase = progress.phase("validate", rows.len() as u64);
+    let sets: Vec<&DetectorSet> = fitted.iter().map(|(_, set)| set).collect();
+    let scores = fit::score(
+        prepared.source.as_ref(),
+        &prepared.index,
+        &rows,
+        &sets,
+        |steps| phase.advance(steps),
+        interrupt,
+    )?;
+    // Thresholds come from the history as it was: an injected anomaly must not use up the budget.
+    let clean = match &prepared.calibration {
+        None => None,
+        Some((source, index)) => {
+            let rows = index.rows_of(part);
+            let scores = fit::score(source.as_ref(), index, &rows, &sets, |_| {}, interrupt)?;
+            Some((symbols_of(index, &rows), scores))
+        }
+    };
+    let symbols = symbols_of(&prepared.index, &rows);
+    let rows_per_day = rows_per_day(prepared);
+    let mut validated = Vec::with_capacity(fitted.len());
+    for (position, ((trial, detectors), raw)) in fitted.into_iter().zip(scores).enumerate() {
+        let (calibration_symbols, calibration_scores) = match &clean {
+            Some((symbols, scores)) => (symbols, &scores[position]),
+            None => (&symbols, &raw),
+        };
+        let calibrators = Calibrators::fit(
+            calibration_scores,
+            calibration_symbols,
+            &prepared.index.symbols,
+        )?;
+        let threshold = match evaluate.threshold {
+            ThresholdRule::AlertsPerSymbolDay(alerts_per_symbol_day) => {
+                let rows_per_day = rows_per_day.context("an alert budget needs time")?;
+                AlertBudget {
+                    alerts_per_symbol_day,
+                }
+                .threshold(rows_per_day)?
+            }
+            ThresholdRule::Quantile(quantile) => {
+                let tail = calibrate(
+                    &calibrators,
+                    &prepared.index.symbols,
+                    calibration_symbols,
+                    calibration_scores,
+                );
+                Threshold::from_quantile(&tail, quantile)?
+            }
+        };
+        let scores = part_scores(&calibrators, &threshold, &prepared.index, rows.clone(), raw);
+        let validation = judge(prepared, &scores, evaluate, None)?;
+        validated.push(Validated {
+            trial,
+            detectors,
+            calibrators,
+            threshold,
+            validation,
+            validation_scores: scores,
+        });
+    }
+    phase.done(&format!(
+        "{} rows by {} detectors",
+        rows.len(),
+        validated.len()
+    ));
+    Ok(validated)
+}
+
+/// Which of `validated` wins: the highest average precision on validation data; without any
+/// labelled row there, the first.
+pub fn choose(validated: &[Validated]) -> usize {
+    let mut best = 0;
+    for (index, other) in validated.iter().enumerate() {
+        let of = |validated: &Validated| {
+            validated
+                .validation
+                .average_precision
+                .value()
+                .unwrap_or(f64::NEG_INFINITY)
+        };
+        if of(other) > of(&validated[best]) {
+            best = index;
+        }
+    }
+    best
+}
+
+/// Scores `part`'s rows by each of `validated`, with their calibration and threshold.
+///
+/// # Errors
+/// When rows can't be read or scored.
+pub fn score_part(
+    prepared: &Prepared,
+    part: Part,
+    validated: &[&Validated],
+    interrupt: &Interrupt,
+    mut advance: impl FnMut(u64),
+) -> anyhow::Result<Vec<PartScores>> {
+    let rows = prepared.index.rows_of(part);
+    let sets: Vec<&DetectorSet> = validated
+        .iter()
+        .map(|validated| &validated.detectors)
+        .collect();
+    let scores = fit::score(
+        prepared.source.as_ref(),
+        &prepared.index,
+        &rows,
+        &sets,
+        &mut advance,
+        interrupt,
+    )?;
+    Ok(validated
+        .iter()
+        .zip(scores)
+        .map(|(validated, raw)| {
+            part_scores(
+                &validated.calibrators,
+                &validated.threshold,
+                &prepared.index,
+                rows.clone(),
+                raw,
+            )
+        })
+        .collect())
+}
+
+/// Evaluates scored rows; with `seed`, intervals too.
+///
+/// # Errors
+/// What the evaluation refuses.
+pub fn judge(
+    prepared: &Prepared,
+    scores: &PartScores,
+    options: &Evaluate,
+    seed: Option<u64>,
+) -> anyhow::Result<Evaluation> {
+    let index = &prepared.index;
+    let pick_u32 = |column: &[u32]| -> Vec<u32> {
+        scores
+            .rows
+            .iter()
+            .map(|&row| column[row as usize])
+            .collect()
+    };
+    let time: Option<Vec<i64>> = index
+        .time
+        .as_ref()
+        .map(|time| scores.rows.iter().map(|&row| time[row as usize]).collect());
+    let symbol = pick_u32(&index.symbol);
+    let positive: Option<Vec<bool>> = index.positive.as_ref().map(|positive| {
+        scores
+            .rows
+            .iter()
+            .map(|&row| positive[row as usize])
+            .collect()
+    });
+    let event = if positive.is_none() {
+        pick_u32(&index.event)
+    } else {
+        Vec::new()
+    };
+    let labels = match &positive {
+        Some(positive) => Labels::Rows(positive),
+        None => Labels::Events {
+            event: &event,
+            events: &index.events,
+        },
+    };
+    // Tables without time are one population, and their metrics are those of the raw scores;
+    // across symbols only calibrated scores compare.
+    let score = if prepared.interval_us.is_none() && index.symbols.len() <= 1 {
+        &scores.raw
+    } else {
+        &scores.tail
+    };
+    let scored = Scored {
+        time: time.as_deref(),
+        interval_us: prepared.interval_us,
+        symbol: &symbol,
+        symbols: &index.symbols,
+        score,
+        flag: &scores.flag,
+        labels,
+    };
+    let alerts_per_symbol_day = match options.threshold {
+        ThresholdRule::AlertsPerSymbolDay(budget) => Some(budget),
+        ThresholdRule::Quantile(_) => None,
+    };
+    let bootstrap = seed
+        .filter(|_| options.resamples > 0)
+        .map(|seed| BootstrapOptions {
+            n_resamples: options.resamples,
+            level: options.confidence,
+            block_length: options.block,
+            seed,
+        });
+    let gap = i64::try_from(options.episode_gap).unwrap_or(i64::MAX);
+    let options = EvaluationOptions {
+        alerts_per_symbol_day,
+        episode_gap_us: prepared
+            .interval_us
+            .map(|interval| gap.saturating_mul(interval)),
+        bootstrap,
+        ..EvaluationOptions::default()
+    };
+    Ok(evaluate(&scored, &options)?)
+}
+
+fn symbols_of(index: &RowIndex, rows: &[u32]) -> Vec<u32> {
+    rows.iter().map(|&row| index.symbol[row as usize]).collect()
+}
+
+fn calibrate(
+    calibrators: &Calibrators,
+    names: &[String],
+    symbols: &[u32],
+    raw: &[f64],
+) -> Vec<f64> {
+    let by_index: Vec<&detectors::Calibrator> =
+        names.iter().map(|name| calibrators.get(name)).collect();
+    raw.par_iter()
+        .zip(symbols)
+        .map(|(&raw, &symbol)| by_index[symbol as usize].neg_log10_tail(raw))
+        .collect()
+}
+
+fn part_scores(
+    calibrators: &Calibrators,
+    threshold: &Threshold,
+    index: &RowIndex,
+    rows: Vec<u32>,
+    raw: Vec<f64>,
+) -> PartScores {
+    let tail = calibrate(calibrators, &index.symbols, &symbols_of(index, &rows), &raw);
+    let flag = threshold.flags(&tail);
+    PartScores {
+        rows,
+        raw,
+        tail,
+        flag,
+    }
+}

@@ -1,0 +1,316 @@
+//! Reads the history of an experiment, and what is known to have happened in it.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use history::{DataObject, Location, ReadOptions, Storage};
+use market::{CandleField, DAY_US, Event, EventId, Feature, SimulateConfig, SimulatedSymbol};
+
+use super::market::{SymbolHistory, mark_events};
+use crate::config::{Data, DataKind, Experiment, ExperimentFile};
+
+/// A market history as it was found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// By symbol, symbols in ascending order.
+    pub history: Vec<(String, SymbolHistory)>,
+    /// Known events, numbered from 1.
+    pub events: Vec<Event>,
+}
+
+/// The objects that `data.source` names, sorted; relative to the experiment file.
+///
+/// # Errors
+/// When a source names nothing, or can't be listed.
+pub fn resolve(file: &ExperimentFile) -> anyhow::Result<Vec<DataObject>> {
+    let base = base_folder(&file.path);
+    let storage = Storage::from_env();
+    let mut objects = Vec::new();
+    for source in &file.experiment.data.source {
+        let location = Location::parse(source, base)?;
+        objects.extend(location.resolve(&storage)?);
+    }
+    objects.sort_by(|a, b| a.uri.cmp(&b.uri));
+    objects.dedup_by(|a, b| a.uri == b.uri);
+    Ok(objects)
+}
+
+/// The folder that relative sources start from.
+pub fn base_folder(experiment: &Path) -> &Path {
+    match experiment.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Reads trades or candles and labels the known events.
+///
+/// # Errors
+/// What can't be read, by file and row; a feature that the data can't give; no rows at all.
+pub fn load(file: &ExperimentFile, objects: &[DataObject]) -> anyhow::Result<Loaded> {
+    let data = &file.experiment.data;
+    let interval = data.interval.context("data.interval is missing")?;
+    let options = read_options(data);
+    let mut next_id = EventId::FIRST;
+    let mut events = Vec::new();
+    let mut history = Vec::new();
+    match data.kind {
+        _ if data.simulate.is_some() => history = simulate(&file.experiment)?,
+        DataKind::Trades => {
+            for symbol in history::read_trades(objects, &options)? {
+                let mut trades = symbol.trades;
+                let times: Vec<i64> = trades.iter().map(|trade| trade.event_time).collect();
+                let ids = label_events(
+                    &symbol.symbol,
+                    symbol.labels.as_ref(),
+                    &times,
+                    1,
+                    &mut next_id,
+                    &mut events,
+                )?;
+                for (trade, id) in trades.iter_mut().zip(ids) {
+                    trade.event = id;
+                }
+                history.push((symbol.symbol, SymbolHistory::Trades(trades)));
+            }
+        }
+        DataKind::Candles => {
+            for symbol in history::read_candles(objects, interval, &options)? {
+                let mut candles = symbol.candles;
+                check_fields(&symbol.symbol, &candles, &file.experiment.features.engine)?;
+                let times: Vec<i64> = candles.iter().map(|candle| candle.open_time).collect();
+                let ids = label_events(
+                    &symbol.symbol,
+                    symbol.labels.as_ref(),
+                    &times,
+                    interval.micros(),
+                    &mut next_id,
+                    &mut events,
+                )?;
+                for (candle, id) in candles.iter_mut().zip(ids) {
+                    candle.event = id;
+                }
+                history.push((symbol.symbol, SymbolHistory::Candles(candles)));
+            }
+        }
+        DataKind::Features => bail!("a table of features has no history"),
+    }
+    history.retain(|(_, history)| !history.is_empty());
+    history.sort_by(|a, b| a.0.cmp(&b.0));
+    if history.is_empty() {
+        bail!(
+            "the data hold no {} in the time range that `data.from` and `data.to` set",
+            data.kind.as_str()
+        );
+    }
+    if let Some(source) = &data.events {
+        let mut known = read_events(source, base_folder(&file.path), &mut next_id)?;
+        known.retain(|event| history.iter().any(|(symbol, _)| *symbol == event.symbol));
+        mark_events(&mut history, interval.micros(), &known);
+        events.extend(known);
+    }
+    Ok(Loaded { history, events })
+}
+
+/// Makes up the history that `[simulate]` describes, from `data.from` (2024 when absent) on.
+fn simulate(experiment: &Experiment) -> anyhow::Result<Vec<(String, SymbolHistory)>> {
+    const YEAR_2024_US: i64 = 1_704_067_200_000_000;
+    let data = &experiment.data;
+    let simulate = data.simulate.as_ref().context("[simulate] is missing")?;
+    let interval = data.interval.context("data.interval is missing")?;
+    let names = data
+        .symbols
+        .clone()
+        .unwrap_or_else(|| ["AAAUSD", "BBBUSD", "CCCUSD"].map(str::to_owned).to_vec());
+    let symbol = |(name, price): (&String, f64)| {
+        let symbol = SimulatedSymbol::new(name.clone(), price);
+        SimulatedSymbol {
+            hourly_volatility: simulate.hourly_volatility,
+            ..symbol
+        }
+    };
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "at most ten years in µs"
+    )]
+    let duration = (simulate.days * DAY_US as f64) as i64;
+    let config = SimulateConfig {
+        seed: simulate.seed.unwrap_or(experiment.seed),
+        symbols: names
+            .iter()
+            .zip([100.0, 2_000.0, 40_000.0, 1.0, 10.0].into_iter().cycle())
+            .map(symbol)
+            .collect(),
+        start: data.from.unwrap_or(YEAR_2024_US),
+        duration,
+        trades_per_second: simulate.trades_per_second,
+    }
+    .check()?;
+    let history = |name: &String| match data.kind {
+        DataKind::Candles => config
+            .candles(name, interval)
+            .map(|candles| SymbolHistory::Candles(candles.collect())),
+        _ => config
+            .trades(name)
+            .map(|trades| SymbolHistory::Trades(trades.collect())),
+    };
+    names
+        .iter()
+        .map(|name| {
+            Ok((
+                name.clone(),
+                history(name).with_context(|| format!("`{name}` can't be simulated"))?,
+            ))
+        })
+        .collect()
+}
+
+fn read_options(data: &Data) -> ReadOptions {
+    ReadOptions {
+        symbols: data.symbols.clone().unwrap_or_default(),
+        from: data.from,
+        to: data.to,
+        default_symbol: data.symbol.clone(),
+        ..ReadOptions::default()
+    }
+}
+
+/// Runs of rows with the same label are events; a row's duration is `row_us`.
+fn label_events(
+    symbol: &str,
+    labels: Option<&history::Labels>,
+    times: &[i64],
+    row_us: i64,
+    next_id: &mut EventId,
+    events: &mut Vec<Event>,
+) -> anyhow::Result<Vec<Option<EventId>>> {
+    let Some(labels) = labels else {
+        return Ok(vec![None; times.len()]);
+    };
+    let mut ids = Vec::with_capacity(times.len());
+    let mut current: Option<Event> = None;
+    for (row, &time) in times.iter().enumerate() {
+        let label = labels.get(row);
+        if current.as_ref().map(|event| event.kind.as_str()) != label {
+            events.extend(current.take());
+            if let Some(kind) = label {
+                current = Some(new_event(symbol, kind, time, next_id)?);
+            }
+        }
+        if let Some(event) = &mut current {
+            event.end = time + row_us;
+        }
+        ids.push(current.as_ref().map(|event| event.id));
+    }
+    events.extend(current);
+    Ok(ids)
+}
+
+fn new_event(symbol: &str, kind: &str, start: i64, next_id: &mut EventId) -> anyhow::Result<Event> {
+    let id = *next_id;
+    *next_id = id.next().context("more events than can be numbered")?;
+    Ok(Event {
+        id,
+        symbol: symbol.to_owned(),
+        kind: kind.to_owned(),
+        start,
+        end: start,
+        magnitude: f64::NAN,
+    })
+}
+
+/// Refuses a feature whose column the candles lack, by name.
+fn check_fields(
+    symbol: &str,
+    candles: &[market::Candle],
+    features: &[Feature],
+) -> anyhow::Result<()> {
+    let missing = |field: CandleField| {
+        candles.iter().any(|candle| match field {
+            CandleField::BuyVolume => candle.buy_volume.is_none(),
+            CandleField::QuoteVolume => candle.quote_volume.is_none(),
+            CandleField::TradeCount => candle.trade_count.is_none(),
+        })
+    };
+    for feature in features {
+        for field in feature.needs() {
+            if missing(*field) {
+                bail!(
+                    "feature `{}` needs the {} of every candle, which the data of `{symbol}` lack; take it out of `features.use`",
+                    feature.name(),
+                    field.as_str()
+                );
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads a CSV file of known events: `symbol,start,end,kind` (times as RFC 3339 or ms since the
+/// epoch), further columns ignored, `magnitude` taken where it stands.
+fn read_events(source: &str, base: &Path, next_id: &mut EventId) -> anyhow::Result<Vec<Event>> {
+    let path = base.join(source);
+    let shown = path.display();
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("can't read the events file `{shown}`"))?;
+    let mut lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+    let Some((_, header)) = lines.next() else {
+        bail!("`{shown}` is empty")
+    };
+    let names: Vec<&str> = header.split(',').map(str::trim).collect();
+    let column = |name: &str| names.iter().position(|other| *other == name);
+    let required = |name: &str| {
+        column(name).with_context(|| {
+            format!("`{shown}` has no column `{name}`; it needs symbol, start, end, kind")
+        })
+    };
+    let (symbol, start, end, kind) = (
+        required("symbol")?,
+        required("start")?,
+        required("end")?,
+        required("kind")?,
+    );
+    let magnitude = column("magnitude");
+    let mut events = Vec::new();
+    for (index, line) in lines {
+        let fields: Vec<&str> = line.split(',').map(str::trim).collect();
+        let place = || format!("`{shown}`, line {}", index + 1);
+        if fields.len() != names.len() {
+            bail!(
+                "{}: {} fields, where the header has {}",
+                place(),
+                fields.len(),
+                names.len()
+            );
+        }
+        let instant = |text: &str| {
+            crate::config::parse_instant_us(text)
+                .or_else(|| text.parse::<i64>().ok().and_then(|ms| ms.checked_mul(1000)))
+                .with_context(|| format!("{}: `{text}` is no time", place()))
+        };
+        let mut event = new_event(
+            fields[symbol],
+            fields[kind],
+            instant(fields[start])?,
+            next_id,
+        )?;
+        event.end = instant(fields[end])?;
+        if event.end <= event.start {
+            bail!("{}: the event ends before it begins", place());
+        }
+        if let Some(text) = magnitude
+            .map(|column| fields[column])
+            .filter(|text| !text.is_empty())
+        {
+            event.magnitude = text
+                .parse()
+                .with_context(|| format!("{}: `{text}` is no number", place()))?;
+        }
+        events.push(event);
+    }
+    Ok(events)
+}

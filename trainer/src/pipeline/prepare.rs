@@ -1,0 +1,296 @@
+//! From an experiment's data to rows with features, labels and parts.
+
+use anyhow::{Context, bail};
+use detectors::evaluation::EventInfo;
+use history::DataObject;
+use market::{
+    Event, EventId, Feature, InjectConfig, InjectTarget, TimeRange, inject_candles, inject_trades,
+};
+
+use super::load::{self, Loaded};
+use super::market::{Counts, MarketTable, SymbolHistory, compute};
+use super::rows::{InMemory, RowIndex, RowSource};
+use super::split::{self, Part, Plan};
+use super::table;
+use crate::config::{DataKind, Experiment, ExperimentFile};
+use crate::progress::Progress;
+
+/// Rows that are ready to be fitted on, scored and judged.
+pub struct Prepared {
+    /// Where the features come from.
+    pub source: Box<dyn RowSource>,
+    /// What else is known of the rows.
+    pub index: RowIndex,
+    /// Validation rows of the history before injection: what thresholds are calibrated on, so
+    /// that the injected anomalies don't use up the alert budget. `None` where nothing was injected.
+    pub calibration: Option<(Box<dyn RowSource>, RowIndex)>,
+    /// A candle's length, µs; `None` without time.
+    pub interval_us: Option<i64>,
+    /// Candles of each symbol as the model sees them; empty for tables.
+    pub candles: Vec<Vec<market::Candle>>,
+    /// What the engine met; `None` for tables.
+    pub counts: Option<Counts>,
+    /// How the rows are split.
+    pub plan: Plan,
+    /// How many events were injected.
+    pub n_injected: usize,
+}
+
+impl std::fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared")
+            .field("n_rows", &self.index.len())
+            .field("plan", &self.plan)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads, injects, computes features and splits.
+///
+/// # Errors
+/// What can't be read or used, with file, row and reason; an empty part.
+pub fn prepare(
+    file: &ExperimentFile,
+    objects: &[DataObject],
+    progress: &Progress,
+) -> anyhow::Result<Prepared> {
+    match file.experiment.data.kind {
+        DataKind::Features => table::prepare(file, objects, progress),
+        DataKind::Trades | DataKind::Candles => {
+            let phase = progress.phase("read", 0);
+            let loaded = load::load(file, objects)?;
+            let n_rows: usize = loaded
+                .history
+                .iter()
+                .map(|(_, history)| history.len())
+                .sum();
+            let kind = file.experiment.data.kind.as_str();
+            phase.done(&format!(
+                "{n_rows} {kind} of {} symbols from {} files",
+                loaded.history.len(),
+                objects.len()
+            ));
+            prepare_market(&file.experiment, loaded, progress)
+        }
+    }
+}
+
+fn prepare_market(
+    experiment: &Experiment,
+    loaded: Loaded,
+    progress: &Progress,
+) -> anyhow::Result<Prepared> {
+    let config = experiment
+        .features
+        .config
+        .context("the feature engine has no configuration")?;
+    let interval_us = config.interval.micros();
+    let features = &experiment.features.engine;
+    let symbols: Vec<String> = loaded
+        .history
+        .iter()
+        .map(|(symbol, _)| symbol.clone())
+        .collect();
+
+    let phase = progress.phase("features", loaded.history.len() as u64);
+    let clean = compute(&loaded.history, &config, features, |steps| {
+        phase.advance(steps)
+    })?;
+    phase.done(&format!(
+        "{} rows × {} from {} candles, {} of them not ready",
+        clean.time.len(),
+        features.len(),
+        clean.counts.candles,
+        clean.counts.not_ready
+    ));
+    if clean.time.is_empty() {
+        bail!(
+            "no row is ready: the {} candles are fewer than the feature windows need; take a longer time range or smaller windows",
+            clean.counts.candles
+        );
+    }
+    let valid = config.check()?;
+    let longest = features
+        .iter()
+        .map(|feature| feature.warm_up(&valid))
+        .max()
+        .unwrap_or(0);
+    let auto_purge_us = i64::try_from(longest)?.saturating_mul(interval_us);
+    let plan = split::plan(
+        &experiment.split,
+        &clean.time,
+        &clean.symbol,
+        &symbols,
+        auto_purge_us,
+    )?;
+
+    let mut events = loaded.events;
+    let n_known = events.len();
+    let Some(inject) = &experiment.inject else {
+        let candles = clean.candles.clone();
+        let counts = clean.counts;
+        let (source, index) = rows_of(clean, features, &symbols, &events, &plan)?;
+        return Ok(Prepared {
+            source,
+            index,
+            calibration: None,
+            interval_us: Some(interval_us),
+            candles,
+            counts: Some(counts),
+            plan,
+            n_injected: 0,
+        });
+    };
+
+    let phase = progress.phase("inject", loaded.history.len() as u64);
+    let inject = (
+        InjectConfig {
+            kinds: inject.kinds.clone(),
+            events_per_symbol_day: inject.events_per_symbol_day,
+            magnitude: inject.magnitude,
+            ..InjectConfig::new(inject.seed.unwrap_or(experiment.seed))
+        }
+        .check()?,
+        inject.into_train,
+    );
+    let mut history = loaded.history;
+    let warm_from = first_times(&clean, symbols.len());
+    for (index, (symbol, history)) in history.iter_mut().enumerate() {
+        let first_id = events
+            .iter()
+            .map(|event| event.id)
+            .max()
+            .and_then(EventId::next)
+            .unwrap_or(EventId::FIRST);
+        let allowed = allowed_ranges(&plan, index, warm_from[index], inject.1);
+        let target = InjectTarget {
+            symbol,
+            interval: config.interval,
+            allowed: &allowed,
+            first_id,
+        };
+        let injected = match history {
+            SymbolHistory::Trades(trades) => inject_trades(&inject.0, &target, trades)?,
+            SymbolHistory::Candles(candles) => inject_candles(&inject.0, &target, candles)?,
+        };
+        events.extend(injected);
+        phase.advance(1);
+    }
+    let n_injected = events.len() - n_known;
+    let table = compute(&history, &config, features, |_| {})?;
+    phase.done(&format!("{n_injected} events"));
+    drop(history);
+
+    let candles = table.candles.clone();
+    let counts = table.counts;
+    let calibration = rows_of(clean, features, &symbols, &[], &plan)?;
+    let (source, index) = rows_of(table, features, &symbols, &events, &plan)?;
+    Ok(Prepared {
+        source,
+        index,
+        calibration: Some(calibration),
+        interval_us: Some(interval_us),
+        candles,
+        counts: Some(counts),
+        plan,
+        n_injected,
+    })
+}
+
+/// When each symbol's first ready row is; the end of time for a symbol without one.
+fn first_times(table: &MarketTable, n_symbols: usize) -> Vec<i64> {
+    let mut first = vec![i64::MAX; n_symbols];
+    for (&symbol, &time) in table.symbol.iter().zip(&table.time) {
+        let slot = &mut first[symbol as usize];
+        *slot = (*slot).min(time);
+    }
+    first
+}
+
+/// Events lie within one part, never in a purge or a warm-up.
+fn allowed_ranges(plan: &Plan, symbol: usize, warm_from: i64, into_train: bool) -> Vec<TimeRange> {
+    let Plan::Time(bounds) = plan else {
+        return vec![TimeRange::ALL];
+    };
+    let bounds = &bounds[symbol];
+    let mut ranges = vec![
+        TimeRange {
+            start: bounds.validation_start.max(warm_from),
+            end: bounds.validation_end,
+        },
+        TimeRange {
+            start: bounds.test_start.max(warm_from),
+            end: i64::MAX,
+        },
+    ];
+    if into_train {
+        ranges.insert(
+            0,
+            TimeRange {
+                start: warm_from,
+                end: bounds.train_end,
+            },
+        );
+    }
+    ranges.retain(|range| range.start < range.end);
+    ranges
+}
+
+fn rows_of(
+    table: MarketTable,
+    features: &[Feature],
+    symbols: &[String],
+    events: &[Event],
+    plan: &Plan,
+) -> anyhow::Result<(Box<dyn RowSource>, RowIndex)> {
+    let numbers: std::collections::BTreeMap<u32, u32> = events
+        .iter()
+        .zip(1_u32..)
+        .map(|(event, number)| (event.id.get(), number))
+        .collect();
+    let event = table
+        .event
+        .iter()
+        .map(|id| numbers.get(id).copied().unwrap_or(0))
+        .collect();
+    let part: Vec<Part> = table
+        .symbol
+        .iter()
+        .zip(&table.time)
+        .map(|(&symbol, &time)| plan.part_of(symbol, time))
+        .collect();
+    let infos = events
+        .iter()
+        .map(|event| {
+            let symbol = symbols.iter().position(|name| *name == event.symbol);
+            symbol.map(|symbol| EventInfo {
+                kind: event.kind.clone(),
+                start: event.start,
+                end: event.end,
+                magnitude: event.magnitude.is_finite().then_some(event.magnitude),
+                symbol: u32::try_from(symbol).unwrap_or(0),
+            })
+        })
+        .collect::<Option<Vec<EventInfo>>>()
+        .context("a known event names a symbol that the data don't have")?;
+    let names = features
+        .iter()
+        .map(|feature| feature.name().to_owned())
+        .collect();
+    let index = RowIndex {
+        time: Some(table.time),
+        symbol: table.symbol,
+        event,
+        positive: None,
+        part,
+        symbols: symbols.to_vec(),
+        events: infos,
+    };
+    Ok((
+        Box::new(InMemory {
+            names,
+            values: table.values,
+        }),
+        index,
+    ))
+}

@@ -1,0 +1,314 @@
+//! `kind = "features"`: any numeric table. Its features stay on disk and are read in passes;
+//! only time, symbol and label are held in memory.
+
+use std::ops::Range;
+
+use anyhow::bail;
+use detectors::evaluation::EventInfo;
+use history::{DataObject, FeatureBatch, FeatureOptions, FeatureScan, HistoryError};
+use ndarray::ArrayView2;
+
+use super::prepare::Prepared;
+use super::rows::{OnChunk, RowIndex, RowSource};
+use super::split;
+use crate::config::{Data, ExperimentFile};
+use crate::progress::Progress;
+
+/// Opens the table and prepares its rows.
+///
+/// # Errors
+/// What the table lacks or holds that can't be used, by file, row and column.
+pub fn prepare(
+    file: &ExperimentFile,
+    objects: &[DataObject],
+    progress: &Progress,
+) -> anyhow::Result<Prepared> {
+    let experiment = &file.experiment;
+    let data = &experiment.data;
+    let phase = progress.phase("read", 0);
+    let scan = FeatureScan::open(objects, &options(data, experiment.features.columns.clone()))?;
+    let table = TableRows { scan };
+    let mut index = table.index(data)?;
+    if index.is_empty() {
+        bail!(
+            "the table has no rows in the time range that `data.from` and `data.to` set, or none at all"
+        );
+    }
+    let interval_us = match (&index.time, data.interval) {
+        (None, _) => None,
+        (Some(_), Some(interval)) => Some(interval.micros()),
+        (Some(times), None) => Some(typical_step(times, &index.symbol)?),
+    };
+    if let (Some(interval), Some(_)) = (interval_us, &data.label) {
+        index.positive = None;
+        for event in &mut index.events {
+            event.end += interval;
+        }
+    }
+    phase.done(&format!(
+        "{} rows × {} features of {} files",
+        index.len(),
+        table.scan.n_features(),
+        objects.len()
+    ));
+    let times = index.time.as_deref().unwrap_or(&[]);
+    let plan = split::plan(&experiment.split, times, &index.symbol, &index.symbols, 0)?;
+    index.part = match &index.time {
+        Some(times) => times
+            .iter()
+            .zip(&index.symbol)
+            .map(|(&time, &symbol)| plan.part_of(symbol, time))
+            .collect(),
+        None => vec![plan.part_of(0, 0); index.len()],
+    };
+    Ok(Prepared {
+        source: Box::new(table),
+        index,
+        calibration: None,
+        interval_us,
+        candles: Vec::new(),
+        counts: None,
+        plan,
+        n_injected: 0,
+    })
+}
+
+fn options(data: &Data, columns: Option<Vec<String>>) -> FeatureOptions {
+    FeatureOptions {
+        columns,
+        label: data.label.clone(),
+        time: data.time.clone(),
+        symbol: data.symbol_column.clone(),
+        symbols: data.symbols.clone().unwrap_or_default(),
+        from: data.from,
+        to: data.to,
+    }
+}
+
+/// A table on disk or S3.
+struct TableRows {
+    scan: FeatureScan,
+}
+
+/// Ends a pass early: everything wanted was read.
+enum Stop {
+    Enough,
+    Error(anyhow::Error),
+}
+
+impl From<HistoryError> for Stop {
+    fn from(error: HistoryError) -> Self {
+        Self::Error(error.into())
+    }
+}
+
+impl TableRows {
+    /// Time, symbol and label of every row. Events are runs of rows of one symbol with one label.
+    fn index(&self, data: &Data) -> anyhow::Result<RowIndex> {
+        let mut index = RowIndex {
+            time: data.time.is_some().then(Vec::new),
+            ..RowIndex::default()
+        };
+        let mut labels: Vec<u32> = Vec::new();
+        let mut names = (std::sync::Arc::default(), std::sync::Arc::default());
+        self.scan
+            .for_each_index_batch(|batch: FeatureBatch| -> anyhow::Result<()> {
+                if let (Some(all), Some(times)) = (&mut index.time, batch.time) {
+                    all.extend(times);
+                }
+                match batch.symbol {
+                    Some(symbols) => index.symbol.extend(symbols),
+                    None => index.symbol.resize(index.symbol.len() + batch.n_rows, 0),
+                }
+                labels.extend(batch.label.unwrap_or_default());
+                names = (batch.symbol_names, batch.label_names);
+                Ok(())
+            })?;
+        index.symbols = names.0.to_vec();
+        if index.symbols.is_empty() {
+            index.symbols.push(data.symbol.clone().unwrap_or_default());
+        }
+        if let Some(times) = &index.time {
+            check_order(times, &index.symbol, &index.symbols)?;
+        }
+        if index.time.is_some() {
+            (index.event, index.events) = events_of(&index, &labels, &names.1);
+        } else {
+            let labelled = |row: usize| labels.get(row).is_some_and(|&label| label != 0);
+            index.positive = Some((0..index.len()).map(labelled).collect());
+            index.event = Vec::new();
+        }
+        Ok(index)
+    }
+}
+
+impl RowSource for TableRows {
+    fn feature_names(&self) -> &[String] {
+        self.scan.columns()
+    }
+
+    fn scan(&self, rows: Range<usize>, on_chunk: &mut OnChunk<'_>) -> anyhow::Result<()> {
+        let n_features = self.scan.n_features();
+        let passed = self.scan.for_each_batch(|batch: FeatureBatch| {
+            let first =
+                usize::try_from(batch.first_row).map_err(|error| Stop::Error(error.into()))?;
+            let from = rows.start.clamp(first, first + batch.n_rows);
+            let to = rows.end.clamp(first, first + batch.n_rows);
+            if from < to {
+                let values = &batch.values[(from - first) * n_features..(to - first) * n_features];
+                let view = ArrayView2::from_shape((to - from, n_features), values)
+                    .map_err(|error| Stop::Error(error.into()))?;
+                on_chunk(from, view).map_err(Stop::Error)?;
+            }
+            if first + batch.n_rows >= rows.end {
+                Err(Stop::Enough)
+            } else {
+                Ok(())
+            }
+        });
+        match passed {
+            Ok(()) | Err(Stop::Enough) => Ok(()),
+            Err(Stop::Error(error)) => Err(error),
+        }
+    }
+}
+
+/// Times must ascend strictly within each symbol.
+fn check_order(times: &[i64], symbol: &[u32], names: &[String]) -> anyhow::Result<()> {
+    let mut last: Vec<Option<(i64, usize)>> = vec![None; names.len()];
+    for (row, (&time, &symbol)) in times.iter().zip(symbol).enumerate() {
+        if let Some((before, at)) = last[symbol as usize]
+            && before >= time
+        {
+            let name = &names[symbol as usize];
+            let whose = if name.is_empty() {
+                String::new()
+            } else {
+                format!(" of `{name}`")
+            };
+            let what = if before == time {
+                "has the time of"
+            } else {
+                "comes before"
+            };
+            bail!(
+                "row {}{whose} {what} row {}: times must ascend strictly; sort the table, or set `data.symbol_column`",
+                row + 1,
+                at + 1
+            );
+        }
+        last[symbol as usize] = Some((time, row));
+    }
+    Ok(())
+}
+
+/// The median step between consecutive rows of a symbol, µs.
+fn typical_step(times: &[i64], symbol: &[u32]) -> anyhow::Result<i64> {
+    let mut last: std::collections::BTreeMap<u32, i64> = std::collections::BTreeMap::new();
+    let mut steps: Vec<i64> = Vec::with_capacity(times.len());
+    for (&time, &symbol) in times.iter().zip(symbol) {
+        if let Some(before) = last.insert(symbol, time) {
+            steps.push(time - before);
+        }
+    }
+    if steps.is_empty() {
+        bail!("the time between rows can't be told from one row per symbol; set `data.interval`");
+    }
+    let middle = steps.len() / 2;
+    Ok(*steps.select_nth_unstable(middle).1)
+}
+
+/// Runs of rows of one symbol with one label, in row order; ends are the last row's time.
+fn events_of(index: &RowIndex, labels: &[u32], names: &[String]) -> (Vec<u32>, Vec<EventInfo>) {
+    let mut event = vec![0; index.len()];
+    let mut events: Vec<EventInfo> = Vec::new();
+    let Some(times) = &index.time else {
+        return (event, events);
+    };
+    // The event that each symbol is in: its number and its label.
+    let mut open: Vec<Option<(usize, u32)>> = vec![None; index.symbols.len()];
+    for (row, &label) in labels.iter().enumerate() {
+        let symbol = index.symbol[row];
+        let open = &mut open[symbol as usize];
+        if label == 0 {
+            *open = None;
+            continue;
+        }
+        let number = match *open {
+            Some((number, of)) if of == label => number,
+            _ => {
+                events.push(EventInfo {
+                    kind: names[label as usize].clone(),
+                    start: times[row],
+                    end: times[row],
+                    magnitude: None,
+                    symbol,
+                });
+                events.len() - 1
+            }
+        };
+        *open = Some((number, label));
+        events[number].end = times[row];
+        event[row] = u32::try_from(number + 1).unwrap_or(u32::MAX);
+    }
+    (event, events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_runs_of_one_label_within_a_symbol() {
+        let index = RowIndex {
+            time: Some(vec![10, 10, 20, 20, 30, 30, 40]),
+            symbol: vec![0, 1, 0, 1, 0, 1, 0],
+            symbols: vec!["A".to_owned(), "B".to_owned()],
+            ..RowIndex::default()
+        };
+        let names = ["".to_owned(), "pump".to_owned(), "crash".to_owned()];
+        let (event, events) = events_of(&index, &[1, 0, 1, 2, 2, 2, 0], &names);
+        assert_eq!(event, [1, 0, 1, 2, 3, 2, 0]);
+        let kinds: Vec<(&str, u32, i64, i64)> = events
+            .iter()
+            .map(|event| (event.kind.as_str(), event.symbol, event.start, event.end))
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                ("pump", 0, 10, 20),
+                ("crash", 1, 20, 30),
+                ("crash", 0, 30, 30)
+            ]
+        );
+    }
+
+    #[test]
+    fn times_that_go_back_or_stand_still_are_refused_by_row() {
+        let names = ["A".to_owned(), "B".to_owned()];
+        check_order(&[1, 1, 2, 2], &[0, 1, 0, 1], &names).unwrap();
+        let twice = check_order(&[1, 1], &[0, 0], &names)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            twice.starts_with("row 2 of `A` has the time of row 1"),
+            "{twice}"
+        );
+        let back = check_order(&[5, 1, 4], &[0, 1, 0], &names)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            back.starts_with("row 3 of `A` comes before row 1"),
+            "{back}"
+        );
+    }
+
+    #[test]
+    fn the_typical_step_is_the_median_within_symbols() {
+        assert_eq!(
+            typical_step(&[0, 3, 60, 63, 120, 600], &[0, 1, 0, 1, 0, 1]).unwrap(),
+            60
+        );
+        assert!(typical_step(&[0], &[0]).is_err());
+    }
+}

@@ -1,0 +1,113 @@
+//! Progress on stderr: bars on a terminal, one plain line per phase elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Shows the phases of a command.
+#[derive(Debug, Clone)]
+pub struct Progress {
+    on_terminal: bool,
+    quiet: bool,
+}
+
+/// One phase under way. Dropping it without [`Phase::done`] clears its bar.
+#[derive(Debug)]
+pub struct Phase {
+    bar: Option<ProgressBar>,
+    name: String,
+    started: Instant,
+    quiet: bool,
+}
+
+impl Progress {
+    /// Bars if stderr is a terminal; nothing at all if `quiet`.
+    pub fn new(quiet: bool) -> Self {
+        Self {
+            on_terminal: std::io::stderr().is_terminal(),
+            quiet,
+        }
+    }
+
+    /// Begins a phase of `total` steps (0: unknown).
+    pub fn phase(&self, name: &str, total: u64) -> Phase {
+        let bar = (self.on_terminal && !self.quiet).then(|| {
+            let bar = if total == 0 {
+                ProgressBar::new_spinner()
+            } else {
+                ProgressBar::new(total)
+            };
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+            let template = if total == 0 {
+                "{spinner} {msg:<12} {elapsed}"
+            } else {
+                "  {msg:<12} [{bar:30}] {human_pos}/{human_len} {eta}"
+            };
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
+            }
+            bar.set_message(name.to_owned());
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Phase {
+            bar,
+            name: name.to_owned(),
+            started: Instant::now(),
+            quiet: self.quiet,
+        }
+    }
+
+    /// A line of its own.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            write_line(text);
+        }
+    }
+}
+
+impl Phase {
+    /// Moves by `steps`.
+    pub fn advance(&self, steps: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(steps);
+        }
+    }
+
+    /// Ends the phase; `outcome` says what came of it.
+    pub fn done(self, outcome: &str) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        if !self.quiet {
+            write_line(&format!(
+                "  {:<10} {outcome} ({})",
+                self.name,
+                show_duration(self.started.elapsed())
+            ));
+        }
+    }
+}
+
+impl Drop for Phase {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn write_line(text: &str) {
+    // A closed stderr must not end the work.
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+fn show_duration(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds < 10.0 {
+        format!("{seconds:.2} s")
+    } else {
+        format!("{seconds:.0} s")
+    }
+}

@@ -1,0 +1,275 @@
+//! The whole job on a made-up market.
+
+use serde_json::Value;
+
+use crate::lab::{Lab, SIMULATED};
+
+fn metric(summary: &Value, name: &str) -> f64 {
+    summary["metrics"][name]
+        .as_f64()
+        .unwrap_or_else(|| panic!("{name} in {summary:#}"))
+}
+
+#[test]
+fn a_run_is_judged_registered_and_reproduced_byte_for_byte_on_any_number_of_threads() {
+    let lab = Lab::new();
+    lab.write("x.toml", SIMULATED);
+    let summary = lab.run_json("x.toml", &["--scores", "scores.parquet", "--threads", "1"]);
+    let run_id = summary["run_id"].as_str().unwrap();
+    assert_eq!(summary["model_name"], "simulated");
+    assert_eq!(summary["model_version"], "1");
+    assert_eq!(summary["tracking_uri"], "sqlite:///foreshock/registry.db");
+    assert!(
+        summary["report"]
+            .as_str()
+            .unwrap()
+            .ends_with("/report/report.html")
+    );
+    assert!(metric(&summary, "test_roc_auc") > 0.8, "{summary:#}");
+    assert!(
+        metric(&summary, "test_average_precision")
+            > metric(&summary, "baseline_test_average_precision") * 0.5
+    );
+    assert!(metric(&summary, "test_roc_auc.low") <= metric(&summary, "test_roc_auc"));
+    for file in [
+        "MLmodel",
+        "model.foreshock",
+        "input_example.json",
+        "baseline.json",
+        "report.html",
+        "experiment.toml",
+        "data.json",
+    ] {
+        assert_eq!(lab.artifacts(file).len(), 1, "{file}");
+    }
+    let report = std::fs::read_to_string(&lab.artifacts("report.html")[0]).unwrap();
+    assert!(
+        report.contains("Isolation Forest")
+            && report.contains("flash_crash")
+            && report.contains(run_id)
+    );
+
+    let reproduced = lab
+        .run(
+            &["reproduce", run_id, "--output", "json", "--threads", "4"],
+            0,
+        )
+        .json();
+    assert_eq!(reproduced["identical"], true);
+    assert_eq!(reproduced["same_data"], true);
+
+    // Another seed is another model: the comparison isn't blind.
+    let other = lab.run_json("x.toml", &["--set", "experiment.seed=8"]);
+    assert_eq!(other["model_version"], "2");
+    let models = lab.artifacts("model.foreshock");
+    assert_eq!(models.len(), 2);
+    assert_ne!(
+        std::fs::read(&models[0]).unwrap(),
+        std::fs::read(&models[1]).unwrap()
+    );
+    let compared = lab
+        .run(
+            &[
+                "compare",
+                run_id,
+                other["run_id"].as_str().unwrap(),
+                "--output",
+                "json",
+            ],
+            0,
+        )
+        .json();
+    assert_eq!(compared["params"]["seed"], serde_json::json!(["7", "8"]));
+    assert!(compared["metrics"]["test_roc_auc"]["delta"].is_number());
+    assert!(
+        compared["params"].get("n_trees").is_none(),
+        "equal parameters aren't listed"
+    );
+}
+
+#[test]
+fn the_scores_file_gives_the_figures_that_were_reported() {
+    let lab = Lab::new();
+    lab.write("x.toml", SIMULATED);
+    let summary = lab.run_json(
+        "x.toml",
+        &[
+            "--scores",
+            "out/scores.parquet",
+            "--set",
+            "evaluate.resamples=0",
+        ],
+    );
+    let rows = read_scores(&lab);
+    let test: Vec<&Row> = rows.iter().filter(|row| row.split == "test").collect();
+    assert!(
+        rows.iter().any(|row| row.split == "train") && rows.iter().any(|row| row.split == "purged")
+    );
+    assert_eq!(metric(&summary, "test_rows"), test.len() as f64);
+    let scores: Vec<f64> = test.iter().map(|row| row.tail).collect();
+    let labels: Vec<bool> = test.iter().map(|row| row.labelled).collect();
+    // Counted from the definition, pair by pair, not by the code that reported it.
+    let positives: Vec<f64> = scores
+        .iter()
+        .zip(&labels)
+        .filter(|(_, label)| **label)
+        .map(|(score, _)| *score)
+        .collect();
+    let negatives: Vec<f64> = scores
+        .iter()
+        .zip(&labels)
+        .filter(|(_, label)| !**label)
+        .map(|(score, _)| *score)
+        .collect();
+    let wins: f64 = positives
+        .iter()
+        .map(|positive| {
+            negatives
+                .iter()
+                .map(|negative| {
+                    if positive > negative {
+                        1.0
+                    } else if positive == negative {
+                        0.5
+                    } else {
+                        0.0
+                    }
+                })
+                .sum::<f64>()
+        })
+        .sum();
+    let auc = wins / (positives.len() * negatives.len()) as f64;
+    assert!(
+        (auc - metric(&summary, "test_roc_auc")).abs() < 1e-9,
+        "{auc}"
+    );
+    let flagged = test.iter().filter(|row| row.flag).count();
+    assert_eq!(metric(&summary, "test_flagged_rows"), flagged as f64);
+    let threshold = metric(&summary, "threshold");
+    assert!(test.iter().all(|row| row.flag == (row.tail > threshold)));
+    // Labels only where events may be: never in training data, unless asked for.
+    assert!(rows.iter().all(|row| row.split != "train" || !row.labelled));
+}
+
+struct Row {
+    tail: f64,
+    flag: bool,
+    labelled: bool,
+    split: String,
+}
+
+fn read_scores(lab: &Lab) -> Vec<Row> {
+    use history::{FeatureOptions, FeatureScan, Location, Storage};
+    let location = Location::parse("out/scores.parquet", lab.folder()).unwrap();
+    let objects = location.resolve(&Storage::from_env()).unwrap();
+    let columns = |label: &str| FeatureOptions {
+        columns: Some(vec!["neg_log10_tail".to_owned(), "flag".to_owned()]),
+        label: Some(label.to_owned()),
+        ..FeatureOptions::default()
+    };
+    let read = |label: &str| {
+        let scan = FeatureScan::open(&objects, &columns(label)).unwrap();
+        let mut rows = Vec::new();
+        scan.for_each_batch(|batch| -> Result<(), history::HistoryError> {
+            let labels = batch.label.unwrap();
+            for (row, label) in labels.iter().enumerate() {
+                rows.push((
+                    batch.values[2 * row],
+                    batch.values[2 * row + 1],
+                    batch.label_names[*label as usize].clone(),
+                ));
+            }
+            Ok(())
+        })
+        .unwrap();
+        rows
+    };
+    let (labels, splits) = (read("label"), read("split"));
+    labels
+        .into_iter()
+        .zip(splits)
+        .map(|((tail, flag, label), (_, _, split))| Row {
+            tail,
+            flag: flag == 1.0,
+            labelled: !label.is_empty(),
+            split,
+        })
+        .collect()
+}
+
+#[test]
+fn a_grid_is_searched_on_validation_data_and_logged() {
+    let lab = Lab::new();
+    lab.write(
+        "x.toml",
+        &SIMULATED.replace("n_trees = 50", "n_trees = [5, 20]\nsample_size = [64, 128]"),
+    );
+    let summary = lab.run_json("x.toml", &[]);
+    let evaluation: Value =
+        serde_json::from_slice(&std::fs::read(&lab.artifacts("evaluation.json")[0]).unwrap())
+            .unwrap();
+    let trials = evaluation["trials"].as_array().unwrap();
+    assert_eq!(trials.len(), 5, "four of the grid and the baseline");
+    let best = trials[..4]
+        .iter()
+        .filter_map(|trial| trial["validation_average_precision"].as_f64())
+        .fold(0.0, f64::max);
+    assert_eq!(metric(&summary, "validation_average_precision"), best);
+    lab.run(&["run", "x.toml", "--set", "search.max_trials=3"], 1)
+        .says(&["4 trials", "allows 3"]);
+}
+
+#[test]
+fn trades_and_injection_into_them_work_too() {
+    let lab = Lab::new();
+    let trades = SIMULATED
+        .replace("kind = \"candles\"", "kind = \"trades\"")
+        .replace("days = 5", "days = 3\ntrades_per_second = 0.3");
+    lab.write(
+        "x.toml",
+        &trades.replace(
+            "\"price_range\"]",
+            "\"price_range\", \"volume_imbalance\", \"vwap_deviation\"]",
+        ),
+    );
+    let summary = lab.run_json("x.toml", &[]);
+    assert!(metric(&summary, "test_events") >= 3.0);
+    assert!(metric(&summary, "test_roc_auc") > 0.7, "{summary:#}");
+}
+
+#[test]
+fn a_dry_run_and_a_check_change_nothing() {
+    let lab = Lab::new();
+    lab.write("x.toml", SIMULATED);
+    let plan = lab
+        .run(&["run", "x.toml", "--dry-run", "--output", "json"], 0)
+        .json();
+    assert_eq!(plan["trials"].as_array().unwrap().len(), 1);
+    let text = lab.run(&["check", "x.toml"], 0).stdout;
+    assert!(text.contains("2 alerts per symbol and day"), "{text}");
+    assert!(!lab.path("foreshock").is_dir());
+}
+
+#[test]
+fn known_events_of_a_file_are_what_is_judged() {
+    let lab = Lab::new();
+    lab.write("events.csv", "symbol,start,end,kind\nAAAUSD,2024-01-05T06:00:00Z,2024-01-05T06:30:00Z,pump\nOTHER,2024-01-05T06:00:00Z,2024-01-05T06:30:00Z,pump\n");
+    let known = SIMULATED.replace(
+        "interval = \"1m\"",
+        "interval = \"1m\"\nevents = \"events.csv\"",
+    );
+    let without_injection = known.replace(
+        "[inject]\nevents_per_symbol_day = 6.0\nmagnitude = [4.0, 40.0]\n",
+        "",
+    );
+    lab.write("x.toml", &without_injection);
+    let summary = lab.run_json("x.toml", &[]);
+    assert_eq!(metric(&summary, "test_events"), 1.0);
+    assert_eq!(metric(&summary, "test_labelled_rows"), 30.0);
+    lab.write(
+        "events.csv",
+        "symbol,start,end,kind\nAAAUSD,2024-01-05T06:00:00Z,soon,pump\n",
+    );
+    lab.run(&["run", "x.toml"], 1)
+        .says(&["events.csv", "line 2", "`soon` is no time"]);
+}
