@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use history::DataObject;
+use history::{DataObject, Storage, TableWriter};
 use mlflow_api::types::{KeyValue, RunStatus};
+use mlflow_api::{Client, ClientError};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
@@ -18,7 +19,7 @@ use crate::interrupt::{Interrupt, Interrupted};
 use crate::output;
 use crate::pipeline::{self, load, provenance};
 use crate::progress::Progress;
-use crate::tracking::{Bundle, RunState, Stage, Tracking, publish};
+use crate::tracking::{Bundle, RunState, Stage, Tracking, is_registry_lost, publish};
 
 /// The folder, below the current one, that runs without a registry are kept in.
 const LOCAL_FOLDER: &str = "foreshock";
@@ -36,6 +37,10 @@ pub fn run(args: &RunArgs) -> CommandResult {
         let plan = super::check::plan(&file, &objects)?;
         output::print(&plan, args.output.output)?;
         return Ok(ExitStatus::Done);
+    }
+    if let Some(target) = &args.scores {
+        // Better now than after the work.
+        drop(TableWriter::create(&Storage::from_env(), target)?);
     }
 
     let runtime = Arc::new(Runtime::new()?);
@@ -106,8 +111,7 @@ pub fn load_experiment(args: &ExperimentArgs) -> anyhow::Result<ExperimentFile> 
 /// When it is 0, or the pool can't be started.
 pub fn set_threads(threads: Option<usize>) -> anyhow::Result<()> {
     if threads == Some(0) {
-        return Err(anyhow::anyhow!("`--threads` is 0; at least one is needed")
-            .context(Environment("usage".to_owned())));
+        return Err(Environment("`--threads` is 0; at least one is needed".to_owned()).into());
     }
     if let Some(threads) = threads {
         rayon::ThreadPoolBuilder::new()
@@ -148,7 +152,9 @@ fn begin(
     if let Err(error) = stage.begin(&state) {
         let run_id = state.run_id.as_str();
         // The disk's error is what the user must see; the run's mark comes second.
-        if let Err(unmarked) = mark(tracking, run_id, RunStatus::Failed) {
+        let marked = tracking
+            .call(|client| async move { mark(&client, run_id, RunStatus::Failed).await });
+        if let Err(unmarked) = marked {
             tracing::warn!(%unmarked, "can't mark the run as failed");
         }
         return Err(error);
@@ -165,7 +171,9 @@ fn reopen(tracking: &Tracking, state: RunState) -> anyhow::Result<RunState> {
                 .update_run(run_id, Some(RunStatus::Running), None, None)
                 .await
         })
-        .with_context(|| format!("can't resume run {run_id}"))?;
+        .with_context(|| {
+            format!("can't resume run {run_id}; without --resume a new one begins")
+        })?;
     Ok(state)
 }
 
@@ -197,7 +205,10 @@ fn finish(
         None => compute(args, file, objects, state, stage, interrupt, progress)?,
     };
     let published = publish(tracking, state, stage, &bundle, interrupt, progress)?;
-    stage.clear()?;
+    if let Err(error) = stage.clear() {
+        // The registry has everything; what is left here is only in the way.
+        progress.note(&format!("the run is done, but {error:#}"));
+    }
     let mut summary: RunSummary = serde_json::from_value(bundle.summary)?;
     summary.set_published(tracking.uri(), published.model);
     Ok(summary)
@@ -212,6 +223,7 @@ fn compute(
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> anyhow::Result<Bundle> {
+    stage.clear_artifacts()?;
     let outcome = pipeline::run(file, objects, interrupt, progress)?;
     let phase = progress.phase("report", 0);
     let mut tags = run_tags(file);
@@ -247,14 +259,12 @@ fn run_tags(file: &ExperimentFile) -> BTreeMap<String, String> {
     tags
 }
 
-fn mark(tracking: &Tracking, run_id: &str, status: RunStatus) -> anyhow::Result<()> {
+async fn mark(client: &Client, run_id: &str, status: RunStatus) -> Result<(), ClientError> {
     let end = crate::tracking::now_ms();
-    tracking.call(|client| async move {
-        client
-            .update_run(run_id, Some(status), Some(end), None)
-            .await
-    })?;
-    Ok(())
+    client
+        .update_run(run_id, Some(status), Some(end), None)
+        .await
+        .map(drop)
 }
 
 /// Marks the run and says how to go on.
@@ -273,10 +283,15 @@ fn give_up(
     };
     let reason: Vec<String> = error.chain().map(ToString::to_string).collect();
     let reason = reason.join(": ");
-    let marked = mark(tracking, run_id, status).and_then(|()| {
-        tracking
-            .call(|client| async move { client.set_tag(run_id, "foreshock.error", &reason).await })
-    });
+    let tell = |client: Client| async move {
+        mark(&client, run_id, status).await?;
+        client.set_tag(run_id, "foreshock.error", &reason).await
+    };
+    let marked = if is_registry_lost(&error) {
+        tracking.call_once(tell)
+    } else {
+        tracking.call(tell)
+    };
     let hint = format!(
         "run {run_id} can be continued: trainer run {} --resume",
         experiment.display()

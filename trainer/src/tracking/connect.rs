@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use mlflow_api::{Client, ClientError, ClientOptions, Credentials};
@@ -20,6 +20,8 @@ pub const DEFAULT_TRACKING_URI: &str = "sqlite:///foreshock/registry.db";
 pub struct Tracking {
     runtime: Arc<Runtime>,
     client: Client,
+    /// For what is said to a registry that was just lost: it doesn't insist.
+    hasty: Client,
     uri: String,
     embedded: Option<CancellationToken>,
 }
@@ -43,24 +45,28 @@ impl Tracking {
             }
             None => (uri.to_owned(), None),
         };
-        let client = Client::new(&base, credentials(), ClientOptions::default())
-            .map_err(anyhow::Error::from)
-            .map_err(|error| {
-                error.context(Environment(
-                    "can't use the tracking URI; give http(s)://… or sqlite:///FILE".to_owned(),
-                ))
-            })?;
+        let client = |options| {
+            Client::new(&base, credentials(), options).context(Environment(
+                "can't use the tracking URI; give http(s)://… or sqlite:///FILE".to_owned(),
+            ))
+        };
         let tracking = Self {
             runtime,
-            client,
-            uri: uri.to_owned(),
+            client: client(ClientOptions::default())?,
+            hasty: client(ClientOptions {
+                connect_timeout: Duration::from_secs(2),
+                timeout: Duration::from_secs(5),
+                max_retries: 0,
+                ..ClientOptions::default()
+            })?,
+            uri: redact(uri),
             embedded,
         };
         tracking.call(|client| async move { client.health().await })?;
         Ok(tracking)
     }
 
-    /// The URI as it was given.
+    /// The URI as it was given, without user and password.
     pub fn uri(&self) -> &str {
         &self.uri
     }
@@ -73,21 +79,46 @@ impl Tracking {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        self.runtime
-            .block_on(call(self.client.clone()))
-            .map_err(|error| {
-                let unreachable = error.is_unreachable();
-                let error = anyhow::Error::from(error);
-                if unreachable {
-                    error.context(Environment(format!(
-                        "the registry at {} doesn't answer",
-                        redact(&self.uri)
-                    )))
-                } else {
-                    error
-                }
-            })
+        self.wait(call(self.client.clone()))
     }
+
+    /// Like [`Tracking::call`], but gives up after one attempt of a few seconds.
+    ///
+    /// # Errors
+    /// As [`Tracking::call`].
+    pub fn call_once<T, F>(&self, call: impl FnOnce(Client) -> F) -> anyhow::Result<T>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        self.wait(call(self.hasty.clone()))
+    }
+
+    fn wait<T>(&self, call: impl Future<Output = Result<T, ClientError>>) -> anyhow::Result<T> {
+        self.runtime.block_on(call).map_err(|error| {
+            let why = match &error {
+                ClientError::Unreachable { .. } => "doesn't answer",
+                ClientError::Unreadable { .. } => "doesn't speak MLflow's dialect",
+                ClientError::Refused {
+                    status: 401 | 403, ..
+                } => "refuses the credentials",
+                ClientError::Refused {
+                    status: 500..=599, ..
+                } => "failed",
+                _ => return error.into(),
+            };
+            let said = format!("the registry at {} {why}", self.uri);
+            anyhow::Error::from(error).context(Environment(said))
+        })
+    }
+}
+
+/// Whether `error` says that the registry was lost.
+pub(crate) fn is_registry_lost(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<ClientError>()
+            .is_some_and(ClientError::is_unreachable)
+    })
 }
 
 impl Drop for Tracking {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::config::Register;
+use crate::exit::Environment;
 
 /// Which run a stage belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,15 +83,17 @@ impl Stage {
             }
             fs::File::create(&path)
         };
-        let file = open().with_context(|| format!("can't write `{}`", path.display()))?;
+        let file =
+            open().with_context(|| Environment(format!("can't write `{}`", path.display())))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(fs::TryLockError::WouldBlock) => {
-                anyhow::bail!("another run of this experiment is under way in this folder")
+                Err(anyhow::anyhow!("`{}` is locked", path.display()).context(Environment(
+                    "another run of this experiment is under way in this folder".to_owned(),
+                )))
             }
-            Err(fs::TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("can't lock `{}`", path.display()))
-            }
+            Err(fs::TryLockError::Error(error)) => Err(error)
+                .with_context(|| Environment(format!("can't lock `{}`", path.display()))),
         }
     }
 
@@ -101,6 +104,14 @@ impl Stage {
     pub fn begin(&self, state: &RunState) -> anyhow::Result<()> {
         self.clear()?;
         self.write("state.json", &serde_json::to_vec_pretty(state)?)
+    }
+
+    /// Removes artifacts that an interrupted attempt left behind.
+    ///
+    /// # Errors
+    /// When they are there and can't be removed.
+    pub fn clear_artifacts(&self) -> anyhow::Result<()> {
+        remove_folder(&self.folder.join("artifacts"))
     }
 
     /// The run that was begun here, if any.
@@ -182,12 +193,7 @@ impl Stage {
     /// # Errors
     /// When it is there and can't be removed.
     pub fn clear(&self) -> anyhow::Result<()> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("can't remove `{}`", self.folder.display()))
-            }
-            _ => Ok(()),
-        }
+        remove_folder(&self.folder)
     }
 
     fn write(&self, path: &str, content: &[u8]) -> anyhow::Result<()> {
@@ -203,7 +209,7 @@ impl Stage {
             file.sync_all()?;
             fs::rename(&partial, &path)
         };
-        write().with_context(|| format!("can't write `{}`", path.display()))
+        write().with_context(|| Environment(format!("can't write `{}`", path.display())))
     }
 
     fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<T>> {
@@ -217,6 +223,14 @@ impl Stage {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("can't read `{}`", path.display())),
         }
+    }
+}
+
+fn remove_folder(folder: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)
+            .with_context(|| Environment(format!("can't remove `{}`", folder.display()))),
+        _ => Ok(()),
     }
 }
 
