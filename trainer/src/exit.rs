@@ -37,6 +37,8 @@ impl fmt::Display for Environment {
     }
 }
 
+impl std::error::Error for Environment {}
+
 /// The status that `error` deserves.
 pub fn status_of(error: &anyhow::Error) -> ExitStatus {
     let is_environment = error.downcast_ref::<Environment>().is_some()

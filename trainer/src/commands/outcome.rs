@@ -19,7 +19,7 @@ const REPORT: &str = "report/report.html";
 
 /// What `trainer run` prints.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct RunSummary {
+pub(super) struct RunSummary {
     /// The run's id.
     pub run_id: String,
     /// Its name.
@@ -47,14 +47,14 @@ pub struct RunSummary {
 
 impl RunSummary {
     /// Fills in what only the registry knew.
-    pub fn set_published(&mut self, tracking_uri: &str, model: Option<(String, String)>) {
+    pub(super) fn set_published(&mut self, tracking_uri: &str, model: Option<(String, String)>) {
         tracking_uri.clone_into(&mut self.tracking_uri);
         (self.model_name, self.model_version) = model.unzip();
     }
 }
 
 /// Tags that come of the work: where the data are from, what is undefined and why.
-pub fn tags(outcome: &Outcome) -> BTreeMap<String, String> {
+pub(super) fn tags(outcome: &Outcome) -> BTreeMap<String, String> {
     let mut tags = BTreeMap::new();
     tags.insert(
         "foreshock.data.sha256".to_owned(),
@@ -73,7 +73,7 @@ pub fn tags(outcome: &Outcome) -> BTreeMap<String, String> {
 }
 
 /// Every metric of the run: of the winner on validation and test data, and of the baseline.
-pub fn metrics(outcome: &Outcome) -> BTreeMap<String, Metric> {
+pub(super) fn metrics(outcome: &Outcome) -> BTreeMap<String, Metric> {
     let (_, validation, test) = judge::parts(&outcome.prepared);
     let mut metrics = BTreeMap::new();
     let winner = outcome.tested_winner();
@@ -201,7 +201,7 @@ fn flatten(prefix: &str, value: &Value, params: &mut BTreeMap<String, String>) {
 ///
 /// # Errors
 /// When a file can't be written or a chart can't be drawn.
-pub fn stage(
+pub(super) fn stage(
     file: &ExperimentFile,
     outcome: &Outcome,
     state: &RunState,
@@ -418,7 +418,7 @@ impl Render for RunSummary {
 }
 
 /// How the split is said in words.
-pub fn split_words(method: SplitMethod) -> &'static str {
+pub(super) fn split_words(method: SplitMethod) -> &'static str {
     match method {
         SplitMethod::Time => "in event time",
         SplitMethod::InSample => "in sample: the same rows are fitted, scored and judged",

@@ -15,7 +15,7 @@ const SCORE_AXIS: &str = "−log10 tail probability";
 
 /// Which run the report is about.
 #[derive(Debug)]
-pub struct RunLabel<'a> {
+pub(super) struct RunLabel<'a> {
     /// Its id.
     pub run_id: &'a str,
     /// Its name.
@@ -29,7 +29,11 @@ pub struct RunLabel<'a> {
 }
 
 /// Everything that the report shows.
-pub fn report_data(file: &ExperimentFile, outcome: &Outcome, label: &RunLabel<'_>) -> ReportData {
+pub(super) fn report_data(
+    file: &ExperimentFile,
+    outcome: &Outcome,
+    label: &RunLabel<'_>,
+) -> ReportData {
     let winner = outcome.tested_winner();
     let index = &outcome.prepared.index;
     ReportData {
@@ -121,7 +125,7 @@ fn time_range(outcome: &Outcome, wanted: impl Fn(Part) -> bool) -> Option<TimeRa
 }
 
 /// The result in one sentence.
-pub fn verdict(file: &ExperimentFile, outcome: &Outcome) -> Verdict {
+pub(super) fn verdict(file: &ExperimentFile, outcome: &Outcome) -> Verdict {
     let evaluation = &outcome.tested_winner().evaluation;
     let baseline = &outcome.tested_baseline().evaluation;
     let caught = |evaluation: &Evaluation| {

@@ -152,8 +152,8 @@ fn begin(
     if let Err(error) = stage.begin(&state) {
         let run_id = state.run_id.as_str();
         // The disk's error is what the user must see; the run's mark comes second.
-        let marked = tracking
-            .call(|client| async move { mark(&client, run_id, RunStatus::Failed).await });
+        let marked =
+            tracking.call(|client| async move { mark(&client, run_id, RunStatus::Failed).await });
         if let Err(unmarked) = marked {
             tracing::warn!(%unmarked, "can't mark the run as failed");
         }
@@ -171,9 +171,7 @@ fn reopen(tracking: &Tracking, state: RunState) -> anyhow::Result<RunState> {
                 .update_run(run_id, Some(RunStatus::Running), None, None)
                 .await
         })
-        .with_context(|| {
-            format!("can't resume run {run_id}; without --resume a new one begins")
-        })?;
+        .with_context(|| format!("can't resume run {run_id}; without --resume a new one begins"))?;
     Ok(state)
 }
 

@@ -27,7 +27,7 @@ const DEFAULT_FEATURES: [&str; 6] = [
 ];
 
 /// Checks the whole document.
-pub fn check(root: &Node, out: &mut Violations) -> Option<Experiment> {
+pub(super) fn check(root: &Node, out: &mut Violations) -> Option<Experiment> {
     let mut document = Section::root(root);
     let mut head = document.table("experiment", out);
     let name = head.required_string("name", out);

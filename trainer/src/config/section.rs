@@ -17,11 +17,11 @@ pub struct Violation {
 
 /// All violations found so far.
 #[derive(Debug, Default)]
-pub struct Violations(Vec<Violation>);
+pub(super) struct Violations(Vec<Violation>);
 
 impl Violations {
     /// Adds one.
-    pub fn push(
+    pub(super) fn push(
         &mut self,
         origin: Option<&Origin>,
         key: impl Into<String>,
@@ -35,7 +35,7 @@ impl Violations {
     }
 
     /// The violations in file order, those of arguments last.
-    pub fn into_sorted(mut self) -> Vec<Violation> {
+    pub(super) fn into_sorted(mut self) -> Vec<Violation> {
         self.0.sort_by_key(|violation| match violation.origin {
             Some(Origin::Line(line)) => (0, line),
             None => (1, 0),
@@ -45,7 +45,7 @@ impl Violations {
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
@@ -53,7 +53,7 @@ impl Violations {
 /// A table under reading. Each getter marks its key as known; [`Section::finish`]
 /// reports the others with the nearest known key.
 #[derive(Debug)]
-pub struct Section<'a> {
+pub(super) struct Section<'a> {
     path: String,
     origin: Option<Origin>,
     entries: &'a [(String, Node)],
@@ -63,7 +63,7 @@ pub struct Section<'a> {
 
 impl<'a> Section<'a> {
     /// The document itself.
-    pub fn root(node: &'a Node) -> Self {
+    pub(super) fn root(node: &'a Node) -> Self {
         let entries = match &node.value {
             Value::Table(entries) => entries.as_slice(),
             _ => &[],
@@ -78,7 +78,7 @@ impl<'a> Section<'a> {
     }
 
     /// The table at `key`; an absent one reads as empty.
-    pub fn table(&mut self, key: &'static str, out: &mut Violations) -> Self {
+    pub(super) fn table(&mut self, key: &'static str, out: &mut Violations) -> Self {
         let path = self.path_of(key);
         match self.take(key) {
             None => Self {
@@ -93,7 +93,7 @@ impl<'a> Section<'a> {
     }
 
     /// The tables of the array at `key` (`[[key]]`).
-    pub fn tables(&mut self, key: &'static str, out: &mut Violations) -> Vec<Self> {
+    pub(super) fn tables(&mut self, key: &'static str, out: &mut Violations) -> Vec<Self> {
         let path = self.path_of(key);
         let Some(node) = self.take(key) else {
             return Vec::new();
@@ -137,17 +137,17 @@ impl<'a> Section<'a> {
     }
 
     /// Whether the table stands in the file.
-    pub fn is_present(&self) -> bool {
+    pub(super) fn is_present(&self) -> bool {
         self.present
     }
 
     /// Where the table begins.
-    pub fn origin(&self) -> Option<&Origin> {
+    pub(super) fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
     }
 
     /// Where the value of `key` stands, else where the table begins.
-    pub fn origin_of(&self, key: &str) -> Option<&Origin> {
+    pub(super) fn origin_of(&self, key: &str) -> Option<&Origin> {
         self.entries
             .iter()
             .find(|(name, _)| name == key)
@@ -156,7 +156,7 @@ impl<'a> Section<'a> {
     }
 
     /// The dotted path of `key`.
-    pub fn path_of(&self, key: &str) -> String {
+    pub(super) fn path_of(&self, key: &str) -> String {
         if self.path.is_empty() {
             key.to_owned()
         } else {
@@ -165,17 +165,17 @@ impl<'a> Section<'a> {
     }
 
     /// Whether `key` was given.
-    pub fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|(name, _)| name == key)
     }
 
     /// Reports a violation at `key`.
-    pub fn report(&self, key: &str, message: impl Into<String>, out: &mut Violations) {
+    pub(super) fn report(&self, key: &str, message: impl Into<String>, out: &mut Violations) {
         out.push(self.origin_of(key), self.path_of(key), message);
     }
 
     /// The raw node at `key`.
-    pub fn take(&mut self, key: &'static str) -> Option<&'a Node> {
+    pub(super) fn take(&mut self, key: &'static str) -> Option<&'a Node> {
         self.known.push(key);
         self.entries
             .iter()
@@ -203,7 +203,7 @@ impl<'a> Section<'a> {
     }
 
     /// A non-empty string.
-    pub fn string(&mut self, key: &'static str, out: &mut Violations) -> Option<String> {
+    pub(super) fn string(&mut self, key: &'static str, out: &mut Violations) -> Option<String> {
         let text = self.read(key, "a string", out, |value| match value {
             Value::String(text) => Some(text.clone()),
             _ => None,
@@ -216,20 +216,28 @@ impl<'a> Section<'a> {
     }
 
     /// Like [`Section::string`], reported when absent.
-    pub fn required_string(&mut self, key: &'static str, out: &mut Violations) -> Option<String> {
+    pub(super) fn required_string(
+        &mut self,
+        key: &'static str,
+        out: &mut Violations,
+    ) -> Option<String> {
         self.require(key, out);
         self.string(key, out)
     }
 
     /// Reports `key` when it is absent.
-    pub fn require(&self, key: &'static str, out: &mut Violations) {
+    pub(super) fn require(&self, key: &'static str, out: &mut Violations) {
         if !self.has(key) {
             out.push(self.origin(), self.path_of(key), "is missing");
         }
     }
 
     /// A string, or an array of strings.
-    pub fn strings(&mut self, key: &'static str, out: &mut Violations) -> Option<Vec<String>> {
+    pub(super) fn strings(
+        &mut self,
+        key: &'static str,
+        out: &mut Violations,
+    ) -> Option<Vec<String>> {
         let node = self.take(key)?;
         let items = match &node.value {
             Value::String(text) => return Some(vec![text.clone()]),
@@ -266,7 +274,7 @@ impl<'a> Section<'a> {
     }
 
     /// An integer within `range`.
-    pub fn integer(
+    pub(super) fn integer(
         &mut self,
         key: &'static str,
         range: RangeInclusive<i64>,
@@ -288,7 +296,7 @@ impl<'a> Section<'a> {
     }
 
     /// A finite number that fulfils `accept`; `allowed` says which do.
-    pub fn number(
+    pub(super) fn number(
         &mut self,
         key: &'static str,
         allowed: &str,
@@ -304,7 +312,7 @@ impl<'a> Section<'a> {
     }
 
     /// A boolean.
-    pub fn boolean(&mut self, key: &'static str, out: &mut Violations) -> Option<bool> {
+    pub(super) fn boolean(&mut self, key: &'static str, out: &mut Violations) -> Option<bool> {
         self.read(key, "a boolean", out, |value| match value {
             Value::Bool(boolean) => Some(*boolean),
             _ => None,
@@ -312,7 +320,7 @@ impl<'a> Section<'a> {
     }
 
     /// A duration such as `"90s"`, `"1h"`, `"500ms"`, in microseconds.
-    pub fn duration_us(&mut self, key: &'static str, out: &mut Violations) -> Option<i64> {
+    pub(super) fn duration_us(&mut self, key: &'static str, out: &mut Violations) -> Option<i64> {
         let text = self.string(key, out)?;
         let duration = parse_duration_us(&text);
         if duration.is_none() {
@@ -322,7 +330,7 @@ impl<'a> Section<'a> {
     }
 
     /// An instant, in microseconds since the epoch: a TOML date, or a string in RFC 3339.
-    pub fn instant_us(&mut self, key: &'static str, out: &mut Violations) -> Option<i64> {
+    pub(super) fn instant_us(&mut self, key: &'static str, out: &mut Violations) -> Option<i64> {
         let text = self.read(
             key,
             "a date such as 2018-01-01T00:00:00Z",
@@ -344,7 +352,7 @@ impl<'a> Section<'a> {
     }
 
     /// One of `choices`; anything else is reported with the nearest of them.
-    pub fn choice<T: Copy>(
+    pub(super) fn choice<T: Copy>(
         &mut self,
         key: &'static str,
         choices: &[(&str, T)],
@@ -360,7 +368,7 @@ impl<'a> Section<'a> {
     }
 
     /// The scalar at `key`, or every element of an array there: a search space.
-    pub fn space<T>(
+    pub(super) fn space<T>(
         &mut self,
         key: &'static str,
         expected: &str,
@@ -393,7 +401,7 @@ impl<'a> Section<'a> {
     }
 
     /// Reports the keys that nobody asked for.
-    pub fn finish(self, out: &mut Violations) {
+    pub(super) fn finish(self, out: &mut Violations) {
         for (key, node) in self.entries {
             if !self.known.contains(&key.as_str()) {
                 out.push(
@@ -407,7 +415,7 @@ impl<'a> Section<'a> {
 }
 
 /// The value as a number: a float, or an integer.
-pub fn as_number(value: &Value) -> Option<f64> {
+pub(super) fn as_number(value: &Value) -> Option<f64> {
     match value {
         Value::Float(float) => Some(*float),
         #[expect(
@@ -420,7 +428,7 @@ pub fn as_number(value: &Value) -> Option<f64> {
 }
 
 /// The value as a message shows it.
-pub fn show(value: &Value) -> String {
+pub(super) fn show(value: &Value) -> String {
     match value {
         Value::String(text) => format!("`{text}`"),
         Value::Integer(integer) => integer.to_string(),
@@ -432,7 +440,7 @@ pub fn show(value: &Value) -> String {
 }
 
 /// "`x` is not one of …; did you mean `y`?"
-pub fn not_among(text: &str, names: &[&str]) -> String {
+pub(super) fn not_among(text: &str, names: &[&str]) -> String {
     let list: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     format!(
         "is `{text}`, which is none of {}{}",
@@ -448,7 +456,7 @@ fn hint(text: &str, names: &[&str]) -> String {
 }
 
 /// The name nearest to `text`, when it is near enough to be meant.
-pub fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
+pub(super) fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
     let (score, name) = names
         .iter()
         .map(|name| (strsim::jaro_winkler(text, name), *name))
@@ -465,7 +473,7 @@ fn show_range(range: &RangeInclusive<i64>) -> String {
 }
 
 /// Parses `"10s"`, `"1.5h"`, `"500ms"` and the like, in microseconds.
-pub fn parse_duration_us(text: &str) -> Option<i64> {
+pub(super) fn parse_duration_us(text: &str) -> Option<i64> {
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, unit) = text.split_at(split);

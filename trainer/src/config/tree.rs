@@ -27,7 +27,7 @@ impl fmt::Display for Origin {
 
 /// A value with its origin.
 #[derive(Debug, Clone)]
-pub struct Node {
+pub(super) struct Node {
     /// What it is.
     pub value: Value,
     /// Where it stood.
@@ -36,7 +36,7 @@ pub struct Node {
 
 /// A TOML value.
 #[derive(Debug, Clone)]
-pub enum Value {
+pub(super) enum Value {
     /// A string.
     String(String),
     /// An integer.
@@ -55,7 +55,7 @@ pub enum Value {
 
 impl Value {
     /// The type's name as a message shows it.
-    pub fn type_name(&self) -> &'static str {
+    pub(super) fn type_name(&self) -> &'static str {
         match self {
             Self::String(_) => "a string",
             Self::Integer(_) => "an integer",
@@ -70,7 +70,7 @@ impl Value {
 
 /// A syntax error: line and what the parser said.
 #[derive(Debug)]
-pub struct SyntaxError {
+pub(super) struct SyntaxError {
     /// Line, counted from 1.
     pub line: usize,
     /// What is wrong.
@@ -81,7 +81,7 @@ pub struct SyntaxError {
 ///
 /// # Errors
 /// The first syntax error, with its line.
-pub fn parse(text: &str) -> Result<Node, SyntaxError> {
+pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let document = Document::parse(text).map_err(|error| SyntaxError {
         line: error.span().map_or(1, |span| line_of(text, span.start)),
         message: error.message().replace('\n', "; "),
@@ -94,7 +94,7 @@ pub fn parse(text: &str) -> Result<Node, SyntaxError> {
 ///
 /// # Errors
 /// When a segment doesn't lead anywhere.
-pub fn set(root: &mut Node, path: &str, value: Value, argument: &str) -> Result<(), String> {
+pub(super) fn set(root: &mut Node, path: &str, value: Value, argument: &str) -> Result<(), String> {
     let origin = Origin::Argument(argument.to_owned());
     let segments: Vec<&str> = path.split('.').collect();
     if segments.iter().any(|segment| segment.is_empty()) {
@@ -146,7 +146,7 @@ pub fn set(root: &mut Node, path: &str, value: Value, argument: &str) -> Result<
 }
 
 /// Parses the right side of `--set key=value`: a TOML value, else a string.
-pub fn parse_value(text: &str) -> Value {
+pub(super) fn parse_value(text: &str) -> Value {
     match text.trim().parse::<TomlValue>() {
         Ok(value) => from_value("", &value, 1).value,
         Err(_) => Value::String(text.to_owned()),

@@ -117,7 +117,7 @@ fn compute_symbol(
         row,
         source,
     };
-    let mut engine = FeatureEngine::new(config.clone());
+    let mut engine = FeatureEngine::new(*config);
     let mut candles = Vec::new();
     let mut rows: Vec<FeatureRow> = Vec::new();
     let mut take = |rows: &mut Vec<FeatureRow>| {

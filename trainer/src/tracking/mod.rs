@@ -11,7 +11,7 @@ pub mod model_folder;
 mod publish;
 pub mod stage;
 
-pub(crate) use connect::{is_registry_lost, now_ms};
 pub use connect::{DEFAULT_TRACKING_URI, Tracking};
+pub(crate) use connect::{is_registry_lost, now_ms};
 pub use publish::{Published, publish};
 pub use stage::{Bundle, RunState, Stage};

@@ -88,12 +88,15 @@ impl Stage {
         match file.try_lock() {
             Ok(()) => Ok(file),
             Err(fs::TryLockError::WouldBlock) => {
-                Err(anyhow::anyhow!("`{}` is locked", path.display()).context(Environment(
-                    "another run of this experiment is under way in this folder".to_owned(),
-                )))
+                Err(
+                    anyhow::anyhow!("`{}` is locked", path.display()).context(Environment(
+                        "another run of this experiment is under way in this folder".to_owned(),
+                    )),
+                )
             }
-            Err(fs::TryLockError::Error(error)) => Err(error)
-                .with_context(|| Environment(format!("can't lock `{}`", path.display()))),
+            Err(fs::TryLockError::Error(error)) => {
+                Err(error).with_context(|| Environment(format!("can't lock `{}`", path.display())))
+            }
         }
     }
 
@@ -228,8 +231,9 @@ impl Stage {
 
 fn remove_folder(folder: &Path) -> anyhow::Result<()> {
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)
-            .with_context(|| Environment(format!("can't remove `{}`", folder.display()))),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| Environment(format!("can't remove `{}`", folder.display())))
+        }
         _ => Ok(()),
     }
 }
