@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Environment;
+use crate::interrupt::{Interrupt, Interrupted};
 
 /// Where runs go when nobody says otherwise.
 pub const DEFAULT_TRACKING_URI: &str = "sqlite:///foreshock/registry.db";
@@ -24,15 +25,22 @@ pub struct Tracking {
     hasty: Client,
     uri: String,
     embedded: Option<CancellationToken>,
+    interrupt: Interrupt,
 }
 
 impl Tracking {
     /// Connects to the registry at `uri`; `sqlite:///FILE` starts one in this
-    /// process, its artifacts in the folder `artifacts` beside the file.
+    /// process, its artifacts in the folder `artifacts` beside the file. Calls end early
+    /// when `interrupt` asks to stop.
     ///
     /// # Errors
     /// An [`Environment`] error when the URI is no registry's or nobody answers there.
-    pub fn connect(runtime: Arc<Runtime>, uri: Option<&str>) -> anyhow::Result<Self> {
+    pub fn connect(
+        runtime: Arc<Runtime>,
+        uri: Option<&str>,
+        interrupt: Interrupt,
+    ) -> anyhow::Result<Self> {
+        let patient = client_options()?;
         let uri = uri
             .map(str::trim)
             .filter(|uri| !uri.is_empty())
@@ -52,17 +60,18 @@ impl Tracking {
         };
         let tracking = Self {
             runtime,
-            client: client(ClientOptions::default())?,
+            client: client(patient)?,
             hasty: client(ClientOptions {
                 connect_timeout: Duration::from_secs(2),
                 timeout: Duration::from_secs(5),
-                max_retries: 0,
+                max_retries: 1,
                 ..ClientOptions::default()
             })?,
             uri: redact(uri),
             embedded,
+            interrupt,
         };
-        tracking.call(|client| async move { client.health().await })?;
+        tracking.call_once(|client| async move { client.health().await })?;
         Ok(tracking)
     }
 
@@ -74,15 +83,23 @@ impl Tracking {
     /// Makes one call and waits for its answer.
     ///
     /// # Errors
-    /// What the registry answered; an [`Environment`] error when it didn't.
+    /// What the registry answered; an [`Environment`] error when it didn't; [`Interrupted`]
+    /// when it hadn't yet as somebody asked to stop.
     pub fn call<T, F>(&self, call: impl FnOnce(Client) -> F) -> anyhow::Result<T>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        self.wait(call(self.client.clone()))
+        let answer = call(self.client.clone());
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.interrupt.requested() => Err(Interrupted.into()),
+                answer = answer => answer.map_err(|error| self.explain(error)),
+            }
+        })
     }
 
-    /// Like [`Tracking::call`], but gives up after one attempt of a few seconds.
+    /// Like [`Tracking::call`], but gives up after a few seconds, and isn't interrupted.
     ///
     /// # Errors
     /// As [`Tracking::call`].
@@ -90,25 +107,25 @@ impl Tracking {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        self.wait(call(self.hasty.clone()))
+        self.runtime
+            .block_on(call(self.hasty.clone()))
+            .map_err(|error| self.explain(error))
     }
 
-    fn wait<T>(&self, call: impl Future<Output = Result<T, ClientError>>) -> anyhow::Result<T> {
-        self.runtime.block_on(call).map_err(|error| {
-            let why = match &error {
-                ClientError::Unreachable { .. } => "doesn't answer",
-                ClientError::Unreadable { .. } => "doesn't speak MLflow's dialect",
-                ClientError::Refused {
-                    status: 401 | 403, ..
-                } => "refuses the credentials",
-                ClientError::Refused {
-                    status: 500..=599, ..
-                } => "failed",
-                _ => return error.into(),
-            };
-            let said = format!("the registry at {} {why}", self.uri);
-            anyhow::Error::from(error).context(Environment(said))
-        })
+    fn explain(&self, error: ClientError) -> anyhow::Error {
+        let why = match &error {
+            ClientError::Unreachable { .. } => "doesn't answer",
+            ClientError::Unreadable { .. } => "doesn't speak MLflow's dialect",
+            ClientError::Refused {
+                status: 401 | 403, ..
+            } => "refuses the credentials",
+            ClientError::Refused {
+                status: 500..=599, ..
+            } => "failed",
+            _ => return error.into(),
+        };
+        let said = format!("the registry at {} {why}", self.uri);
+        anyhow::Error::from(error).context(Environment(said))
     }
 }
 
@@ -164,17 +181,34 @@ fn start_embedded(
     })
 }
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 fn credentials() -> Credentials {
-    let read = |name| {
-        std::env::var(name)
-            .ok()
-            .filter(|value: &String| !value.is_empty())
-    };
     Credentials::from_parts(
-        read("MLFLOW_TRACKING_USERNAME"),
-        read("MLFLOW_TRACKING_PASSWORD"),
-        read("MLFLOW_TRACKING_TOKEN"),
+        variable("MLFLOW_TRACKING_USERNAME"),
+        variable("MLFLOW_TRACKING_PASSWORD"),
+        variable("MLFLOW_TRACKING_TOKEN"),
     )
+}
+
+/// How patient calls are, as MLflow's own variables say.
+fn client_options() -> anyhow::Result<ClientOptions> {
+    let number = |name: &str| -> anyhow::Result<Option<u32>> {
+        variable(name)
+            .map(|text| text.trim().parse())
+            .transpose()
+            .with_context(|| Environment(format!("`{name}` is not a whole number")))
+    };
+    let mut options = ClientOptions::default();
+    if let Some(retries) = number("MLFLOW_HTTP_REQUEST_MAX_RETRIES")? {
+        options.max_retries = retries;
+    }
+    if let Some(seconds) = number("MLFLOW_HTTP_REQUEST_TIMEOUT")? {
+        options.timeout = Duration::from_secs(seconds.into());
+    }
+    Ok(options)
 }
 
 /// `uri` without user and password.
