@@ -214,7 +214,7 @@ fn finish(
         progress.note(&format!("the run is done, but {error:#}"));
     }
     let mut summary: RunSummary = serde_json::from_value(bundle.summary)?;
-    summary.set_published(tracking.uri(), published.model);
+    summary.set_published(tracking, published.model);
     Ok(summary)
 }
 

@@ -24,8 +24,15 @@ pub struct Tracking {
     /// For what is said to a registry that was just lost: it doesn't insist.
     hasty: Client,
     uri: String,
-    embedded: Option<CancellationToken>,
+    embedded: Option<Embedded>,
     interrupt: Interrupt,
+}
+
+/// A registry in this process.
+#[derive(Debug)]
+struct Embedded {
+    stop: CancellationToken,
+    artifacts: PathBuf,
 }
 
 impl Tracking {
@@ -47,9 +54,9 @@ impl Tracking {
             .unwrap_or(DEFAULT_TRACKING_URI);
         let (base, embedded) = match uri.strip_prefix("sqlite:///") {
             Some(path) => {
-                let (base, token) =
+                let (base, embedded) =
                     start_embedded(&runtime, Path::new(path)).map_err(environment(uri))?;
-                (base, Some(token))
+                (base, Some(embedded))
             }
             None => (uri.to_owned(), None),
         };
@@ -78,6 +85,21 @@ impl Tracking {
     /// The URI as it was given, without user and password.
     pub fn uri(&self) -> &str {
         &self.uri
+    }
+
+    /// Where an artifact can be opened: the file of an embedded registry, the URI of another.
+    pub fn locate(&self, artifact_uri: &str) -> String {
+        match (
+            &self.embedded,
+            artifact_uri.strip_prefix("mlflow-artifacts:/"),
+        ) {
+            (Some(embedded), Some(path)) => embedded
+                .artifacts
+                .join(path.trim_start_matches('/'))
+                .display()
+                .to_string(),
+            _ => artifact_uri.to_owned(),
+        }
     }
 
     /// Makes one call and waits for its answer.
@@ -140,8 +162,8 @@ pub(crate) fn is_registry_lost(error: &anyhow::Error) -> bool {
 
 impl Drop for Tracking {
     fn drop(&mut self) {
-        if let Some(token) = &self.embedded {
-            token.cancel();
+        if let Some(embedded) = &self.embedded {
+            embedded.stop.cancel();
         }
     }
 }
@@ -151,23 +173,21 @@ fn environment(uri: &str) -> impl Fn(anyhow::Error) -> anyhow::Error {
     move |error| error.context(Environment(message.clone()))
 }
 
-fn start_embedded(
-    runtime: &Runtime,
-    database: &Path,
-) -> anyhow::Result<(String, CancellationToken)> {
+fn start_embedded(runtime: &Runtime, database: &Path) -> anyhow::Result<(String, Embedded)> {
     let folder = database
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .map_or_else(|| PathBuf::from("."), Path::to_owned);
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("can't create the folder `{}`", folder.display()))?;
-    let token = CancellationToken::new();
+    let stop = CancellationToken::new();
+    let artifacts = folder.join("artifacts");
     let options = Options {
         backend_store_uri: registry::sqlite_uri(database),
-        artifacts_destination: folder.join("artifacts"),
+        artifacts_destination: artifacts.clone(),
         ..Options::default()
     };
-    let shutdown = token.clone();
+    let shutdown = stop.clone();
     runtime.block_on(async move {
         let registry = Registry::open(options).await?;
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -177,7 +197,7 @@ fn start_embedded(
                 tracing::error!(%error, "embedded registry stopped");
             }
         });
-        anyhow::Ok((base, token))
+        anyhow::Ok((base, Embedded { stop, artifacts }))
     })
 }
 
