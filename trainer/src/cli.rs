@@ -7,10 +7,10 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands;
-use crate::exit::{ExitStatus, status_of};
+use crate::exit::{ExitStatus, RunNote, status_of};
 use crate::output::Output;
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 the input was refused or the work failed; 2 the command line or the environment is wrong.";
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 the input was refused or the work failed; 2 the command line or the environment is wrong; 130 stopped at once by a second Ctrl-C.";
 
 /// Train, evaluate and register market anomaly detectors.
 #[derive(Debug, Parser)]
@@ -180,12 +180,20 @@ fn init_logging() {
 }
 
 fn report_error(error: &anyhow::Error, output: Output) {
-    let chain: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let note = error.downcast_ref::<RunNote>();
+    let chain: Vec<String> = error
+        .chain()
+        .skip(usize::from(note.is_some()))
+        .map(ToString::to_string)
+        .collect();
     let mut stderr = std::io::stderr().lock();
     // Nothing is left to do for somebody who closed stderr.
     drop(writeln!(stderr, "error: {}", chain[0]));
     for cause in &chain[1..] {
         drop(writeln!(stderr, "  because: {cause}"));
+    }
+    if let Some(note) = note {
+        drop(writeln!(stderr, "{note}"));
     }
     if output == Output::Json {
         let document = serde_json::json!({ "error": chain.join(": ") });

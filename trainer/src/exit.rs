@@ -39,6 +39,18 @@ impl fmt::Display for Environment {
 
 impl std::error::Error for Environment {}
 
+/// Context that says what became of the run and how to go on; it is shown after the error itself.
+#[derive(Debug, Clone)]
+pub struct RunNote(pub String);
+
+impl fmt::Display for RunNote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RunNote {}
+
 /// The status that `error` deserves.
 pub fn status_of(error: &anyhow::Error) -> ExitStatus {
     let is_environment = error.downcast_ref::<Environment>().is_some()
@@ -97,7 +109,9 @@ mod tests {
         ] {
             let error: anyhow::Error = error;
             assert_eq!(status_of(&error), expected, "{error:#}");
-            let wrapped = error.context("while at it");
+            let wrapped = error
+                .context("while at it")
+                .context(RunNote("n".to_owned()));
             assert_eq!(status_of(&wrapped), expected, "{wrapped:#}");
         }
     }

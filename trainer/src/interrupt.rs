@@ -1,11 +1,10 @@
 //! Ctrl-C: the first asks the work to stop, the second stops at once.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use tokio_util::sync::CancellationToken;
 
 /// Whether somebody asked to stop. Cheap to clone and to ask.
 #[derive(Debug, Clone, Default)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt(CancellationToken);
 
 /// The error of work that was asked to stop.
 #[derive(Debug, thiserror::Error)]
@@ -13,18 +12,24 @@ pub struct Interrupt(Arc<AtomicBool>);
 pub struct Interrupted;
 
 impl Interrupt {
-    /// Listens for SIGINT and SIGTERM on `runtime`.
+    /// Listens for SIGINT and SIGTERM on `runtime`; from here on neither ends the process by itself.
     pub fn listen(runtime: &tokio::runtime::Runtime) -> Self {
         let interrupt = Self::default();
-        let flag = Arc::clone(&interrupt.0);
+        let token = interrupt.0.clone();
+        let _context = runtime.enter();
+        let mut signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::warn!(%error, "can't listen for signals: Ctrl-C ends the process at once");
+                return interrupt;
+            }
+        };
         runtime.spawn(async move {
-            loop {
-                if wait_for_signal().await.is_err() {
-                    return;
-                }
-                if flag.swap(true, Ordering::SeqCst) {
+            while signals.next().await.is_some() {
+                if token.is_cancelled() {
                     std::process::exit(130);
                 }
+                token.cancel();
                 eprintln_now(
                     "stopping; the run will be marked KILLED (Ctrl-C again stops at once)",
                 );
@@ -36,27 +41,56 @@ impl Interrupt {
     /// # Errors
     /// [`Interrupted`] once somebody asked to stop.
     pub fn check(&self) -> Result<(), Interrupted> {
-        if self.0.load(Ordering::SeqCst) {
+        if self.0.is_cancelled() {
             Err(Interrupted)
         } else {
             Ok(())
         }
     }
+
+    /// Waits until somebody asks to stop.
+    pub(crate) async fn requested(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+/// The signals that ask to stop; none is lost between two calls of [`Signals::next`].
+#[cfg(unix)]
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
-async fn wait_for_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        _ = terminate.recv() => Ok(()),
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Option<()> {
+        tokio::select! {
+            signal = self.interrupt.recv() => signal,
+            signal = self.terminate.recv() => signal,
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn wait_for_signal() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Option<()> {
+        tokio::signal::ctrl_c().await.ok()
+    }
 }
 
 fn eprintln_now(message: &str) {

@@ -263,37 +263,40 @@ fn read_header<R: Read>(reader: &mut Reader<R>, uri: &str) -> Result<Vec<String>
     Ok(header)
 }
 
-/// The columns whose first rows are all numbers (or all booleans); later rows must follow suit.
+/// The columns to be taken for numbers (or booleans). Only a column whose first rows hold text
+/// and no number at all is one of text: where a number stands beside text, the text is a mistake
+/// that is refused when its row is read, and the column isn't dropped in silence.
 fn numeric_columns<R: Read>(
     reader: &mut Reader<R>,
     uri: &str,
     header: &[String],
     options: &FeatureOptions,
 ) -> Result<Vec<String>> {
-    let mut is_numeric: Vec<bool> = header
-        .iter()
-        .map(|name| {
-            ![&options.label, &options.time, &options.symbol]
-                .into_iter()
-                .flatten()
-                .any(|other| other == name)
-        })
-        .collect();
+    #[derive(Clone, Copy, Default)]
+    struct Seen {
+        number: bool,
+        text: bool,
+    }
+    let mut seen = vec![Seen::default(); header.len()];
     let mut record = ByteRecord::new();
     let mut n_rows = 0;
     while n_rows < SAMPLE_ROWS && read(reader, &mut record, uri)? {
-        for (is_numeric, field) in is_numeric.iter_mut().zip(&record) {
+        for (seen, field) in seen.iter_mut().zip(&record) {
             let text = str::from_utf8(field).unwrap_or("x").trim();
             // An empty field or NaN does not make a column of text; it is refused when read.
-            let is_number =
-                text.is_empty() || text.parse::<f64>().is_ok() || number(text).is_some();
-            *is_numeric &= is_number;
+            let is_number = text.parse::<f64>().is_ok() || number(text).is_some();
+            seen.number |= is_number;
+            seen.text |= !is_number && !text.is_empty();
         }
         n_rows += 1;
     }
-    let numeric = header.iter().zip(is_numeric);
+    let is_other = |name: &String| {
+        let others = [&options.label, &options.time, &options.symbol];
+        others.into_iter().flatten().any(|other| other == name)
+    };
+    let numeric = header.iter().zip(seen);
     Ok(numeric
-        .filter(|(_, is_numeric)| *is_numeric)
+        .filter(|(name, seen)| !is_other(name) && (seen.number || !seen.text))
         .map(|(name, _)| name.clone())
         .collect())
 }

@@ -73,6 +73,9 @@ impl TableWriter {
             builder.tempfile().map_err(failed)?
         } else {
             let folder = folder_of(Path::new(uri));
+            if Path::new(uri).is_dir() {
+                return Err(failed(io::ErrorKind::IsADirectory.into()));
+            }
             fs::create_dir_all(&folder).map_err(failed)?;
             builder.tempfile_in(&folder).map_err(failed)?
         };

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 
@@ -107,6 +108,7 @@ impl Store {
         let writes = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(BUSY * 2)
+            .before_acquire(|connection, _| Box::pin(can_begin(connection)))
             .connect_with(options.clone())
             .await
             .map_err(open_error)?;
@@ -137,6 +139,15 @@ impl Store {
     pub async fn close(&self) {
         self.reads.close().await;
         self.writes.close().await;
+    }
+}
+
+/// Whether a transaction can begin. After a commit that failed (a full disk) SQLite has none any
+/// more, but the connection counts one for ever: it must be replaced, or no write succeeds again.
+async fn can_begin(connection: &mut sqlx::SqliteConnection) -> sqlx::Result<bool> {
+    match connection.begin_with("BEGIN DEFERRED").await {
+        Ok(transaction) => transaction.rollback().await.map(|()| true),
+        Err(_) => Ok(false),
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::{CommandResult, CompareArgs};
 use crate::exit::ExitStatus;
+use crate::interrupt::Interrupt;
 use crate::output::{self, Render};
 use crate::tracking::Tracking;
 
@@ -44,7 +45,11 @@ struct MetricPair {
 /// When the registry can't be asked or doesn't know a run.
 pub fn compare(args: &CompareArgs) -> CommandResult {
     let runtime = Arc::new(tokio::runtime::Runtime::new()?);
-    let tracking = Tracking::connect(runtime, args.tracking.tracking_uri.as_deref())?;
+    let tracking = Tracking::connect(
+        runtime,
+        args.tracking.tracking_uri.as_deref(),
+        Interrupt::default(),
+    )?;
     let get = |id: &str| {
         let id = id.to_owned();
         tracking.call(|client| async move { client.get_run(&id).await })

@@ -12,7 +12,7 @@ use crate::output::{self, Render};
 use crate::pipeline::{Outcome, judge};
 use crate::report::{render_html, render_pngs};
 use crate::tracking::model_folder::{self, ModelFolder};
-use crate::tracking::{Bundle, RunState, Stage};
+use crate::tracking::{Bundle, RunState, Stage, Tracking};
 
 /// The report's name among the run's artifacts.
 const REPORT: &str = "report/report.html";
@@ -34,7 +34,7 @@ pub(super) struct RunSummary {
     pub candidate: String,
     /// Metrics by name; one that doesn't exist is `{"undefined": reason}`.
     pub metrics: BTreeMap<String, Metric>,
-    /// Where the report is, as an artifact URI.
+    /// Where the report is: a file where the registry is embedded, an artifact URI elsewhere.
     pub report: String,
     /// The registry, as it was given.
     pub tracking_uri: String,
@@ -47,8 +47,9 @@ pub(super) struct RunSummary {
 
 impl RunSummary {
     /// Fills in what only the registry knew.
-    pub(super) fn set_published(&mut self, tracking_uri: &str, model: Option<(String, String)>) {
-        tracking_uri.clone_into(&mut self.tracking_uri);
+    pub(super) fn set_published(&mut self, tracking: &Tracking, model: Option<(String, String)>) {
+        tracking.uri().clone_into(&mut self.tracking_uri);
+        self.report = tracking.locate(&self.report);
         (self.model_name, self.model_version) = model.unzip();
     }
 }

@@ -49,7 +49,11 @@ pub fn reproduce(args: &ReproduceArgs) -> CommandResult {
     set_threads(args.threads)?;
     let runtime = Arc::new(tokio::runtime::Runtime::new()?);
     let interrupt = Interrupt::listen(&runtime);
-    let tracking = Tracking::connect(runtime, args.tracking.tracking_uri.as_deref())?;
+    let tracking = Tracking::connect(
+        runtime,
+        args.tracking.tracking_uri.as_deref(),
+        interrupt.clone(),
+    )?;
     let id = args.run.as_str();
     let run = tracking.call(|client| async move { client.get_run(id).await })?;
     let uri = run

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 use super::outcome::{self, RunSummary};
 use crate::cli::{CommandResult, ExperimentArgs, RunArgs};
 use crate::config::{self, ExperimentFile};
-use crate::exit::{Environment, ExitStatus};
+use crate::exit::{Environment, ExitStatus, RunNote};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::output;
 use crate::pipeline::{self, load, provenance};
@@ -23,6 +23,9 @@ use crate::tracking::{Bundle, RunState, Stage, Tracking, is_registry_lost, publi
 
 /// The folder, below the current one, that runs without a registry are kept in.
 const LOCAL_FOLDER: &str = "foreshock";
+
+/// The tag that says why a run failed, for as long as it has.
+const ERROR_TAG: &str = "foreshock.error";
 
 /// Runs the command.
 ///
@@ -45,7 +48,11 @@ pub fn run(args: &RunArgs) -> CommandResult {
 
     let runtime = Arc::new(Runtime::new()?);
     let interrupt = Interrupt::listen(&runtime);
-    let tracking = Tracking::connect(runtime, args.tracking.tracking_uri.as_deref())?;
+    let tracking = Tracking::connect(
+        runtime,
+        args.tracking.tracking_uri.as_deref(),
+        interrupt.clone(),
+    )?;
     let overrides = file.overrides.join("\n");
     let path = std::path::absolute(&file.path)?.display().to_string();
     let stage = Stage::locate(
@@ -77,12 +84,7 @@ pub fn run(args: &RunArgs) -> CommandResult {
             output::print(&summary, args.output.output)?;
             Ok(ExitStatus::Done)
         }
-        Err(error) => Err(give_up(
-            &tracking,
-            &state,
-            error,
-            &args.experiment.experiment,
-        )),
+        Err(error) => Err(give_up(&tracking, &state, error)),
     }
 }
 
@@ -169,7 +171,11 @@ fn reopen(tracking: &Tracking, state: RunState) -> anyhow::Result<RunState> {
         .call(|client| async move {
             client
                 .update_run(run_id, Some(RunStatus::Running), None, None)
-                .await
+                .await?;
+            match client.delete_tag(run_id, ERROR_TAG).await {
+                Err(error) if !error.is_not_found() => Err(error),
+                _ => Ok(()),
+            }
         })
         .with_context(|| format!("can't resume run {run_id}; without --resume a new one begins"))?;
     Ok(state)
@@ -208,7 +214,7 @@ fn finish(
         progress.note(&format!("the run is done, but {error:#}"));
     }
     let mut summary: RunSummary = serde_json::from_value(bundle.summary)?;
-    summary.set_published(tracking.uri(), published.model);
+    summary.set_published(tracking, published.model);
     Ok(summary)
 }
 
@@ -221,7 +227,7 @@ fn compute(
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> anyhow::Result<Bundle> {
-    stage.clear_artifacts()?;
+    stage.clear_work()?;
     let outcome = pipeline::run(file, objects, interrupt, progress)?;
     let phase = progress.phase("report", 0);
     let mut tags = run_tags(file);
@@ -266,12 +272,7 @@ async fn mark(client: &Client, run_id: &str, status: RunStatus) -> Result<(), Cl
 }
 
 /// Marks the run and says how to go on.
-fn give_up(
-    tracking: &Tracking,
-    state: &RunState,
-    error: anyhow::Error,
-    experiment: &Path,
-) -> anyhow::Error {
+fn give_up(tracking: &Tracking, state: &RunState, error: anyhow::Error) -> anyhow::Error {
     let run_id = state.run_id.as_str();
     let killed = error.chain().any(|cause| cause.is::<Interrupted>());
     let status = if killed {
@@ -283,26 +284,18 @@ fn give_up(
     let reason = reason.join(": ");
     let tell = |client: Client| async move {
         mark(&client, run_id, status).await?;
-        client.set_tag(run_id, "foreshock.error", &reason).await
+        client.set_tag(run_id, ERROR_TAG, &reason).await
     };
-    let marked = if is_registry_lost(&error) {
+    let marked = if killed || is_registry_lost(&error) {
         tracking.call_once(tell)
     } else {
         tracking.call(tell)
     };
-    let hint = format!(
-        "run {run_id} can be continued: trainer run {} --resume",
-        experiment.display()
-    );
+    let hint = "repeat the command with --resume to continue it";
     let said = match (marked, killed) {
-        (Ok(()), true) => format!("stopped; the run is marked KILLED; {hint}"),
-        (Ok(()), false) => format!("the run is marked FAILED; {hint}"),
-        (Err(_), _) => hint,
+        (Ok(()), true) => format!("run {run_id} is marked KILLED; {hint}"),
+        (Ok(()), false) => format!("run {run_id} is marked FAILED; {hint}"),
+        (Err(_), _) => format!("run {run_id} is not finished; {hint}"),
     };
-    let is_environment = crate::exit::status_of(&error) == ExitStatus::Environment;
-    if is_environment {
-        error.context(Environment(said))
-    } else {
-        error.context(said)
-    }
+    error.context(RunNote(said))
 }

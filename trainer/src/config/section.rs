@@ -407,7 +407,7 @@ impl<'a> Section<'a> {
                 out.push(
                     Some(&node.origin),
                     self.path_of(key),
-                    format!("is not a known key{}", hint(key, &self.known)),
+                    format!("is not a known key{}", hint_or_all(key, &self.known)),
                 );
             }
         }
@@ -455,11 +455,26 @@ fn hint(text: &str, names: &[&str]) -> String {
         .unwrap_or_default()
 }
 
+/// The nearest name or, where none is near, all there are.
+fn hint_or_all(text: &str, names: &[&str]) -> String {
+    match nearest(text, names) {
+        None if !names.is_empty() => format!("; there are `{}`", names.join("`, `")),
+        _ => hint(text, names),
+    }
+}
+
 /// The name nearest to `text`, when it is near enough to be meant.
 pub(super) fn nearest<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
+    let likeness = |name: &str| {
+        if text.len() >= 4 && name.contains(text) {
+            1.0
+        } else {
+            strsim::jaro_winkler(text, name)
+        }
+    };
     let (score, name) = names
         .iter()
-        .map(|name| (strsim::jaro_winkler(text, name), *name))
+        .map(|name| (likeness(name), *name))
         .max_by(|a, b| a.0.total_cmp(&b.0))?;
     (score >= 0.7).then_some(name)
 }

@@ -107,6 +107,17 @@ model = "m"
 }
 
 #[test]
+fn a_key_like_no_other_is_told_which_there_are() {
+    let text = format!("{MINIMAL}[evaluate]\nquantile = 0.5\nx = 1\n");
+    refused(
+        &text,
+        &[],
+        &["`evaluate.quantile`", "did you mean `threshold_quantile`"],
+    );
+    refused(&text, &[], &["`evaluate.x`", "there are `", "`resamples`"]);
+}
+
+#[test]
 fn arguments_change_values_and_are_named_when_they_are_wrong() {
     let experiment = load_text(
         MINIMAL,

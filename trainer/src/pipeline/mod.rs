@@ -103,7 +103,6 @@ pub fn run(
             .map_err(|_| anyhow::anyhow!("the data's fingerprint can't be computed"))?;
         let mut outcome = judged?;
         outcome.fingerprint = fingerprint?;
-        outcome.model.metadata = metadata(file, &outcome.fingerprint);
         Ok(outcome)
     })
 }
@@ -204,7 +203,7 @@ fn judge_all(
         calibrators: winning.calibrators.clone(),
         threshold: winning.threshold,
         engine: serde_json::to_value(experiment.features.config)?,
-        metadata: BTreeMap::new(),
+        metadata: metadata(file),
         baseline: Baseline::fit(sample.rows.view())?,
     };
     let example = sample
@@ -323,12 +322,13 @@ fn score_calibrated(
     Ok(())
 }
 
-/// What goes into the model's bytes besides what scores: nothing that two runs of the same job differ in.
-fn metadata(file: &ExperimentFile, fingerprint: &Fingerprint) -> BTreeMap<String, String> {
+/// What goes into the model's bytes besides what scores: nothing that two runs of the same job
+/// differ in, and nothing of the files the rows came from: the same rows give the same bytes,
+/// whatever their labels say and however they are stored. The run's tags name the files.
+fn metadata(file: &ExperimentFile) -> BTreeMap<String, String> {
     BTreeMap::from([
         ("experiment".to_owned(), file.experiment.name.clone()),
         ("seed".to_owned(), file.experiment.seed.to_string()),
-        ("data.sha256".to_owned(), fingerprint.hash.clone()),
         (
             "foreshock.version".to_owned(),
             env!("CARGO_PKG_VERSION").to_owned(),

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use detectors::evaluation::EventInfo;
 use history::{DataObject, FeatureBatch, FeatureOptions, FeatureScan};
 use ndarray::ArrayView2;
@@ -28,7 +28,7 @@ pub fn prepare(
     let phase = progress.phase("read", 0);
     let scan = FeatureScan::open(objects, &options(data, experiment.features.columns.clone()))?;
     let table = TableRows { scan };
-    let mut index = table.index(data)?;
+    let mut index = table.index(data, objects)?;
     if index.is_empty() {
         bail!(
             "the table has no rows in the time range that `data.from` and `data.to` set, or none at all"
@@ -92,7 +92,7 @@ struct TableRows {
 
 impl TableRows {
     /// Time, symbol and label of every row. Events are runs of rows of one symbol with one label.
-    fn index(&self, data: &Data) -> anyhow::Result<RowIndex> {
+    fn index(&self, data: &Data, objects: &[DataObject]) -> anyhow::Result<RowIndex> {
         let mut index = RowIndex {
             time: data.time.is_some().then(Vec::new),
             ..RowIndex::default()
@@ -117,7 +117,8 @@ impl TableRows {
             index.symbols.push(data.symbol.clone().unwrap_or_default());
         }
         if let Some(times) = &index.time {
-            check_order(times, &index.symbol, &index.symbols)?;
+            check_order(times, &index.symbol, &index.symbols)
+                .with_context(|| format!("the times of {} are out of order", names_of(objects)))?;
         }
         if index.time.is_some() {
             (index.event, index.events) = events_of(&index, &labels, &names.1);
@@ -165,14 +166,32 @@ fn check_order(times: &[i64], symbol: &[u32], names: &[String]) -> anyhow::Resul
                 "comes before"
             };
             bail!(
-                "row {}{whose} {what} row {}: times must ascend strictly; sort the table, or set `data.symbol_column`",
+                "data row {}{whose} ({}) {what} data row {} ({}): times must ascend strictly; sort the table, or set `data.symbol_column`",
                 row + 1,
-                at + 1
+                show_time(time),
+                at + 1,
+                show_time(before),
             );
         }
         last[symbol as usize] = Some((time, row));
     }
     Ok(())
+}
+
+fn show_time(time: i64) -> String {
+    match jiff::Timestamp::from_microsecond(time) {
+        Ok(time) => time.to_string(),
+        Err(_) => format!("{time} µs"),
+    }
+}
+
+/// The first file, and how many there are besides.
+fn names_of(objects: &[DataObject]) -> String {
+    match objects {
+        [] => "no file".to_owned(),
+        [only] => format!("`{}`", only.uri),
+        [first, others @ ..] => format!("`{}` and {} files besides", first.uri, others.len()),
+    }
 }
 
 /// The median step between consecutive rows of a symbol, µs.
@@ -263,15 +282,14 @@ mod tests {
         let twice = check_order(&[1, 1], &[0, 0], &names)
             .unwrap_err()
             .to_string();
-        assert!(
-            twice.starts_with("row 2 of `A` has the time of row 1"),
-            "{twice}"
-        );
+        assert!(twice.contains("has the time of data row 1 "), "{twice}");
         let back = check_order(&[5, 1, 4], &[0, 1, 0], &names)
             .unwrap_err()
             .to_string();
         assert!(
-            back.starts_with("row 3 of `A` comes before row 1"),
+            back.starts_with(
+                "data row 3 of `A` (1970-01-01T00:00:00.000004Z) comes before data row 1 "
+            ),
             "{back}"
         );
     }

@@ -11,6 +11,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Environment;
+use crate::interrupt::{Interrupt, Interrupted};
 
 /// Where runs go when nobody says otherwise.
 pub const DEFAULT_TRACKING_URI: &str = "sqlite:///foreshock/registry.db";
@@ -23,25 +24,39 @@ pub struct Tracking {
     /// For what is said to a registry that was just lost: it doesn't insist.
     hasty: Client,
     uri: String,
-    embedded: Option<CancellationToken>,
+    embedded: Option<Embedded>,
+    interrupt: Interrupt,
+}
+
+/// A registry in this process.
+#[derive(Debug)]
+struct Embedded {
+    stop: CancellationToken,
+    artifacts: PathBuf,
 }
 
 impl Tracking {
     /// Connects to the registry at `uri`; `sqlite:///FILE` starts one in this
-    /// process, its artifacts in the folder `artifacts` beside the file.
+    /// process, its artifacts in the folder `artifacts` beside the file. Calls end early
+    /// when `interrupt` asks to stop.
     ///
     /// # Errors
     /// An [`Environment`] error when the URI is no registry's or nobody answers there.
-    pub fn connect(runtime: Arc<Runtime>, uri: Option<&str>) -> anyhow::Result<Self> {
+    pub fn connect(
+        runtime: Arc<Runtime>,
+        uri: Option<&str>,
+        interrupt: Interrupt,
+    ) -> anyhow::Result<Self> {
+        let patient = client_options()?;
         let uri = uri
             .map(str::trim)
             .filter(|uri| !uri.is_empty())
             .unwrap_or(DEFAULT_TRACKING_URI);
         let (base, embedded) = match uri.strip_prefix("sqlite:///") {
             Some(path) => {
-                let (base, token) =
+                let (base, embedded) =
                     start_embedded(&runtime, Path::new(path)).map_err(environment(uri))?;
-                (base, Some(token))
+                (base, Some(embedded))
             }
             None => (uri.to_owned(), None),
         };
@@ -52,17 +67,18 @@ impl Tracking {
         };
         let tracking = Self {
             runtime,
-            client: client(ClientOptions::default())?,
+            client: client(patient)?,
             hasty: client(ClientOptions {
                 connect_timeout: Duration::from_secs(2),
                 timeout: Duration::from_secs(5),
-                max_retries: 0,
+                max_retries: 1,
                 ..ClientOptions::default()
             })?,
             uri: redact(uri),
             embedded,
+            interrupt,
         };
-        tracking.call(|client| async move { client.health().await })?;
+        tracking.call_once(|client| async move { client.health().await })?;
         Ok(tracking)
     }
 
@@ -71,18 +87,41 @@ impl Tracking {
         &self.uri
     }
 
+    /// Where an artifact can be opened: the file of an embedded registry, the URI of another.
+    pub fn locate(&self, artifact_uri: &str) -> String {
+        match (
+            &self.embedded,
+            artifact_uri.strip_prefix("mlflow-artifacts:/"),
+        ) {
+            (Some(embedded), Some(path)) => embedded
+                .artifacts
+                .join(path.trim_start_matches('/'))
+                .display()
+                .to_string(),
+            _ => artifact_uri.to_owned(),
+        }
+    }
+
     /// Makes one call and waits for its answer.
     ///
     /// # Errors
-    /// What the registry answered; an [`Environment`] error when it didn't.
+    /// What the registry answered; an [`Environment`] error when it didn't; [`Interrupted`]
+    /// when it hadn't yet as somebody asked to stop.
     pub fn call<T, F>(&self, call: impl FnOnce(Client) -> F) -> anyhow::Result<T>
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        self.wait(call(self.client.clone()))
+        let answer = call(self.client.clone());
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = self.interrupt.requested() => Err(Interrupted.into()),
+                answer = answer => answer.map_err(|error| self.explain(error)),
+            }
+        })
     }
 
-    /// Like [`Tracking::call`], but gives up after one attempt of a few seconds.
+    /// Like [`Tracking::call`], but gives up after a few seconds, and isn't interrupted.
     ///
     /// # Errors
     /// As [`Tracking::call`].
@@ -90,25 +129,25 @@ impl Tracking {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        self.wait(call(self.hasty.clone()))
+        self.runtime
+            .block_on(call(self.hasty.clone()))
+            .map_err(|error| self.explain(error))
     }
 
-    fn wait<T>(&self, call: impl Future<Output = Result<T, ClientError>>) -> anyhow::Result<T> {
-        self.runtime.block_on(call).map_err(|error| {
-            let why = match &error {
-                ClientError::Unreachable { .. } => "doesn't answer",
-                ClientError::Unreadable { .. } => "doesn't speak MLflow's dialect",
-                ClientError::Refused {
-                    status: 401 | 403, ..
-                } => "refuses the credentials",
-                ClientError::Refused {
-                    status: 500..=599, ..
-                } => "failed",
-                _ => return error.into(),
-            };
-            let said = format!("the registry at {} {why}", self.uri);
-            anyhow::Error::from(error).context(Environment(said))
-        })
+    fn explain(&self, error: ClientError) -> anyhow::Error {
+        let why = match &error {
+            ClientError::Unreachable { .. } => "doesn't answer",
+            ClientError::Unreadable { .. } => "doesn't speak MLflow's dialect",
+            ClientError::Refused {
+                status: 401 | 403, ..
+            } => "refuses the credentials",
+            ClientError::Refused {
+                status: 500..=599, ..
+            } => "failed",
+            _ => return error.into(),
+        };
+        let said = format!("the registry at {} {why}", self.uri);
+        anyhow::Error::from(error).context(Environment(said))
     }
 }
 
@@ -123,8 +162,8 @@ pub(crate) fn is_registry_lost(error: &anyhow::Error) -> bool {
 
 impl Drop for Tracking {
     fn drop(&mut self) {
-        if let Some(token) = &self.embedded {
-            token.cancel();
+        if let Some(embedded) = &self.embedded {
+            embedded.stop.cancel();
         }
     }
 }
@@ -134,23 +173,21 @@ fn environment(uri: &str) -> impl Fn(anyhow::Error) -> anyhow::Error {
     move |error| error.context(Environment(message.clone()))
 }
 
-fn start_embedded(
-    runtime: &Runtime,
-    database: &Path,
-) -> anyhow::Result<(String, CancellationToken)> {
+fn start_embedded(runtime: &Runtime, database: &Path) -> anyhow::Result<(String, Embedded)> {
     let folder = database
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .map_or_else(|| PathBuf::from("."), Path::to_owned);
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("can't create the folder `{}`", folder.display()))?;
-    let token = CancellationToken::new();
+    let stop = CancellationToken::new();
+    let artifacts = folder.join("artifacts");
     let options = Options {
         backend_store_uri: registry::sqlite_uri(database),
-        artifacts_destination: folder.join("artifacts"),
+        artifacts_destination: artifacts.clone(),
         ..Options::default()
     };
-    let shutdown = token.clone();
+    let shutdown = stop.clone();
     runtime.block_on(async move {
         let registry = Registry::open(options).await?;
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?;
@@ -160,21 +197,38 @@ fn start_embedded(
                 tracing::error!(%error, "embedded registry stopped");
             }
         });
-        anyhow::Ok((base, token))
+        anyhow::Ok((base, Embedded { stop, artifacts }))
     })
 }
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 fn credentials() -> Credentials {
-    let read = |name| {
-        std::env::var(name)
-            .ok()
-            .filter(|value: &String| !value.is_empty())
-    };
     Credentials::from_parts(
-        read("MLFLOW_TRACKING_USERNAME"),
-        read("MLFLOW_TRACKING_PASSWORD"),
-        read("MLFLOW_TRACKING_TOKEN"),
+        variable("MLFLOW_TRACKING_USERNAME"),
+        variable("MLFLOW_TRACKING_PASSWORD"),
+        variable("MLFLOW_TRACKING_TOKEN"),
     )
+}
+
+/// How patient calls are, as MLflow's own variables say.
+fn client_options() -> anyhow::Result<ClientOptions> {
+    let number = |name: &str| -> anyhow::Result<Option<u32>> {
+        variable(name)
+            .map(|text| text.trim().parse())
+            .transpose()
+            .with_context(|| Environment(format!("`{name}` is not a whole number")))
+    };
+    let mut options = ClientOptions::default();
+    if let Some(retries) = number("MLFLOW_HTTP_REQUEST_MAX_RETRIES")? {
+        options.max_retries = retries;
+    }
+    if let Some(seconds) = number("MLFLOW_HTTP_REQUEST_TIMEOUT")? {
+        options.timeout = Duration::from_secs(seconds.into());
+    }
+    Ok(options)
 }
 
 /// `uri` without user and password.

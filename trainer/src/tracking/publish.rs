@@ -32,9 +32,16 @@ pub fn publish(
     let phase = progress.phase("register", artifacts.len() as u64 + 2);
     let run_id = state.run_id.as_str();
     let timestamp = now_ms();
+    // A resumed run may have metrics already: what is there is not logged again under another time.
+    let run = tracking.call(|client| async move { client.get_run(run_id).await })?;
+    let is_known = |key: &str, value: f64| {
+        let mut known = run.data.metrics.iter();
+        known.any(|metric| metric.key == key && metric.value.to_bits() == value.to_bits())
+    };
     let metrics: Vec<Metric> = bundle
         .metrics
         .iter()
+        .filter(|(key, value)| !is_known(key, **value))
         .map(|(key, value)| Metric {
             key: key.clone(),
             value: *value,
@@ -51,7 +58,6 @@ pub fn publish(
             .collect()
     };
     let (params, tags) = (pairs(&bundle.params), pairs(&bundle.tags));
-    // A resumed run has some of the metrics already, under another time stamp: the latest one counts.
     tracking
         .call(|client| async move { client.log_batch(run_id, &metrics, &params, &tags).await })?;
     phase.advance(1);

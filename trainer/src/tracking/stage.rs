@@ -109,11 +109,19 @@ impl Stage {
         self.write("state.json", &serde_json::to_vec_pretty(state)?)
     }
 
-    /// Removes artifacts that an interrupted attempt left behind.
+    /// Removes what an earlier attempt made, the mark that it is complete first.
     ///
     /// # Errors
-    /// When they are there and can't be removed.
-    pub fn clear_artifacts(&self) -> anyhow::Result<()> {
+    /// When something is there and can't be removed.
+    pub fn clear_work(&self) -> anyhow::Result<()> {
+        let bundle = self.folder.join("bundle.json");
+        match fs::remove_file(&bundle) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error)
+                    .with_context(|| Environment(format!("can't remove `{}`", bundle.display())));
+            }
+            _ => {}
+        }
         remove_folder(&self.folder.join("artifacts"))
     }
 

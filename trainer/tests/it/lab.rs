@@ -47,17 +47,39 @@ impl Lab {
     }
 
     fn prepare<'c>(&self, command: &'c mut Command) -> &'c mut Command {
-        for (name, _) in std::env::vars() {
-            if name.starts_with("MLFLOW_")
-                || name.starts_with("AWS_")
-                || name.starts_with("FORESHOCK_")
-            {
-                command.env_remove(name);
-            }
+        for (name, _) in std::env::vars().filter(|(name, _)| is_setting(name)) {
+            command.env_remove(name);
         }
         command
             .current_dir(self.folder.path())
             .timeout(std::time::Duration::from_secs(120))
+    }
+
+    /// `trainer` by way of a shell that first does `setup` (a limit, a trap).
+    pub(crate) fn trainer_after(&self, setup: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        let program = assert_cmd::cargo::cargo_bin("trainer");
+        self.prepare(&mut command)
+            .arg("-c")
+            .arg(format!("{setup}; exec \"$0\" \"$@\""))
+            .arg(program)
+            .args(arguments);
+        command
+    }
+
+    /// `trainer`, started and not waited for; its stderr is piped.
+    pub(crate) fn start(&self, arguments: &[&str]) -> std::process::Child {
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("trainer"));
+        for (name, _) in std::env::vars().filter(|(name, _)| is_setting(name)) {
+            command.env_remove(name);
+        }
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     /// Runs and expects `code`.
@@ -97,6 +119,12 @@ impl Lab {
     }
 }
 
+fn is_setting(name: &str) -> bool {
+    ["MLFLOW_", "AWS_", "FORESHOCK_", "RUST_LOG"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
 /// A program that has ended.
 pub(crate) struct Finished {
     pub(crate) stdout: String,
@@ -119,6 +147,13 @@ impl Finished {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.stdout)
             .unwrap_or_else(|error| panic!("{error}:\n{}", self.stdout))
+    }
+
+    /// Asserts that neither output holds `secret`.
+    pub(crate) fn hides(&self, secret: &str) -> &Self {
+        let said = format!("{}{}", self.stdout, self.stderr);
+        assert!(!said.contains(secret), "`{secret}` in:\n{said}");
+        self
     }
 
     /// Asserts that stderr says all of `parts`.
@@ -172,4 +207,55 @@ pub(crate) fn bell(n_rows: usize, stride: usize) -> Vec<f64> {
             (share / (1.0 - share)).ln()
         })
         .collect()
+}
+
+/// An experiment on `table.csv`, done in a fraction of a second.
+pub(crate) const TABLE: &str = r#"
+[experiment]
+name = "table"
+[data]
+source = "table.csv"
+kind = "features"
+time = "open_time"
+symbol_column = "symbol"
+label = "label"
+[[candidates]]
+detector = "isolation_forest"
+n_trees = 10
+[evaluate]
+threshold_quantile = 0.95
+resamples = 10
+[register]
+model = "table"
+alias = "challenger"
+"#;
+
+/// `table.csv`: 600 minutes of symbol X, features `a` and `b`, every fortieth row an anomaly of `a`.
+pub(crate) fn table_rows() -> Vec<String> {
+    table_of(600)
+}
+
+/// The same with `n_rows`, not a multiple of 7 or 11.
+pub(crate) fn table_of(n_rows: usize) -> Vec<String> {
+    let (a, b) = (bell(n_rows, 7), bell(n_rows, 11));
+    let rows = (0..n_rows).map(|row| {
+        let label = usize::from(row % 40 == 7);
+        let time = 1_704_067_200_000_u64 + row as u64 * 60_000;
+        format!(
+            "{time},X,{:.6},{:.6},{label}",
+            a[row] + 9.0 * label as f64,
+            b[row]
+        )
+    });
+    std::iter::once("open_time,symbol,a,b,label".to_owned())
+        .chain(rows)
+        .collect()
+}
+
+/// A lab with [`TABLE`] as `x.toml` and its data.
+pub(crate) fn table_lab() -> Lab {
+    let lab = Lab::new();
+    lab.write("x.toml", TABLE);
+    lab.write("table.csv", &(table_rows().join("\n") + "\n"));
+    lab
 }

@@ -6,8 +6,11 @@
 )]
 
 mod bad_input;
+mod full_disk;
 mod lab;
 mod market;
+mod proxy;
 mod registry_faults;
 mod s3;
+mod signals;
 mod tables;

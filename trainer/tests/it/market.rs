@@ -19,11 +19,9 @@ fn a_run_is_judged_registered_and_reproduced_byte_for_byte_on_any_number_of_thre
     assert_eq!(summary["model_name"], "simulated");
     assert_eq!(summary["model_version"], "1");
     assert_eq!(summary["tracking_uri"], "sqlite:///foreshock/registry.db");
-    assert!(
-        summary["report"]
-            .as_str()
-            .unwrap()
-            .ends_with("/report/report.html")
+    assert_eq!(
+        lab.path(summary["report"].as_str().unwrap()),
+        lab.artifacts("report.html")[0]
     );
     assert!(metric(&summary, "test_roc_auc") > 0.8, "{summary:#}");
     assert!(

@@ -93,10 +93,13 @@ impl Client {
                     password: decode(url.password().unwrap_or_default()),
                 };
             }
-            // Both can only fail for URLs without a host, which `http` URLs always have.
-            url.set_username("").ok();
-            url.set_password(None).ok();
         }
+        // Both can only fail for URLs without a host, which `http` URLs always have.
+        url.set_username("").ok();
+        url.set_password(None).ok();
+        let has_query = url.query().is_some() || url.fragment().is_some();
+        url.set_query(None);
+        url.set_fragment(None);
         let invalid = |reason: &str| ClientError::InvalidUri {
             uri: url.to_string(),
             reason: reason.to_owned(),
@@ -104,7 +107,7 @@ impl Client {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(invalid("only http and https are supported"));
         }
-        if url.query().is_some() || url.fragment().is_some() {
+        if has_query {
             return Err(invalid("a query or a fragment has no place in it"));
         }
         let base = url.as_str().trim_end_matches('/').to_owned();
@@ -392,6 +395,21 @@ mod tests {
             }
         );
         assert!(!format!("{client:?}").contains("p@ss"));
+    }
+
+    #[test]
+    fn refused_uris_are_shown_without_secrets() {
+        for bad in [
+            "postgresql://ann:s3cret@h/db",
+            "http://h/?token=s3cret",
+            "http://h/#s3cret",
+            "http://:s3cret@h/?a",
+        ] {
+            let error = client(bad).unwrap_err().to_string();
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+        let no_user = client("http://:s3cret@h/").unwrap();
+        assert_eq!(no_user.tracking_uri(), "http://h");
     }
 
     #[test]
