@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::{Reader, Writer};
 use crate::error::{Error, FormatError, Result};
 use crate::max_z::mean_and_sd;
+use crate::sort::{ascending_key, sort_by_key};
 use gpd::Gpd;
-use rayon::slice::ParallelSliceMut;
 
 /// Scores above the anchor of the upper tail: fewer than this say too little one by one.
 const ANCHOR_RANK: usize = 10;
@@ -78,7 +78,7 @@ impl Calibrator {
         }
         // Adding 0 makes −0 a 0, so that ties are ties.
         let mut sorted: Vec<f64> = scores.iter().map(|s| s + 0.0).collect();
-        sorted.par_sort_unstable_by(f64::total_cmp);
+        sort_by_key(&mut sorted, |score| ascending_key(*score));
         Ok(Self::from_sorted(&sorted))
     }
 
@@ -343,7 +343,8 @@ fn knots(sorted: &[f64], anchor: f64) -> (Vec<f64>, Vec<f64>) {
     let mut end = body.len();
     while end > 0 {
         let score = body[end - 1];
-        let start = body[..end].partition_point(|s| *s < score);
+        let tied = body[..end].iter().rev().take_while(|s| **s == score);
+        let start = end - tied.count();
         let rank = n - start;
         let tail = minus_log10_share(rank, n);
         if keep_all

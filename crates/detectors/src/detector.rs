@@ -212,6 +212,11 @@ fn shift_row(error: Error, by: usize) -> Error {
 
 /// Refuses the first value that is not finite, in row order.
 pub(crate) fn check_finite(what: &'static str, rows: ArrayView2<'_, f64>) -> Result<()> {
+    // Values in one piece are looked at without branches first.
+    let is_finite = |values: &[f64]| values.iter().fold(true, |all, v| all & v.is_finite());
+    if rows.as_slice_memory_order().is_some_and(is_finite) {
+        return Ok(());
+    }
     for (row, values) in rows.axis_iter(Axis(0)).enumerate() {
         if let Some(column) = values.iter().position(|v| !v.is_finite()) {
             return Err(Error::NonFinite {

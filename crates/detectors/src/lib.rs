@@ -28,6 +28,7 @@ pub mod threshold;
 
 mod bytes;
 mod random;
+mod sort;
 
 pub use calibration::Calibrator;
 pub use detector::Detector;

@@ -6,6 +6,7 @@ mod format;
 use std::collections::BTreeMap;
 
 use ndarray::ArrayView2;
+use rayon::prelude::*;
 
 use crate::calibration::Calibrator;
 use crate::detector::Detector;
@@ -86,7 +87,6 @@ impl Calibrators {
                 found: symbols.len(),
             });
         }
-        let pooled = Calibrator::fit(scores)?;
         let mut split: Vec<Vec<f64>> = vec![Vec::new(); names.len()];
         for (score, symbol) in scores.iter().zip(symbols) {
             let Some(of_symbol) = split.get_mut(*symbol as usize) else {
@@ -98,13 +98,19 @@ impl Calibrators {
             };
             of_symbol.push(*score);
         }
-        let mut by_symbol = BTreeMap::new();
-        for (name, scores) in names.iter().zip(&split) {
-            if !scores.is_empty() {
-                by_symbol.insert(name.clone(), Calibrator::fit(scores)?);
-            }
-        }
-        Ok(Self { pooled, by_symbol })
+        let of_symbols = || -> Result<BTreeMap<String, Calibrator>> {
+            names
+                .par_iter()
+                .zip(&split)
+                .filter(|(_, scores)| !scores.is_empty())
+                .map(|(name, scores)| Ok((name.clone(), Calibrator::fit(scores)?)))
+                .collect()
+        };
+        let (pooled, by_symbol) = rayon::join(|| Calibrator::fit(scores), of_symbols);
+        Ok(Self {
+            pooled: pooled?,
+            by_symbol: by_symbol?,
+        })
     }
 
     /// The calibrator of `symbol`, the pooled one for a symbol that validation did not see.

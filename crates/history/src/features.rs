@@ -1,6 +1,7 @@
 //! Scanning tables of features: the numeric columns of Parquet or CSV files, in bounded memory.
 
 use std::collections::HashMap;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::error::{HistoryError, Result, near_names};
@@ -147,7 +148,7 @@ impl FeatureScan {
         &self,
         visit: impl FnMut(FeatureBatch) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        self.pass(&self.columns, visit)
+        self.pass(Wanted::all(&self.columns), visit)
     }
 
     /// As [`for_each_batch`](Self::for_each_batch), without any feature: only time, symbol and
@@ -156,7 +157,26 @@ impl FeatureScan {
         &self,
         visit: impl FnMut(FeatureBatch) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        self.pass(&[], visit)
+        self.pass(Wanted::all(&[]), visit)
+    }
+
+    /// As [`for_each_batch`](Self::for_each_batch), of the `rows` (counted as
+    /// [`FeatureBatch::first_row`] is) and of the features only: time, symbol and label are `None`,
+    /// and neither read nor checked.
+    ///
+    /// Files of Parquet without rows in the range, and the other row groups of those with some,
+    /// are skipped unless a filter of rows is set.
+    pub fn for_each_batch_of_rows<E: From<HistoryError>>(
+        &self,
+        rows: Range<u64>,
+        visit: impl FnMut(FeatureBatch) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let wanted = Wanted {
+            columns: &self.columns,
+            index: false,
+            rows,
+        };
+        self.pass(wanted, visit)
     }
 
     /// As [`for_each_batch`](Self::for_each_batch), with some of the features only.
@@ -181,27 +201,100 @@ impl FeatureScan {
             }
             .into());
         }
-        self.pass(columns, visit)
+        self.pass(Wanted::all(columns), visit)
     }
 
     fn pass<E: From<HistoryError>>(
         &self,
-        columns: &[String],
+        wanted: Wanted<'_>,
         mut visit: impl FnMut(FeatureBatch) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
         let mut pass = Pass::default();
+        let mut refused = Ok(());
         for (table, object) in self.tables.iter().zip(&self.objects) {
-            let mut on_batch = |batch: FeatureBatch| visit(batch);
+            if pass.next_row >= wanted.rows.end {
+                break;
+            }
+            let mut on_batch = |batch: FeatureBatch| {
+                let is_last = batch.first_row + batch.n_rows as u64 >= wanted.rows.end;
+                refused = batch
+                    .within(&wanted.rows, wanted.columns.len())
+                    .map_or(Ok(()), &mut visit);
+                if is_last || refused.is_err() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            };
             match table {
                 Table::Parquet(table) => {
-                    table.read(object, &self.options, columns, &mut pass, &mut on_batch)?;
+                    table.read(object, &self.options, &wanted, &mut pass, &mut on_batch)?;
                 }
                 Table::Csv(table) => {
-                    table.read(object, &self.options, columns, &mut pass, &mut on_batch)?;
+                    table.read(object, &self.options, &wanted, &mut pass, &mut on_batch)?;
                 }
             }
+            if refused.is_err() {
+                break;
+            }
         }
-        Ok(())
+        refused
+    }
+}
+
+/// What a pass reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted<'a> {
+    /// The features.
+    pub(crate) columns: &'a [String],
+    /// Whether time, symbol and label are wanted.
+    pub(crate) index: bool,
+    /// The rows, among all of the scan.
+    pub(crate) rows: Range<u64>,
+}
+
+impl<'a> Wanted<'a> {
+    /// All rows, with time, symbol and label.
+    pub(crate) fn all(columns: &'a [String]) -> Self {
+        Self {
+            columns,
+            index: true,
+            rows: 0..u64::MAX,
+        }
+    }
+}
+
+impl FeatureBatch {
+    /// The part of it in `rows`; `None` if there is none.
+    fn within(mut self, rows: &Range<u64>, n_features: usize) -> Option<Self> {
+        let end = self.first_row + self.n_rows as u64;
+        if rows.start <= self.first_row && rows.end >= end {
+            return Some(self);
+        }
+        let from = rows.start.clamp(self.first_row, end);
+        let to = rows.end.clamp(from, end);
+        // Both are at most `n_rows`.
+        let range = (from - self.first_row) as usize..(to - self.first_row) as usize;
+        if range.is_empty() {
+            return None;
+        }
+        fn cut<T>(values: &mut Vec<T>, range: Range<usize>) {
+            values.truncate(range.end);
+            values.drain(..range.start);
+        }
+        cut(
+            &mut self.values,
+            range.start * n_features..range.end * n_features,
+        );
+        if let Some(time) = &mut self.time {
+            cut(time, range.clone());
+        }
+        for codes in [&mut self.symbol, &mut self.label].into_iter().flatten() {
+            cut(codes, range.clone());
+        }
+        self.first_row = from;
+        self.n_rows = range.len();
+        Some(self)
     }
 }
 
@@ -231,28 +324,36 @@ pub(crate) struct Dictionary {
     names: Arc<Vec<String>>,
     codes: HashMap<String, u32>,
     last: u32,
+    /// The code that came after each code the last time.
+    next: Vec<u32>,
 }
 
 impl Dictionary {
     pub(crate) fn code_of(&mut self, name: &str) -> u32 {
-        // Rows of one symbol usually come together.
-        if self
-            .names
-            .get(self.last as usize)
-            .is_some_and(|last| last == name)
-        {
-            return self.last;
+        // Rows of one symbol usually come together, or the symbols come in turns.
+        let last = self.last as usize;
+        let next = self.next.get(last).copied().unwrap_or(0);
+        for code in [self.last, next] {
+            if self.names.get(code as usize).is_some_and(|it| it == name) {
+                self.last = code;
+                return code;
+            }
         }
-        self.last = match self.codes.get(name) {
+        let code = match self.codes.get(name) {
             Some(code) => *code,
             None => {
                 let code = self.names.len() as u32;
                 Arc::make_mut(&mut self.names).push(name.to_owned());
                 self.codes.insert(name.to_owned(), code);
+                self.next.push(code);
                 code
             }
         };
-        self.last
+        if let Some(next) = self.next.get_mut(last) {
+            *next = code;
+        }
+        self.last = code;
+        code
     }
 
     pub(crate) fn names(&self) -> Arc<Vec<String>> {

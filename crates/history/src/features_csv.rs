@@ -1,12 +1,13 @@
 //! Feature tables in CSV.
 
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::str;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
 use crate::error::{HistoryError, Result, near_names};
-use crate::features::{FeatureBatch, FeatureOptions, Pass, wants_file};
+use crate::features::{FeatureBatch, FeatureOptions, Pass, Wanted, wants_file};
 use crate::features_parquet::reason;
 use crate::location::DataObject;
 use crate::rows::label_name;
@@ -59,49 +60,56 @@ impl CsvTable {
 
     pub(crate) fn n_rows(&self, object: &DataObject, options: &FeatureOptions) -> Result<u64> {
         let mut n_rows = 0;
-        self.read(object, options, &[], &mut Pass::default(), &mut |batch| {
-            n_rows += batch.n_rows as u64;
-            Ok::<(), HistoryError>(())
-        })?;
+        let wanted = Wanted::all(&[]);
+        self.read(
+            object,
+            options,
+            &wanted,
+            &mut Pass::default(),
+            &mut |batch| {
+                n_rows += batch.n_rows as u64;
+                ControlFlow::Continue(())
+            },
+        )?;
         Ok(n_rows)
     }
 
-    pub(crate) fn read<E: From<HistoryError>>(
+    /// Hands the batches to `visit` until it breaks off; the caller cuts them to the wanted rows.
+    pub(crate) fn read(
         &self,
         object: &DataObject,
         options: &FeatureOptions,
-        columns: &[String],
+        wanted: &Wanted<'_>,
         pass: &mut Pass,
-        visit: &mut impl FnMut(FeatureBatch) -> std::result::Result<(), E>,
-    ) -> std::result::Result<(), E> {
+        visit: &mut impl FnMut(FeatureBatch) -> ControlFlow<()>,
+    ) -> Result<()> {
         if !wants_file(object, options) {
             return Ok(());
         }
-        let mut stopped = None;
-        let outcome = with_text(object, |name, source| {
-            if stopped.is_some() {
+        let mut stopped = false;
+        with_text(object, |name, source| {
+            if stopped {
                 return Ok(());
             }
             let mut reader = reader_of(source);
             let header = read_header(&mut reader, name)?;
-            let plan = Plan::new(name, &header, columns, options)?;
+            let plan = Plan::new(name, &header, wanted.columns, options)?;
             let mut record = ByteRecord::new();
             loop {
-                let batch =
+                let mut batch =
                     plan.read_batch(&mut reader, &mut record, name, object, options, pass)?;
                 if batch.n_rows == 0 {
                     return Ok(());
                 }
-                if let Err(error) = visit(batch) {
-                    stopped = Some(error);
+                if !wanted.index {
+                    (batch.time, batch.symbol, batch.label) = (None, None, None);
+                }
+                if visit(batch).is_break() {
+                    stopped = true;
                     return Ok(());
                 }
             }
-        });
-        match stopped {
-            Some(error) => Err(error),
-            None => Ok(outcome?),
-        }
+        })
     }
 }
 

@@ -1,9 +1,12 @@
 //! Feature tables in Parquet: the hot path of training on large tables.
 
+use std::ops::{ControlFlow, Range};
+use std::sync::OnceLock;
+
 use polars::prelude::{Column, DataFrame, DataType, Expr, LazyFrame, SchemaRef, col, len, lit};
 
 use crate::error::{HistoryError, Result, near_names};
-use crate::features::{FeatureBatch, FeatureOptions, Pass, wants_file};
+use crate::features::{FeatureBatch, FeatureOptions, Pass, Wanted, wants_file};
 use crate::location::DataObject;
 use crate::parquet::{
     TimeColumn, batches, collect, first_integer, names_of, scan, scan_in_ranges, schema_of,
@@ -17,6 +20,8 @@ pub(crate) struct ParquetTable {
     columns: Vec<String>,
     time: Option<TimeColumn>,
     label_is_text: bool,
+    /// Rows of the file, once they were counted.
+    n_rows: OnceLock<u64>,
 }
 
 /// Rows whose columns are turned into rows at a time: 64 rows of 12 columns stay in the first
@@ -73,6 +78,7 @@ impl ParquetTable {
             columns,
             time,
             label_is_text,
+            n_rows: OnceLock::new(),
         })
     }
 
@@ -84,74 +90,135 @@ impl ParquetTable {
         if !wants_file(object, options) {
             return Ok(0);
         }
+        if let Some(n_rows) = self.n_rows.get() {
+            return Ok(*n_rows);
+        }
         let mut frame = scan(object)?;
         if let Some(predicate) = self.predicate(options) {
             frame = frame.filter(predicate);
         }
         let counted = collect(frame.select([len()]), object)?;
-        Ok(first_integer(&counted).unwrap_or(0).unsigned_abs())
+        let n_rows = first_integer(&counted).unwrap_or(0).unsigned_abs();
+        Ok(*self.n_rows.get_or_init(|| n_rows))
     }
 
-    pub(crate) fn read<E: From<HistoryError>>(
+    /// The rows of this file that are among `wanted`, which counts from the scan's first; `None`
+    /// for all of them.
+    fn rows_of_file(
         &self,
         object: &DataObject,
         options: &FeatureOptions,
-        columns: &[String],
+        wanted: &Range<u64>,
+        first_row: u64,
+    ) -> Result<Option<Range<u64>>> {
+        if wanted.start <= first_row && wanted.end == u64::MAX {
+            return Ok(None);
+        }
+        let n_rows = self.n_rows(object, options)?;
+        let within = |row: u64| row.saturating_sub(first_row).min(n_rows);
+        Ok(Some(within(wanted.start)..within(wanted.end)))
+    }
+
+    /// Hands the batches to `visit` until it breaks off; the caller cuts them to the wanted rows.
+    pub(crate) fn read(
+        &self,
+        object: &DataObject,
+        options: &FeatureOptions,
+        wanted: &Wanted<'_>,
         pass: &mut Pass,
-        visit: &mut impl FnMut(FeatureBatch) -> std::result::Result<(), E>,
-    ) -> std::result::Result<(), E> {
+        visit: &mut impl FnMut(FeatureBatch) -> ControlFlow<()>,
+    ) -> Result<()> {
         if !wants_file(object, options) {
             return Ok(());
         }
         let mut frame = scan_in_ranges(object)?;
-        if let Some(predicate) = self.predicate(options) {
-            frame = frame.filter(predicate);
-        }
-        let mut selected: Vec<Expr> = columns
+        let end = match self.predicate(options) {
+            // Which rows of the file these are, only the filter knows.
+            Some(predicate) => {
+                frame = frame.filter(predicate);
+                None
+            }
+            None => {
+                let first_row = pass.next_row;
+                match self.rows_of_file(object, options, &wanted.rows, first_row)? {
+                    Some(rows) => {
+                        let end = first_row + self.n_rows(object, options)?;
+                        if rows.is_empty() {
+                            pass.next_row = end;
+                            return Ok(());
+                        }
+                        pass.next_row += rows.start;
+                        // Files of more rows than an index can count are cut by the caller.
+                        let len = rows.end - rows.start;
+                        frame = frame.slice(
+                            i64::try_from(rows.start).unwrap_or(i64::MAX),
+                            len.try_into().unwrap_or(u32::MAX),
+                        );
+                        Some(end)
+                    }
+                    None => None,
+                }
+            }
+        };
+        let mut selected: Vec<Expr> = wanted
+            .columns
             .iter()
             .enumerate()
             .map(|(idx, column)| col(column).cast(DataType::Float64).alias(feature_name(idx)))
             .collect();
-        selected.extend(self.time.as_ref().map(|time| time.raw().alias(TIME)));
-        selected.extend(
-            options
-                .symbol
-                .as_ref()
-                .map(|name| col(name).cast(DataType::String).alias(SYMBOL)),
-        );
-        selected.extend(options.label.as_ref().map(|name| {
+        if wanted.index {
+            selected.extend(self.index_columns(options));
+        }
+        if selected.is_empty() {
+            // Nothing but the number of rows is wanted.
+            let n_rows = self.n_rows(object, options)? as usize;
+            let first_row = pass.next_row;
+            pass.next_row += n_rows as u64;
+            let batch = FeatureBatch {
+                first_row,
+                n_rows,
+                ..FeatureBatch::default()
+            };
+            // The only batch: whether more are wanted is all the same.
+            return match visit(batch) {
+                ControlFlow::Continue(()) | ControlFlow::Break(()) => Ok(()),
+            };
+        }
+        for batch in batches(frame.select(selected), object)? {
+            let batch = batch.map_err(|error| HistoryError::parquet(&object.uri, "read", error))?;
+            let batch = match self.convert(&batch, object, options, wanted, pass) {
+                Ok(batch) => batch,
+                Err(Fault::Polars(error)) => {
+                    return Err(HistoryError::parquet(&object.uri, "read", error));
+                }
+                Err(Fault::Value) => return Err(self.blame(object, options, wanted)?),
+            };
+            if batch.n_rows > 0 && visit(batch).is_break() {
+                return Ok(());
+            }
+        }
+        if let Some(end) = end {
+            pass.next_row = end;
+        }
+        Ok(())
+    }
+
+    /// Time, symbol and label, in this order.
+    fn index_columns(&self, options: &FeatureOptions) -> Vec<Expr> {
+        let time = self.time.as_ref().map(|time| time.raw().alias(TIME));
+        let symbol = options
+            .symbol
+            .as_ref()
+            .map(|name| col(name).cast(DataType::String).alias(SYMBOL));
+        let label = options.label.as_ref().map(|name| {
             let dtype = if self.label_is_text {
                 DataType::String
             } else {
                 DataType::Float64
             };
             col(name).cast(dtype).alias(LABEL)
-        }));
-        if selected.is_empty() {
-            // Nothing but the number of rows is wanted.
-            let n_rows = self.n_rows(object, options)? as usize;
-            let first_row = pass.next_row;
-            pass.next_row += n_rows as u64;
-            return visit(FeatureBatch {
-                first_row,
-                n_rows,
-                ..FeatureBatch::default()
-            });
-        }
-        for batch in batches(frame.select(selected), object)? {
-            let batch = batch.map_err(|error| HistoryError::parquet(&object.uri, "read", error))?;
-            let batch = match self.convert(&batch, object, options, columns.len(), pass) {
-                Ok(batch) => batch,
-                Err(Fault::Polars(error)) => {
-                    return Err(HistoryError::parquet(&object.uri, "read", error).into());
-                }
-                Err(Fault::Value) => return Err(self.blame(object, options, columns)?.into()),
-            };
-            if batch.n_rows > 0 {
-                visit(batch)?;
-            }
-        }
-        Ok(())
+        });
+        time.into_iter().chain(symbol).chain(label).collect()
     }
 
     fn predicate(&self, options: &FeatureOptions) -> Option<Expr> {
@@ -174,12 +241,22 @@ impl ParquetTable {
         frame: &DataFrame,
         object: &DataObject,
         options: &FeatureOptions,
-        n_features: usize,
+        wanted: &Wanted<'_>,
         pass: &mut Pass,
     ) -> std::result::Result<FeatureBatch, Fault> {
         let n_rows = frame.height();
-        let (features, others) = frame.columns().split_at(n_features);
+        let (features, others) = frame.columns().split_at(wanted.columns.len());
         let values = row_major(features, n_rows)?;
+        if !wanted.index {
+            let first_row = pass.next_row;
+            pass.next_row += n_rows as u64;
+            return Ok(FeatureBatch {
+                first_row,
+                n_rows,
+                values,
+                ..FeatureBatch::default()
+            });
+        }
         let mut others = others.iter();
         let mut next = || others.next().ok_or(Fault::Value);
 
@@ -244,20 +321,23 @@ impl ParquetTable {
         &self,
         object: &DataObject,
         options: &FeatureOptions,
-        columns: &[String],
+        wanted: &Wanted<'_>,
     ) -> Result<HistoryError> {
         let number = |name: &str| col(name).cast(DataType::Float64);
-        let mut suspects: Vec<(&str, Expr)> = columns
+        let mut suspects: Vec<(&str, Expr)> = wanted
+            .columns
             .iter()
             .map(|name| {
                 let bad = number(name).is_null().or(number(name).is_finite().not());
                 (name.as_str(), bad)
             })
             .collect();
-        for name in [&options.time, &options.symbol].into_iter().flatten() {
+        let index = [&options.time, &options.symbol];
+        for name in index.into_iter().flatten().filter(|_| wanted.index) {
             suspects.push((name, col(name).is_null()));
         }
-        if let Some(name) = options.label.as_ref().filter(|_| !self.label_is_text) {
+        let label = options.label.as_ref();
+        if let Some(name) = label.filter(|_| wanted.index && !self.label_is_text) {
             let is_known = number(name).eq(lit(0.0)).or(number(name).eq(lit(1.0)));
             suspects.push((name, is_known.not()));
         }

@@ -31,7 +31,8 @@ pub(crate) fn scan(object: &DataObject) -> Result<LazyFrame> {
 /// As [`scan`], for passes over large tables: a local file is read in ranges rather than mapped
 /// into memory, where all of it would count as this process's memory before the pass ends.
 pub(crate) fn scan_in_ranges(object: &DataObject) -> Result<LazyFrame> {
-    let path = match std::path::absolute(&object.uri) {
+    // Such a URI may not go up by `..`.
+    let path = match std::fs::canonicalize(&object.uri) {
         Ok(path) if !object.is_s3() => path,
         _ => return scan(object),
     };

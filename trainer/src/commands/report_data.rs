@@ -423,12 +423,10 @@ fn histogram(outcome: &Outcome) -> ScoreHistogram {
 
 fn curves(outcome: &Outcome, tested: &Tested) -> Curves {
     let labelled = labelled(outcome, tested);
-    let mut order: Vec<u32> = (0..u32::try_from(labelled.len()).unwrap_or(u32::MAX)).collect();
-    let tail = &tested.scores.tail;
-    rayon::slice::ParallelSliceMut::par_sort_unstable_by(order.as_mut_slice(), |&a, &b| {
-        tail[b as usize]
-            .total_cmp(&tail[a as usize])
-            .then(a.cmp(&b))
+    // The score beside the row: a comparison looks at no other memory.
+    let mut order: Vec<(f64, u32)> = tested.scores.tail.iter().copied().zip(0_u32..).collect();
+    rayon::slice::ParallelSliceMut::par_sort_unstable_by(order.as_mut_slice(), |a, b| {
+        b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
     });
     let n_positive = labelled.iter().filter(|label| **label).count();
     let n_negative = labelled.len() - n_positive;
@@ -453,7 +451,7 @@ fn curves(outcome: &Outcome, tested: &Tested) -> Curves {
     curves.roc.push((0.0, 0.0));
     #[expect(clippy::cast_precision_loss, reason = "counts of rows")]
     let ratio = |part: usize, whole: usize| part as f64 / whole as f64;
-    for &row in &order {
+    for &(_, row) in &order {
         if !labelled[row as usize] {
             misses += 1;
             continue;

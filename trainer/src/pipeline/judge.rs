@@ -96,52 +96,79 @@ pub fn validate(
     };
     let symbols = symbols_of(&prepared.index, &rows);
     let rows_per_day = rows_per_day(prepared);
-    let mut validated = Vec::with_capacity(fitted.len());
-    for (position, ((trial, detectors), raw)) in fitted.into_iter().zip(scores).enumerate() {
-        let (calibration_symbols, calibration_scores) = match &clean {
-            Some((symbols, scores)) => (symbols, &scores[position]),
-            None => (&symbols, &raw),
-        };
-        let calibrators = Calibrators::fit(
-            calibration_scores,
-            calibration_symbols,
-            &prepared.index.symbols,
-        )?;
-        let threshold = match evaluate.threshold {
-            ThresholdRule::AlertsPerSymbolDay(alerts_per_symbol_day) => {
-                let rows_per_day = rows_per_day.context("an alert budget needs time")?;
-                AlertBudget {
-                    alerts_per_symbol_day,
+    let whole =
+        |(position, ((trial, detectors), raw)): (usize, ((Trial, DetectorSet), Vec<f64>))| {
+            interrupt.check()?;
+            let (calibration_symbols, calibration_scores) = match &clean {
+                Some((symbols, scores)) => (symbols, &scores[position]),
+                None => (&symbols, &raw),
+            };
+            let calibrators = Calibrators::fit(
+                calibration_scores,
+                calibration_symbols,
+                &prepared.index.symbols,
+            )?;
+            let threshold = match evaluate.threshold {
+                ThresholdRule::AlertsPerSymbolDay(alerts_per_symbol_day) => {
+                    let rows_per_day = rows_per_day.context("an alert budget needs time")?;
+                    AlertBudget {
+                        alerts_per_symbol_day,
+                    }
+                    .threshold(rows_per_day)?
                 }
-                .threshold(rows_per_day)?
-            }
-            ThresholdRule::Quantile(quantile) => {
-                let tail = calibrate(
-                    &calibrators,
-                    &prepared.index.symbols,
-                    calibration_symbols,
-                    calibration_scores,
-                );
-                Threshold::from_quantile(&tail, quantile)?
-            }
+                ThresholdRule::Quantile(quantile) => {
+                    let tail = calibrate(
+                        &calibrators,
+                        &prepared.index.symbols,
+                        calibration_symbols,
+                        calibration_scores,
+                    );
+                    Threshold::from_quantile(&tail, quantile)?
+                }
+            };
+            let scores = part_scores(&calibrators, &threshold, &prepared.index, rows.clone(), raw);
+            let validation = judge(prepared, &scores, evaluate, None)?;
+            Ok(Validated {
+                trial,
+                detectors,
+                calibrators,
+                threshold,
+                validation,
+                validation_scores: scores,
+            })
         };
-        let scores = part_scores(&calibrators, &threshold, &prepared.index, rows.clone(), raw);
-        let validation = judge(prepared, &scores, evaluate, None)?;
-        validated.push(Validated {
-            trial,
-            detectors,
-            calibrators,
-            threshold,
-            validation,
-            validation_scores: scores,
-        });
-    }
+    let scored: Vec<_> = fitted.into_iter().zip(scores).enumerate().collect();
+    let validated = a_few_at_once(scored, whole)?;
     phase.done(&format!(
         "{} rows by {} detectors",
         rows.len(),
         validated.len()
     ));
     Ok(validated)
+}
+
+/// Maps `items`, in order, a few at once: sorts and single passes of one fill the gaps of another,
+/// yet the memory that each takes (some hundred bytes a row) isn't taken for all.
+///
+/// # Errors
+/// The first item's, in order, of those that `map` refuses.
+pub fn a_few_at_once<T: Send, U: Send>(
+    items: Vec<T>,
+    map: impl Fn(T) -> anyhow::Result<U> + Sync,
+) -> anyhow::Result<Vec<U>> {
+    const FEW: usize = 2;
+    let mut mapped = Vec::with_capacity(items.len());
+    let mut items = items.into_iter();
+    loop {
+        let few: Vec<T> = items.by_ref().take(FEW).collect();
+        if few.is_empty() {
+            return Ok(mapped);
+        }
+        let few: Vec<anyhow::Result<U>> = few.into_par_iter().map(&map).collect();
+        for item in few {
+            mapped.push(item?);
+        }
+    }
 }
 
 /// Which of `validated` wins: the highest average precision on validation data; without any

@@ -174,21 +174,17 @@ fn judge_all(
     let scores = judge::score_part(&prepared, test, &refs, interrupt, |steps| {
         phase.advance(steps)
     })?;
-    let mut tested = Vec::with_capacity(shown.len());
-    for (trial, scores) in shown.into_iter().zip(scores) {
+    let scored: Vec<(usize, PartScores)> = shown.into_iter().zip(scores).collect();
+    let tested = judge::a_few_at_once(scored, |(trial, scores)| {
         interrupt.check()?;
-        let evaluation = judge::judge(
-            &prepared,
-            &scores,
-            &experiment.evaluate,
-            Some(experiment.seed),
-        )?;
-        tested.push(Tested {
+        let seed = Some(experiment.seed);
+        let evaluation = judge::judge(&prepared, &scores, &experiment.evaluate, seed)?;
+        Ok(Tested {
             trial,
             evaluation,
             scores,
-        });
-    }
+        })
+    })?;
     phase.done(&format!(
         "{n_test} rows, {} intervals by block bootstrap",
         experiment.evaluate.resamples

@@ -50,8 +50,11 @@ impl RowIndex {
 /// A chunk of consecutive rows: the first one's number and their features, (n_samples, n_features).
 pub type OnChunk<'f> = dyn FnMut(usize, ArrayView2<'_, f64>) -> anyhow::Result<()> + 'f;
 
+/// Positions among the wanted rows, and their features, (n_samples, n_features).
+pub type OnRows<'f> = dyn FnMut(Range<usize>, ArrayView2<'_, f64>) -> anyhow::Result<()> + 'f;
+
 /// Where features come from; they may be read more than once.
-pub trait RowSource {
+pub trait RowSource: Sync {
     /// The features' names, in column order.
     fn feature_names(&self) -> &[String];
 
@@ -101,7 +104,7 @@ impl RowSource for InMemory {
 pub fn scan_rows(
     source: &dyn RowSource,
     wanted: &[u32],
-    on_rows: &mut dyn FnMut(Range<usize>, ArrayView2<'_, f64>) -> anyhow::Result<()>,
+    on_rows: &mut OnRows<'_>,
 ) -> anyhow::Result<()> {
     let (Some(&first), Some(&last)) = (wanted.first(), wanted.last()) else {
         return Ok(());

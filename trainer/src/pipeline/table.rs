@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use anyhow::{Context, bail};
 use detectors::evaluation::EventInfo;
-use history::{DataObject, FeatureBatch, FeatureOptions, FeatureScan, HistoryError};
+use history::{DataObject, FeatureBatch, FeatureOptions, FeatureScan};
 use ndarray::ArrayView2;
 
 use super::prepare::Prepared;
@@ -90,18 +90,6 @@ struct TableRows {
     scan: FeatureScan,
 }
 
-/// Ends a pass early: everything wanted was read.
-enum Stop {
-    Enough,
-    Error(anyhow::Error),
-}
-
-impl From<HistoryError> for Stop {
-    fn from(error: HistoryError) -> Self {
-        Self::Error(error.into())
-    }
-}
-
 impl TableRows {
     /// Time, symbol and label of every row. Events are runs of rows of one symbol with one label.
     fn index(&self, data: &Data, objects: &[DataObject]) -> anyhow::Result<RowIndex> {
@@ -150,27 +138,12 @@ impl RowSource for TableRows {
 
     fn scan(&self, rows: Range<usize>, on_chunk: &mut OnChunk<'_>) -> anyhow::Result<()> {
         let n_features = self.scan.n_features();
-        let passed = self.scan.for_each_batch(|batch: FeatureBatch| {
-            let first =
-                usize::try_from(batch.first_row).map_err(|error| Stop::Error(error.into()))?;
-            let from = rows.start.clamp(first, first + batch.n_rows);
-            let to = rows.end.clamp(first, first + batch.n_rows);
-            if from < to {
-                let values = &batch.values[(from - first) * n_features..(to - first) * n_features];
-                let view = ArrayView2::from_shape((to - from, n_features), values)
-                    .map_err(|error| Stop::Error(error.into()))?;
-                on_chunk(from, view).map_err(Stop::Error)?;
-            }
-            if first + batch.n_rows >= rows.end {
-                Err(Stop::Enough)
-            } else {
-                Ok(())
-            }
-        });
-        match passed {
-            Ok(()) | Err(Stop::Enough) => Ok(()),
-            Err(Stop::Error(error)) => Err(error),
-        }
+        let rows = rows.start as u64..rows.end as u64;
+        self.scan
+            .for_each_batch_of_rows(rows, |batch: FeatureBatch| {
+                let view = ArrayView2::from_shape((batch.n_rows, n_features), &batch.values)?;
+                on_chunk(usize::try_from(batch.first_row)?, view)
+            })
     }
 }
 

@@ -6,11 +6,14 @@
 //!
 //! Exact and fast: a row matters to ROC-AUC and average precision only by where it stands among the
 //! distinct scores of labelled rows. Each row gets that place as a bin once; a resample counts bins
-//! in one pass over its blocks, and both metrics follow from the counts. What the flags decide
-//! comes from running totals, two look-ups a block.
+//! in one pass over its blocks, and both metrics follow from the counts. The few rows that labels or
+//! flags single out have bins of their own, so that the same pass counts for all other metrics; a
+//! block costs one place in memory, and 4 bytes a row.
 //!
 //! The intervals speak of other stretches of time of the *same* symbols; they do not speak of
 //! other symbols.
+
+use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -99,11 +102,11 @@ type Stretch = (std::ops::Range<usize>, usize);
 /// Everything that resamples share.
 #[derive(Debug)]
 struct Plan {
-    /// By position (rows grouped by symbol): the row's bin.
+    /// By position (rows grouped by symbol): the row's bin, or `n_bins` + the index of a special row.
     bins: Vec<u32>,
     n_bins: usize,
-    /// By position: counts over all rows before it; one entry more than rows.
-    totals: Vec<Counts>,
+    /// Rows that count for anything but the ranking: the bin and what one such row adds.
+    special: Vec<(u32, Counts)>,
     symbols: Vec<Stretch>,
     /// Days of one row, where known.
     row_days: Option<f64>,
@@ -133,11 +136,11 @@ pub(super) fn intervals(
     let samples: Vec<[Option<f64>; N_METRICS]> = (0..options.n_resamples)
         .into_par_iter()
         .map_init(
-            || vec![0; plan.n_bins],
-            |bins, resample| {
+            || plan.scratch(),
+            |scratch, resample| {
                 let mut random = Random::new(options.seed, resample as u64);
-                let counts = plan.draw(bins, |n| random.below(n));
-                plan.metrics(bins, counts)
+                let counts = plan.draw(scratch, |n| random.below(n));
+                plan.metrics(&scratch[..plan.n_bins], counts)
             },
         )
         .collect();
@@ -212,33 +215,41 @@ impl Plan {
             next += u32::from(any);
         }
         let rows = by_symbol.rows();
-        let mut added = vec![[0u32; 6]; rows.len() + 1];
-        for (at, row) in rows.iter().enumerate() {
+        let mut events_at = BTreeMap::new();
+        for (first, caught) in events.first.iter().zip(events.caught) {
+            if let Some(at) = first {
+                let counts: &mut [u32; 2] = events_at.entry(*at).or_default();
+                counts[0] += 1;
+                counts[1] += u32::from(*caught);
+            }
+        }
+        let n_bins = 3 * m + 1;
+        let mut special = Vec::new();
+        let mut bin_at = |(at, row): (usize, &u32)| {
             let row = *row as usize;
             let (labelled, flagged) = (scored.is_labelled(row), scored.flag[row]);
-            let counts = &mut added[at + 1];
+            let starts = episode_starts[at];
+            if !(labelled || flagged || starts) {
+                return by_row[row];
+            }
+            // An event's first row is labelled.
+            let [n_events, n_caught] = events_at.get(&at).copied().unwrap_or_default();
+            let mut counts = [0; 6];
             counts[LABELLED] = u32::from(labelled);
             counts[CAUGHT_ROWS] = u32::from(labelled && flagged);
             counts[FALSE_ROWS] = u32::from(!labelled && flagged);
-            counts[FALSE_EPISODES] = u32::from(episode_starts[at]);
-        }
-        for (first, caught) in events.first.iter().zip(events.caught) {
-            if let Some(at) = first {
-                added[at + 1][EVENTS] += 1;
-                added[at + 1][CAUGHT_EVENTS] += u32::from(*caught);
-            }
-        }
-        for at in 1..added.len() {
-            let before = added[at - 1];
-            for (count, before) in added[at].iter_mut().zip(before) {
-                *count += before;
-            }
-        }
+            counts[EVENTS] = n_events;
+            counts[CAUGHT_EVENTS] = n_caught;
+            counts[FALSE_EPISODES] = u32::from(starts);
+            special.push((by_row[row], counts));
+            n_bins + (special.len() - 1) as u32
+        };
+        let bins = rows.iter().enumerate().map(&mut bin_at).collect();
         let has_time = scored.time.is_some();
         Self {
-            bins: rows.iter().map(|row| by_row[*row as usize]).collect(),
-            n_bins: 3 * m as usize + 1,
-            totals: added,
+            bins,
+            n_bins: n_bins as usize,
+            special,
             symbols: by_symbol
                 .ranges()
                 .filter(|range| !range.is_empty())
@@ -251,17 +262,18 @@ impl Plan {
         }
     }
 
-    /// Counts the bins of one resample, whose blocks start where `start(n)` in 0..n says.
-    fn draw(&self, bins: &mut [u32], mut start: impl FnMut(usize) -> usize) -> [u64; 6] {
-        bins.fill(0);
-        let mut counts = [0u64; 6];
+    /// Room for [`draw`](Self::draw).
+    fn scratch(&self) -> Vec<u32> {
+        vec![0; self.n_bins + self.special.len()]
+    }
+
+    /// Counts the bins of one resample, whose blocks start where `start(n)` in 0..n says, into the
+    /// first `n_bins` of `scratch`.
+    fn draw(&self, scratch: &mut [u32], mut start: impl FnMut(usize) -> usize) -> [u64; 6] {
+        scratch.fill(0);
         let mut add = |range: std::ops::Range<usize>| {
-            for bin in &self.bins[range.clone()] {
-                bins[*bin as usize] += 1;
-            }
-            let (from, to) = (&self.totals[range.start], &self.totals[range.end]);
-            for ((count, to), from) in counts.iter_mut().zip(to).zip(from) {
-                *count += u64::from(to - from);
+            for bin in &self.bins[range] {
+                scratch[*bin as usize] += 1;
             }
         };
         for (range, block) in &self.symbols {
@@ -276,6 +288,14 @@ impl Plan {
                     add(range.start..range.start + (to - range.end));
                 }
                 left -= length;
+            }
+        }
+        let mut counts = [0u64; 6];
+        let (bins, special) = scratch.split_at_mut(self.n_bins);
+        for (drawn, (bin, added)) in special.iter().zip(&self.special) {
+            bins[*bin as usize] += drawn;
+            for (count, added) in counts.iter_mut().zip(added) {
+                *count += u64::from(*drawn) * u64::from(*added);
             }
         }
         counts

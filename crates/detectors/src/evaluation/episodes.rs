@@ -1,5 +1,7 @@
 //! Runs of flagged unlabelled rows: what a person sees as one false alert.
 
+use std::collections::BTreeSet;
+
 use super::input::{BySymbol, Scored};
 use super::ranking::Ranking;
 
@@ -46,9 +48,10 @@ pub(super) fn starts(scored: &Scored<'_>, by_symbol: &BySymbol, gap: Gap) -> Vec
 /// The lowest threshold such that it and every higher one leave at most `budget` episodes of
 /// unlabelled rows strictly above. `None` where no threshold among the scores leaves more.
 ///
-/// The number of episodes does not grow steadily as the threshold falls, since neighbours merge.
-/// So all rows start flagged in a linked list, and are taken out from the lowest score up; the
-/// last excess on the way sets the threshold. O(n) after the sort.
+/// The number of episodes does not grow steadily as the threshold falls, since neighbours merge; but
+/// the first excess on the way down settles it. So rows are flagged from the highest score down,
+/// each between its flagged neighbours: O(k log k) for the k rows that the budget allows, which are
+/// few, and one pass over all rows.
 pub(super) fn threshold_for(
     scored: &Scored<'_>,
     by_symbol: &BySymbol,
@@ -56,59 +59,42 @@ pub(super) fn threshold_for(
     gap: Gap,
     budget: u64,
 ) -> Option<f64> {
-    const NONE: u32 = u32::MAX;
     let rows = by_symbol.rows();
-    let n = rows.len();
-    // By row: its position, and its flagged neighbours.
-    let mut position = vec![0u32; n];
-    let (mut before, mut after) = (vec![NONE; n], vec![NONE; n]);
-    let joins = |position: &[u32], a: u32, b: u32| {
-        let place = |row: u32| (position[row as usize] as usize, row);
-        a != NONE && b != NONE && gap.joins(scored, place(a), place(b))
+    let mut position = vec![0u32; rows.len()];
+    for (at, row) in (0u32..).zip(rows) {
+        position[*row as usize] = at;
+    }
+    let bounds: Vec<_> = by_symbol.ranges().collect();
+    // Flagged rows by position.
+    let mut flagged = BTreeSet::new();
+    let joins = |before: u32, after: u32| {
+        let place = |at: u32| (at as usize, rows[at as usize]);
+        gap.joins(scored, place(before), place(after))
     };
     let (mut nodes, mut links) = (0u64, 0u64);
-    for range in by_symbol.ranges() {
-        let mut last = NONE;
-        for at in range {
-            let row = rows[at];
-            position[row as usize] = at as u32;
-            if scored.is_labelled(row as usize) {
-                continue;
-            }
-            nodes += 1;
-            before[row as usize] = last;
-            if last != NONE {
-                after[last as usize] = row;
-                links += u64::from(joins(&position, last, row));
-            }
-            last = row;
-        }
-    }
-    let mut exceeded = false;
     let mut lowest_allowed = None;
-    for block in ranking.blocks().rev() {
+    for block in ranking.blocks() {
+        // All rows of a higher score are flagged by now.
+        if nodes - links > budget {
+            return lowest_allowed;
+        }
+        lowest_allowed = Some(scored.score[block[0].1 as usize]);
         for (_, row) in block {
             if scored.is_labelled(*row as usize) {
                 continue;
             }
-            let (a, b) = (before[*row as usize], after[*row as usize]);
-            nodes -= 1;
-            links -= u64::from(joins(&position, a, *row));
-            links -= u64::from(joins(&position, *row, b));
-            links += u64::from(joins(&position, a, b));
-            if a != NONE {
-                after[a as usize] = b;
-            }
-            if b != NONE {
-                before[b as usize] = a;
-            }
-        }
-        if nodes - links > budget {
-            exceeded = true;
-            lowest_allowed = None;
-        } else if lowest_allowed.is_none() {
-            lowest_allowed = Some(scored.score[block[0].1 as usize]);
+            let at = position[*row as usize];
+            let bounds = &bounds[scored.symbol[*row as usize] as usize];
+            let before = flagged.range(bounds.start as u32..at).next_back().copied();
+            let after = flagged.range(at..bounds.end as u32).next().copied();
+            nodes += 1;
+            // An order that adds before it takes keeps the difference from going below 0.
+            links += u64::from(before.is_some_and(|before| joins(before, at)));
+            links += u64::from(after.is_some_and(|after| joins(at, after)));
+            let joined = before.zip(after).is_some_and(|(a, b)| joins(a, b));
+            links -= u64::from(joined);
+            flagged.insert(at);
         }
     }
-    exceeded.then_some(lowest_allowed).flatten()
+    None
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Most rows of one evaluation: three bins a labelled row must fit 32 bits.
+/// Most rows of one evaluation: four bins a labelled row must fit 32 bits.
 const MAX_ROWS: usize = 1_000_000_000;
 
 /// An event that some rows belong to.

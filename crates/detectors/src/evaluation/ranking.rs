@@ -1,8 +1,7 @@
 //! Rows from the highest score to the lowest, and the two ranking metrics.
 
-use rayon::slice::ParallelSliceMut;
-
 use super::metric::Metric;
+use crate::sort::{ascending_key, sort_by_key};
 
 pub(super) const NO_POSITIVES: &str = "no labelled rows";
 pub(super) const NO_NEGATIVES: &str = "no unlabelled rows";
@@ -22,7 +21,7 @@ impl Ranking {
             .enumerate()
             .map(|(row, score)| (descending_key(*score), row as u32))
             .collect();
-        keyed.par_sort_unstable();
+        sort_by_key(&mut keyed, |(key, _)| *key);
         Self { keyed }
     }
 
@@ -34,13 +33,7 @@ impl Ranking {
 
 /// A key that ascends as the score descends; −0 and 0 have the same one.
 fn descending_key(score: f64) -> u64 {
-    let bits = (score + 0.0).to_bits();
-    let ascending = if bits >> 63 == 0 {
-        bits | (1 << 63)
-    } else {
-        !bits
-    };
-    !ascending
+    !ascending_key(score + 0.0)
 }
 
 /// Sums of both metrics for one set of positives, fed from the highest score down.

@@ -53,8 +53,9 @@ impl Baseline {
         let features = (0..rows.ncols())
             .into_par_iter()
             .map(|feature| {
-                let column = rows.column(feature);
-                let (mean, sd) = mean_and_sd(column);
+                // Side by side: the column is gone through several times.
+                let column: Vec<f64> = rows.column(feature).to_vec();
+                let (mean, sd) = mean_and_sd(column.as_slice().into());
                 let stride = rows.nrows().div_ceil(QUANTILE_ROWS);
                 let mut values: Vec<f64> = column.iter().step_by(stride).copied().collect();
                 values.sort_unstable_by(f64::total_cmp);

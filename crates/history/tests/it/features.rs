@@ -355,3 +355,71 @@ fn the_visitors_error_ends_the_pass() {
         assert_eq!(scan.for_each_batch(|_| Err(Enough)), Err(Enough));
     }
 }
+
+/// Two files of 100,000 rows each, `x` = the row's number among both, in several row groups.
+fn numbered_folder() -> Folder {
+    let folder = Folder::new();
+    for part in 0..2_u32 {
+        let rows = || (part * 100_000..(part + 1) * 100_000).map(i64::from);
+        let uri = folder.uri(&format!("part-{part}.parquet"));
+        let mut writer = TableWriter::create(&folder.storage, &uri).unwrap();
+        let mut csv = "when,x\n".to_owned();
+        for piece in rows().collect::<Vec<i64>>().chunks(30_000) {
+            let times = piece.iter().map(|row| row * 1_000_000).collect();
+            let numbers = piece.iter().map(|row| *row as f64).collect();
+            let table = Table::new().time("when", times).number("x", numbers);
+            writer.append(table).unwrap();
+            csv.extend(piece.iter().map(|row| format!("{row},{row}\n")));
+        }
+        writer.finish().unwrap();
+        std::fs::write(folder.path(&format!("part-{part}.csv")), csv).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_pass_of_some_rows_gives_just_those_without_time() {
+    let folder = numbered_folder();
+    // All rows, and those of a filter, which the pass counts from 0 again.
+    for (pattern, from) in [("*.parquet", 0), ("*.csv", 0), ("*.parquet", 50_000)] {
+        let options = FeatureOptions {
+            time: Some("when".to_owned()),
+            from: (from > 0).then_some(from * 1_000_000),
+            ..FeatureOptions::default()
+        };
+        let scan = FeatureScan::open(&folder.objects(pattern), &options).unwrap();
+        let n_rows = scan.n_rows().unwrap();
+        assert_eq!(n_rows, 200_000 - from as u64);
+        let ranges = [
+            0..1,
+            5..70_000,
+            99_000..100_001,
+            100_000..100_010,
+            149_990..n_rows + 5,
+            n_rows..n_rows + 1,
+            7..7,
+        ];
+        for rows in ranges {
+            let mut seen = Vec::new();
+            scan.for_each_batch_of_rows(rows.clone(), |batch| {
+                assert_eq!(batch.first_row, rows.start + seen.len() as u64, "{rows:?}");
+                assert_eq!(batch.values.len(), batch.n_rows);
+                assert!(batch.n_rows > 0 && batch.time.is_none());
+                seen.extend(batch.values.iter().map(|value| *value as i64 - from));
+                Ok::<(), HistoryError>(())
+            })
+            .unwrap();
+            let expected: Vec<i64> = (rows.start as i64..rows.end.min(n_rows) as i64).collect();
+            assert!(seen == expected, "{pattern} {rows:?}: {} rows", seen.len());
+        }
+    }
+}
+
+#[test]
+fn reads_through_a_path_that_goes_up() {
+    let folder = mixed_folder();
+    std::fs::create_dir(folder.path("inner")).unwrap();
+    let objects = folder.objects("inner/../mixed.parquet");
+    let scan = FeatureScan::open(&objects, &options()).unwrap();
+    assert_eq!(joined(&scan_all(&scan)).n_rows, 4);
+}

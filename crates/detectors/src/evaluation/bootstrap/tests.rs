@@ -54,7 +54,7 @@ fn plan(block_length: usize) -> (Plan, Vec<f64>, Vec<bool>, Vec<u32>) {
 #[test]
 fn every_row_once_is_the_plain_metric() {
     let (plan, score, positive, _) = plan(1);
-    let mut bins = vec![0; plan.n_bins];
+    let mut bins = plan.scratch();
     let mut next = 0;
     let counts = plan.draw(&mut bins, |n| {
         next += 1;
@@ -62,7 +62,7 @@ fn every_row_once_is_the_plain_metric() {
     });
     // Starts 0, 1, 2, … go through the rows of the first symbol; the second starts elsewhere and
     // goes round.
-    let metrics = plan.metrics(&bins, counts);
+    let metrics = plan.metrics(&bins[..plan.n_bins], counts);
     assert_eq!(metrics[0], roc_auc(&score, &positive).value());
     assert_eq!(metrics[1], average_precision(&score, &positive).value());
 }
@@ -71,11 +71,11 @@ fn every_row_once_is_the_plain_metric() {
 fn a_resample_is_the_plain_metric_of_its_repeated_rows() {
     for block_length in [1, 7, 60, 1_000] {
         let (plan, score, positive, rows) = plan(block_length);
-        let mut bins = vec![0; plan.n_bins];
+        let mut bins = plan.scratch();
         for resample in 0..20 {
             let mut random = Random::new(1, resample);
             let counts = plan.draw(&mut bins, |n| random.below(n));
-            let found = plan.metrics(&bins, counts);
+            let found = plan.metrics(&bins[..plan.n_bins], counts);
 
             // The same draws, written out row by row.
             let mut random = Random::new(1, resample);
