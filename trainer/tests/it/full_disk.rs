@@ -82,9 +82,18 @@ fn a_database_that_finds_no_room_is_named_and_resume_finishes_the_run() {
 #[test]
 fn scores_that_find_no_room_are_named_and_leave_nothing() {
     let lab = table_lab();
-    lab.write("table.csv", &table_of(60_001).join("\n"));
+    lab.write("table.csv", &table_of(200_001).join("\n"));
     let registry = Faulty::start(lab.folder());
-    lab.run(&["run", "x.toml", "--scores", "whole.parquet"], 0);
+    let forest = "candidates.iforest.n_trees=50";
+    let local = [
+        "run",
+        "x.toml",
+        "--set",
+        forest,
+        "--scores",
+        "whole.parquet",
+    ];
+    lab.run(&local, 0);
     let whole = std::fs::read(lab.path("whole.parquet")).unwrap();
     // Room for everything but the scores.
     let blocks = whole.len() / 512 - 1;
@@ -93,6 +102,8 @@ fn scores_that_find_no_room_are_named_and_leave_nothing() {
         &registry.uri,
         "--scores",
         "out/scores.parquet",
+        "--set",
+        forest,
     ];
     run_within(&lab, blocks, &more, 2).says(&["could not write `out/scores.parquet`"]);
     assert_eq!(std::fs::read_dir(lab.path("out")).unwrap().count(), 0);

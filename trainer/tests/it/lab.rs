@@ -220,6 +220,7 @@ time = "open_time"
 symbol_column = "symbol"
 label = "label"
 [[candidates]]
+name = "iforest"
 detector = "isolation_forest"
 n_trees = 10
 [evaluate]
