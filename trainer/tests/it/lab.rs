@@ -220,6 +220,7 @@ time = "open_time"
 symbol_column = "symbol"
 label = "label"
 [[candidates]]
+name = "iforest"
 detector = "isolation_forest"
 n_trees = 10
 [evaluate]
@@ -230,16 +231,16 @@ model = "table"
 alias = "challenger"
 "#;
 
-/// `table.csv`: 600 minutes of symbol X, features `a` and `b`, every fortieth row an anomaly of `a`.
+/// `table.csv`: 600 minutes of symbol X, features `a` and `b`, 15 anomalies of `a`.
 pub(crate) fn table_rows() -> Vec<String> {
     table_of(600)
 }
 
-/// The same with `n_rows`, not a multiple of 7 or 11.
+/// The same with `n_rows` and 15 anomalies; not a multiple of 7 or 11.
 pub(crate) fn table_of(n_rows: usize) -> Vec<String> {
     let (a, b) = (bell(n_rows, 7), bell(n_rows, 11));
     let rows = (0..n_rows).map(|row| {
-        let label = usize::from(row % 40 == 7);
+        let label = usize::from(row % (n_rows / 15) == 7);
         let time = 1_704_067_200_000_u64 + row as u64 * 60_000;
         format!(
             "{time},X,{:.6},{:.6},{label}",

@@ -1,0 +1,78 @@
+//! From a TOML tree to a checked [`Experiment`]: every violation at once. One file per group of
+//! sections.
+
+mod candidates;
+mod data;
+mod evaluate;
+mod features;
+mod split;
+
+use super::experiment::{Experiment, Search};
+use super::section::{Section, Violations};
+use super::tree::Node;
+
+use candidates::check_candidates;
+use data::{check_data, check_simulate};
+use evaluate::{check_evaluate, check_register};
+use features::{check_features, check_inject};
+use split::check_split;
+
+/// Checks the whole document.
+pub(super) fn check(root: &Node, out: &mut Violations) -> Option<Experiment> {
+    let mut document = Section::root(root);
+    let mut head = document.table("experiment", out);
+    let name = head.required_string("name", out);
+    if let Some(name) = &name {
+        check_name(&head, "name", name, out);
+    }
+    let seed = head.integer("seed", 0..=i64::MAX, out).unwrap_or(42);
+    head.finish(out);
+
+    let data_section = document.table("data", out);
+    let simulate = check_simulate(document.table("simulate", out), out);
+    let data = check_data(data_section, simulate, out);
+    let kind = data.as_ref().map(|data| data.kind);
+    let features = check_features(document.table("features", out), data.as_ref(), out);
+    let inject = check_inject(document.table("inject", out), kind, out);
+    let split = check_split(document.table("split", out), data.as_ref(), out);
+    let candidates = check_candidates(&mut document, kind, data.as_ref(), out);
+    let mut search_section = document.table("search", out);
+    let max_trials = search_section
+        .integer("max_trials", 1..=100_000, out)
+        .unwrap_or(64);
+    search_section.finish(out);
+    let evaluate = check_evaluate(document.table("evaluate", out), data.as_ref(), out);
+    let register = check_register(document.table("register", out), out);
+    document.finish(out);
+    if !out.is_empty() {
+        return None;
+    }
+    Some(Experiment {
+        name: name?,
+        seed: seed.unsigned_abs(),
+        data: data?,
+        features: features?,
+        inject,
+        split: split?,
+        candidates,
+        search: Search {
+            max_trials: count(max_trials),
+        },
+        evaluate: evaluate?,
+        register,
+    })
+}
+
+fn check_name(section: &Section<'_>, key: &str, name: &str, out: &mut Violations) {
+    if name.len() > 250 || name.contains(['/', ':', '\n']) {
+        section.report(
+            key,
+            format!("is `{name}`; a name has at most 250 bytes and none of `/`, `:`"),
+            out,
+        );
+    }
+}
+
+fn count(integer: i64) -> usize {
+    usize::try_from(integer).unwrap_or(0)
+}
