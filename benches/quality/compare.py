@@ -6,23 +6,36 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as parquet
 import sklearn
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+EXPERIMENT = str(Path(__file__).parent.resolve() / "experiment.toml")
 SKIPPED = {"19_landsat"}
 METRICS = {"ROC-AUC": roc_auc_score, "AP": average_precision_score}
 
 
-def our_scores(example, table, n_seeds, folder):
-    """Scores by the example binary, shape (n_samples, n_seeds)."""
-    path = Path(folder) / "table.csv"
+def our_scores(trainer, table, labels, n_seeds, folder):
+    """Scores by `trainer run`, shape (n_samples, n_seeds)."""
+    names = [f"x{column}" for column in range(table.shape[1])] + ["label"]
     # 17 digits read back as the same number.
-    np.savetxt(path, table, fmt="%.17g", delimiter=",")
-    output = subprocess.run(
-        [example, path, str(n_seeds)], check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-    return np.loadtxt(output.splitlines(), delimiter=",", ndmin=2)
+    np.savetxt(
+        folder / "table.csv",
+        np.column_stack([table, labels]),
+        fmt="%.17g",
+        delimiter=",",
+        header=",".join(names),
+        comments="",
+    )
+    scores = []
+    for seed in range(n_seeds):
+        command = [trainer, "run", EXPERIMENT, "--data", "table.csv", "--scores", "scores.parquet"]
+        command += ["--set", f"experiment.seed={seed}", "--quiet", "--output", "json"]
+        command += ["--tracking-uri", "sqlite:///foreshock/registry.db"]
+        subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        scores.append(parquet.read_table(folder / "scores.parquet")["score"].to_numpy())
+    return np.column_stack(scores)
 
 
 def peer_scores(table, n_seeds):
@@ -46,7 +59,7 @@ def difference_in_noise(ours, peer):
 
 
 def main():
-    example, folder, n_seeds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    trainer, folder, n_seeds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     paths = sorted(
         (path for path in folder.glob("*.npz") if path.stem not in SKIPPED),
         key=lambda path: int(path.stem.split("_")[0]),
@@ -54,7 +67,7 @@ def main():
     if not paths:
         sys.exit(f"no .npz tables in `{folder}`")
     print(
-        f"scikit-learn {sklearn.__version__} and linfa-isolation, default settings "
+        f"scikit-learn {sklearn.__version__} and `trainer run`, default settings "
         f"(100 trees, 256 rows), fitted and scored on the same rows, {n_seeds} seeds"
     )
     print("mean ± standard deviation over seeds; diff: in standard errors of the difference")
@@ -67,7 +80,7 @@ def main():
         data = np.load(path)
         table, labels = data["X"].astype(np.float64), data["y"].astype(int)
         with tempfile.TemporaryDirectory() as temporary:
-            ours = our_scores(example, table, n_seeds, temporary)
+            ours = our_scores(trainer, table, labels, n_seeds, Path(temporary))
         peer = peer_scores(table, n_seeds)
         line = f"{path.stem:<20} {table.shape[0]:>6} {table.shape[1]:>4} "
         for name, metric in METRICS.items():

@@ -40,6 +40,6 @@ if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
 fi
 
 cd "$root"
-cargo build --quiet --release -p linfa-isolation --example score_csv
-example=${CARGO_TARGET_DIR:-$root/target}/release/examples/score_csv
-exec "$venv/bin/python" "$here/compare.py" "$example" "$tables" "$seeds"
+cargo build --quiet --release --workspace --bins
+trainer=${CARGO_TARGET_DIR:-$root/target}/release/trainer
+exec "$venv/bin/python" "$here/compare.py" "$trainer" "$tables" "$seeds"
