@@ -10,6 +10,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 pub struct Progress {
     on_terminal: bool,
     quiet: bool,
+    /// Follows every phase's name.
+    suffix: String,
 }
 
 /// One phase under way. Dropping it without [`Phase::done`] clears its bar.
@@ -27,11 +29,27 @@ impl Progress {
         Self {
             on_terminal: std::io::stderr().is_terminal(),
             quiet,
+            suffix: String::new(),
+        }
+    }
+
+    /// The progress of one fold of several, whose phases name it; the same for just one.
+    #[must_use]
+    pub fn of_fold(&self, fold: usize, n_folds: usize) -> Self {
+        let suffix = if n_folds > 1 {
+            format!(" {}/{n_folds}", fold + 1)
+        } else {
+            String::new()
+        };
+        Self {
+            suffix,
+            ..self.clone()
         }
     }
 
     /// Begins a phase of `total` steps (0: unknown).
     pub fn phase(&self, name: &str, total: u64) -> Phase {
+        let name = format!("{name}{}", self.suffix);
         let bar = (self.on_terminal && !self.quiet).then(|| {
             let bar = if total == 0 {
                 ProgressBar::new_spinner()
@@ -47,13 +65,13 @@ impl Progress {
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));
             }
-            bar.set_message(name.to_owned());
+            bar.set_message(name.clone());
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
         Phase {
             bar,
-            name: name.to_owned(),
+            name,
             started: Instant::now(),
             quiet: self.quiet,
         }

@@ -94,6 +94,24 @@ pub(super) fn metrics(outcome: &Outcome) -> BTreeMap<String, Metric> {
             &outcome.validated[outcome.winner].validation,
         );
     }
+    for (fold, number) in outcome.folds.iter().zip(1..) {
+        for (prefix, evaluation) in [
+            (test.as_str().to_owned(), &fold.winner),
+            (format!("baseline_{test}"), &fold.baseline),
+        ] {
+            for (name, metric) in [
+                ("roc_auc", &evaluation.roc_auc),
+                ("average_precision", &evaluation.average_precision),
+                ("event_recall", &evaluation.event_recall),
+                (
+                    "false_alerts_per_symbol_day",
+                    &evaluation.false_alerts_per_symbol_day,
+                ),
+            ] {
+                metrics.insert(format!("{prefix}_{name}.fold_{number}"), metric.clone());
+            }
+        }
+    }
     metrics.insert(
         "threshold".to_owned(),
         Metric::Value(outcome.model.threshold.neg_log10_tail),
@@ -231,6 +249,18 @@ pub(super) fn stage(
         .iter()
         .map(|tested| json!({ "candidate": outcome.validated[tested.trial].trial.candidate, "test": tested.evaluation }))
         .collect();
+    let folds: Vec<Value> = outcome
+        .folds
+        .iter()
+        .map(|fold| {
+            json!({
+                "from_us": fold.from,
+                "to_us": fold.to,
+                "winner": fold.winner,
+                "baseline": fold.baseline,
+            })
+        })
+        .collect();
     let trials: Vec<Value> = outcome
         .validated
         .iter()
@@ -247,7 +277,7 @@ pub(super) fn stage(
     let pretty = |value: &Value| serde_json::to_vec_pretty(value);
     stage.write_artifact(
         "evaluation.json",
-        &pretty(&json!({ "tested": tested, "trials": trials }))?,
+        &pretty(&json!({ "tested": tested, "folds": folds, "trials": trials }))?,
     )?;
     stage.write_artifact(
         "data.json",
@@ -422,6 +452,7 @@ impl Render for RunSummary {
 pub(super) fn split_words(method: SplitMethod) -> &'static str {
     match method {
         SplitMethod::Time => "in event time",
+        SplitMethod::WalkForward => "in event time, walking forward",
         SplitMethod::InSample => "in sample: the same rows are fitted, scored and judged",
     }
 }

@@ -4,9 +4,9 @@ use detectors::evaluation::{Evaluation, ImportanceMeasure, Interval, Metric as M
 
 use crate::config::{DataKind, ExperimentFile, SplitMethod, ThresholdRule};
 use crate::pipeline::split::Part;
-use crate::pipeline::{Outcome, Tested, judge, provenance};
+use crate::pipeline::{Fold, Outcome, Tested, judge, provenance};
 use crate::report::{
-    Candle, Column, Count, Curves, DataObject, Estimate, Event, Group, GroupCell, Header,
+    Candle, Column, Count, Curves, DataObject, Estimate, Event, FoldRow, Group, GroupCell, Header,
     Importance, Limits, Metric, Outcome as EventOutcome, PriceSeries, Provenance, ReportData,
     ScoreHistogram, ScorePoint, Split, SymbolRow, Threshold, TimeRange, Unit, Verdict,
 };
@@ -47,6 +47,7 @@ pub(super) fn report_data(
         metrics: metrics(outcome),
         by_kind: groups(outcome, |evaluation| &evaluation.by_kind),
         by_magnitude: groups(outcome, |evaluation| &evaluation.by_magnitude),
+        by_fold: folds(outcome),
         by_symbol: if index.symbols.len() > 1 || outcome.prepared.interval_us.is_some() {
             symbols(&winner.evaluation)
         } else {
@@ -323,6 +324,28 @@ fn groups(
         .collect()
 }
 
+fn folds(outcome: &Outcome) -> Vec<FoldRow> {
+    let interval = outcome.prepared.interval_us.unwrap_or(0);
+    let row = |fold: &Fold| FoldRow {
+        range: TimeRange {
+            start: fold.from,
+            end: fold.to + interval,
+        },
+        events: fold.winner.n_events,
+        caught: fold
+            .winner
+            .events
+            .iter()
+            .filter(|event| event.caught)
+            .count() as u64,
+        average_precision: estimate(&fold.winner.average_precision, None),
+        roc_auc: estimate(&fold.winner.roc_auc, None),
+        false_alerts: estimate(&fold.winner.false_alerts_per_symbol_day, None),
+        baseline: estimate(&fold.baseline.average_precision, None),
+    };
+    outcome.folds.iter().map(row).collect()
+}
+
 fn symbols(evaluation: &Evaluation) -> Vec<SymbolRow> {
     evaluation
         .by_symbol
@@ -373,8 +396,8 @@ fn threshold(file: &ExperimentFile, outcome: &Outcome) -> Threshold {
     let injected = outcome.prepared.calibration.is_some();
     let set_on = match (file.experiment.split.method, injected) {
         (SplitMethod::InSample, _) => "the same rows, without their labels",
-        (SplitMethod::Time, true) => "validation data as they were before injection",
-        (SplitMethod::Time, false) => "validation data, without their labels",
+        (_, true) => "validation data as they were before injection",
+        (_, false) => "validation data, without their labels",
     };
     Threshold {
         alerts_per_symbol_day: budget,

@@ -134,6 +134,9 @@ pub struct Split {
     pub train_until: Option<i64>,
     /// Validation ends here instead of at a share, µs since the epoch.
     pub validation_until: Option<i64>,
+    /// Walk-forward: how many test blocks follow one another, each judged by a model that is
+    /// fitted on everything before it; 1 for the other methods.
+    pub folds: usize,
     /// What lies between two parts and belongs to none.
     pub purge: Purge,
     /// Whether boundaries are instants common to all symbols or each symbol's own.
@@ -146,6 +149,9 @@ pub struct Split {
 pub enum SplitMethod {
     /// In event time: train, purge, validation, purge, test.
     Time,
+    /// In event time, again and again: each test block is judged by a model that is fitted on
+    /// everything before it.
+    WalkForward,
     /// Fit and score the same rows: labelled tables without time only.
     InSample,
 }

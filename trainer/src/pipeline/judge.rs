@@ -46,6 +46,26 @@ pub struct PartScores {
     pub flag: Vec<bool>,
 }
 
+impl PartScores {
+    /// Adds other rows' scores, keeping rows ascending.
+    pub fn merge(&mut self, other: PartScores) {
+        let mut all: Vec<(u32, f64, f64, bool)> =
+            Vec::with_capacity(self.rows.len() + other.rows.len());
+        for scores in [std::mem::take(self), other] {
+            let columns = scores.rows.into_iter().zip(scores.raw);
+            let columns = columns.zip(scores.tail).zip(scores.flag);
+            all.extend(columns.map(|(((row, raw), tail), flag)| (row, raw, tail, flag)));
+        }
+        all.sort_unstable_by_key(|&(row, ..)| row);
+        for (row, raw, tail, flag) in all {
+            self.rows.push(row);
+            self.raw.push(raw);
+            self.tail.push(tail);
+            self.flag.push(flag);
+        }
+    }
+}
+
 /// The parts that choose and judge; the same one for tables without time.
 pub fn parts(prepared: &Prepared) -> (Part, Part, Part) {
     match prepared.plan {

@@ -28,10 +28,10 @@ use detectors::{Baseline, Model};
 use history::{DataObject, Fingerprint};
 use ndarray::{Array2, ArrayView2, Axis};
 
-use crate::config::ExperimentFile;
+use crate::config::{Experiment, ExperimentFile};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use fit::Trial;
+use fit::{TrainSample, Trial};
 use judge::{PartScores, Validated};
 use prepare::Prepared;
 
@@ -48,6 +48,8 @@ pub struct Outcome {
     pub winner: usize,
     /// The trials that were measured on test data, and how they did: each candidate's best, the baseline last.
     pub tested: Vec<Tested>,
+    /// Fold by fold, where there is more than one.
+    pub folds: Vec<Fold>,
     /// What the features of the winner are worth; `None` where there was nothing to measure it on.
     pub importance: Option<Importance>,
     /// The winner, complete.
@@ -56,6 +58,19 @@ pub struct Outcome {
     pub example: Vec<Vec<f64>>,
     /// How many rows train, and how many of them were fitted on.
     pub train_rows: (usize, usize),
+}
+
+/// One fold of a walk forward.
+#[derive(Debug)]
+pub struct Fold {
+    /// Time of the first row that it tested, µs since the epoch.
+    pub from: i64,
+    /// Time of the last one.
+    pub to: i64,
+    /// How the winner did there; without intervals.
+    pub winner: Evaluation,
+    /// How the baseline did.
+    pub baseline: Evaluation,
 }
 
 /// A trial on test data.
@@ -114,10 +129,11 @@ fn judge_all(
     progress: &Progress,
 ) -> anyhow::Result<Outcome> {
     let experiment = &file.experiment;
-    let prepared = prepare::prepare(file, objects, progress)?;
+    let mut prepared = prepare::prepare(file, objects, progress)?;
     interrupt.check()?;
     let names = prepared.source.feature_names().to_vec();
-    let (train, _, test) = judge::parts(&prepared);
+    let (_, _, test) = judge::parts(&prepared);
+    let n_folds = prepared.plan.n_folds();
 
     let mut trials = fit::trials(
         &experiment.candidates,
@@ -125,56 +141,52 @@ fn judge_all(
         experiment.search.max_trials,
     )?;
     trials.push(Trial::baseline());
-    let n_train = prepared
-        .index
-        .part
-        .iter()
-        .filter(|&&part| part == train)
-        .count();
-    let phase = progress.phase(
-        "fit",
-        n_train.min(experiment.data.max_train_rows) as u64 + trials.len() as u64,
-    );
-    let sample = fit::train_sample(
-        prepared.source.as_ref(),
-        &prepared.index,
-        train,
-        experiment.data.max_train_rows,
-        experiment.seed,
-        |steps| phase.advance(steps),
-        interrupt,
-    )?;
-    let mut fitted = Vec::with_capacity(trials.len());
-    for trial in trials {
-        interrupt.check()?;
-        let detectors = fit::fit(&trial, &sample, &prepared.index.symbols, experiment.seed)?;
-        fitted.push((trial, detectors));
-        phase.advance(1);
+    if n_folds > 1 {
+        prepared.enter(Some(0));
     }
-    phase.done(&format!(
-        "{} detectors on {} of {n_train} training rows",
-        fitted.len(),
-        sample.rows.nrows()
-    ));
-
-    let validated = judge::validate(&prepared, fitted, &experiment.evaluate, interrupt, progress)?;
+    let of_fold = progress.of_fold(0, n_folds);
+    let (validated, mut sample) =
+        fit_and_validate(experiment, &prepared, trials, interrupt, &of_fold)?;
     let baseline = validated.len() - 1;
     let winner = judge::choose(&validated[..baseline]);
-    let shown = best_of_each(&validated[..baseline]);
-
-    let n_test = prepared
-        .index
-        .part
-        .iter()
-        .filter(|&&part| part == test)
-        .count();
-    let phase = progress.phase("test", n_test as u64);
-    let shown: Vec<usize> = shown.into_iter().chain([baseline]).collect();
+    let mut shown = best_of_each(&validated[..baseline]);
+    shown.push(baseline);
+    let winner_shown = shown.iter().position(|&trial| trial == winner).unwrap_or(0);
     let refs: Vec<&Validated> = shown.iter().map(|&trial| &validated[trial]).collect();
-    let scores = judge::score_part(&prepared, test, &refs, interrupt, |steps| {
-        phase.advance(steps)
-    })?;
-    let scored: Vec<(usize, PartScores)> = shown.into_iter().zip(scores).collect();
+    let mut pooled = score_test(&prepared, &refs, interrupt, &of_fold)?;
+
+    // What was chosen before the first test is fitted again for each later one; no test row has a
+    // say in any choice.
+    let mut folds = Vec::new();
+    let mut refitted: Option<Vec<Validated>> = None;
+    if n_folds > 1 {
+        folds.push(judge_fold(experiment, &prepared, &pooled, winner_shown)?);
+    }
+    for fold in 1..n_folds {
+        prepared.enter(Some(fold));
+        let of_fold = progress.of_fold(fold, n_folds);
+        let again = refs.iter().map(|chosen| chosen.trial.clone()).collect();
+        let (fitted, fitted_on) =
+            fit_and_validate(experiment, &prepared, again, interrupt, &of_fold)?;
+        let scores = score_test(
+            &prepared,
+            &fitted.iter().collect::<Vec<_>>(),
+            interrupt,
+            &of_fold,
+        )?;
+        folds.push(judge_fold(experiment, &prepared, &scores, winner_shown)?);
+        for (pool, scores) in pooled.iter_mut().zip(scores) {
+            pool.merge(scores);
+        }
+        sample = fitted_on;
+        refitted = Some(fitted);
+    }
+    if n_folds > 1 {
+        prepared.enter(None);
+    }
+
+    let phase = progress.phase("judge", 0);
+    let scored: Vec<(usize, PartScores)> = shown.into_iter().zip(pooled).collect();
     let tested = judge::a_few_at_once(scored, |(trial, scores)| {
         interrupt.check()?;
         let seed = Some(experiment.seed);
@@ -186,7 +198,8 @@ fn judge_all(
         })
     })?;
     phase.done(&format!(
-        "{n_test} rows, {} intervals by block bootstrap",
+        "{} on {test} rows, {} intervals by block bootstrap",
+        tested.len(),
         experiment.evaluate.resamples
     ));
 
@@ -196,7 +209,10 @@ fn judge_all(
         experiment.evaluate.importance_rows,
         experiment.seed,
     )?;
-    let winning = &validated[winner];
+    let winning = match &refitted {
+        Some(fitted) => &fitted[winner_shown],
+        None => &validated[winner],
+    };
     let model = Model {
         feature_names: names,
         detectors: winning.detectors.clone(),
@@ -223,10 +239,93 @@ fn judge_all(
         validated,
         winner,
         tested,
+        folds,
         importance,
         model,
         example,
         train_rows,
+    })
+}
+
+/// Fits `trials` on the training rows and calibrates them on the validation rows.
+fn fit_and_validate(
+    experiment: &Experiment,
+    prepared: &Prepared,
+    trials: Vec<Trial>,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> anyhow::Result<(Vec<Validated>, TrainSample)> {
+    let into_train = experiment
+        .inject
+        .as_ref()
+        .is_some_and(|inject| inject.into_train);
+    let (source, index) = prepared.training(into_train);
+    let (train, _, _) = judge::parts(prepared);
+    let n_train = index.part.iter().filter(|&&part| part == train).count();
+    let n_steps = n_train.min(experiment.data.max_train_rows) + trials.len();
+    let phase = progress.phase("fit", n_steps as u64);
+    let sample = fit::train_sample(
+        source,
+        index,
+        train,
+        experiment.data.max_train_rows,
+        experiment.seed,
+        |steps| phase.advance(steps),
+        interrupt,
+    )?;
+    let mut fitted = Vec::with_capacity(trials.len());
+    for trial in trials {
+        interrupt.check()?;
+        let detectors = fit::fit(&trial, &sample, &index.symbols, experiment.seed)?;
+        fitted.push((trial, detectors));
+        phase.advance(1);
+    }
+    phase.done(&format!(
+        "{} detectors on {} of {n_train} training rows",
+        fitted.len(),
+        sample.rows.nrows()
+    ));
+    let validated = judge::validate(prepared, fitted, &experiment.evaluate, interrupt, progress)?;
+    Ok((validated, sample))
+}
+
+/// Scores the test rows.
+fn score_test(
+    prepared: &Prepared,
+    validated: &[&Validated],
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> anyhow::Result<Vec<PartScores>> {
+    let (_, _, test) = judge::parts(prepared);
+    let n_rows = prepared
+        .index
+        .part
+        .iter()
+        .filter(|&&part| part == test)
+        .count();
+    let phase = progress.phase("test", n_rows as u64);
+    let scores = judge::score_part(prepared, test, validated, interrupt, |steps| {
+        phase.advance(steps)
+    })?;
+    phase.done(&format!("{n_rows} rows by {} detectors", validated.len()));
+    Ok(scores)
+}
+
+/// Judges the winner and the baseline, the last of `scores`, on one fold's test rows.
+fn judge_fold(
+    experiment: &Experiment,
+    prepared: &Prepared,
+    scores: &[PartScores],
+    winner: usize,
+) -> anyhow::Result<Fold> {
+    let times = prepared.index.time.as_deref().unwrap_or(&[]);
+    let tested = || scores[winner].rows.iter().map(|&row| times[row as usize]);
+    let judge = |scores| judge::judge(prepared, scores, &experiment.evaluate, None);
+    Ok(Fold {
+        from: tested().min().unwrap_or(0),
+        to: tested().max().unwrap_or(0),
+        winner: judge(&scores[winner])?,
+        baseline: judge(&scores[scores.len() - 1])?,
     })
 }
 

@@ -36,6 +36,32 @@ pub struct Prepared {
     pub n_injected: usize,
 }
 
+impl Prepared {
+    /// Gives every row its part in `fold`, or, for `None`, in the whole.
+    pub fn enter(&mut self, fold: Option<usize>) {
+        let plan = &self.plan;
+        let calibration = self.calibration.as_mut().map(|(_, index)| index);
+        for index in [&mut self.index].into_iter().chain(calibration) {
+            let Some(times) = &index.time else { continue };
+            for ((part, &time), &symbol) in index.part.iter_mut().zip(times).zip(&index.symbol) {
+                *part = match fold {
+                    Some(fold) => plan.part_in(fold, symbol, time),
+                    None => plan.part_of(symbol, time),
+                };
+            }
+        }
+    }
+
+    /// What models are fitted on: the history before injection where there is one, unless anomalies
+    /// were injected `into_train`. A walk forward trains on what an earlier fold tested.
+    pub fn training(&self, into_train: bool) -> (&dyn RowSource, &RowIndex) {
+        match &self.calibration {
+            Some((source, index)) if !into_train => (source.as_ref(), index),
+            _ => (self.source.as_ref(), &self.index),
+        }
+    }
+}
+
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Prepared")
@@ -209,29 +235,24 @@ fn first_times(table: &MarketTable, n_symbols: usize) -> Vec<i64> {
 
 /// Events lie within one part, never in a purge or a warm-up.
 fn allowed_ranges(plan: &Plan, symbol: usize, warm_from: i64, into_train: bool) -> Vec<TimeRange> {
-    let Plan::Time(bounds) = plan else {
+    let Plan::Time(folds) = plan else {
         return vec![TimeRange::ALL];
     };
-    let bounds = &bounds[symbol];
-    let mut ranges = vec![
-        TimeRange {
-            start: bounds.validation_start.max(warm_from),
-            end: bounds.validation_end,
-        },
-        TimeRange {
-            start: bounds.test_start.max(warm_from),
-            end: i64::MAX,
-        },
-    ];
-    if into_train {
-        ranges.insert(
-            0,
-            TimeRange {
-                start: warm_from,
-                end: bounds.train_end,
-            },
-        );
-    }
+    let first = &folds[0][symbol];
+    let train = into_train.then_some((i64::MIN, first.train_end));
+    let validation = (first.validation_start, first.validation_end);
+    let tests = folds
+        .iter()
+        .map(|bounds| (bounds[symbol].test_start, bounds[symbol].test_end));
+    let mut ranges: Vec<TimeRange> = train
+        .into_iter()
+        .chain([validation])
+        .chain(tests)
+        .map(|(start, end)| TimeRange {
+            start: start.max(warm_from),
+            end,
+        })
+        .collect();
     ranges.retain(|range| range.start < range.end);
     ranges
 }

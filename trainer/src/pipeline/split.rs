@@ -50,12 +50,16 @@ pub struct Bounds {
     pub validation_end: i64,
     /// Begin of the test: `validation_end` and the purge.
     pub test_start: i64,
+    /// End of the test; `i64::MAX` for the last one.
+    pub test_end: i64,
 }
 
 impl Bounds {
-    /// The part of a row at `time`.
+    /// The part of a row at `time`; rows after the test belong to none.
     pub fn part_of(&self, time: i64) -> Part {
-        if time < self.train_end {
+        if time >= self.test_end {
+            Part::Purged
+        } else if time < self.train_end {
             Part::Train
         } else if time < self.validation_start {
             Part::Purged
@@ -74,16 +78,37 @@ impl Bounds {
 pub enum Plan {
     /// Fit and score the same rows.
     InSample,
-    /// In time; one entry per symbol.
-    Time(Vec<Bounds>),
+    /// In time, at least once; each fold has one entry per symbol. Tests of consecutive folds
+    /// adjoin, and what a fold fits and chooses on lies before its test.
+    Time(Vec<Vec<Bounds>>),
 }
 
 impl Plan {
-    /// The part of a row.
+    /// How often rows are split: 1, or the folds of a walk forward.
+    pub fn n_folds(&self) -> usize {
+        match self {
+            Self::InSample => 1,
+            Self::Time(folds) => folds.len(),
+        }
+    }
+
+    /// The part of a row in the whole: as in the first fold, with the tests of all.
     pub fn part_of(&self, symbol: u32, time: i64) -> Part {
         match self {
             Self::InSample => Part::InSample,
-            Self::Time(bounds) => bounds[symbol as usize].part_of(time),
+            Self::Time(folds) => Bounds {
+                test_end: i64::MAX,
+                ..folds[0][symbol as usize]
+            }
+            .part_of(time),
+        }
+    }
+
+    /// The part of a row in one fold.
+    pub fn part_in(&self, fold: usize, symbol: u32, time: i64) -> Part {
+        match self {
+            Self::InSample => Part::InSample,
+            Self::Time(folds) => folds[fold][symbol as usize].part_of(time),
         }
     }
 }
@@ -125,35 +150,43 @@ pub fn plan(
         Purge::Auto => auto_purge_us,
         Purge::Duration(duration) => duration,
     };
-    let bounds = match split.boundaries {
+    let n_symbols = symbols.len().max(1);
+    let by_symbol = match split.boundaries {
         Boundaries::Common => {
-            let bounds = bounds_of(split, time.to_vec(), purge_us)
+            let folds = folds_of(split, time.to_vec(), purge_us)
                 .ok_or_else(|| empty(Part::Train, time.len(), None))?;
-            check_parts(&bounds, time.iter().copied(), time.len(), None)?;
-            vec![bounds; symbols.len().max(1)]
+            for bounds in &folds {
+                check_parts(bounds, time.iter().copied(), time.len(), None)?;
+            }
+            vec![folds; n_symbols]
         }
         Boundaries::PerSymbol => {
-            let mut times: Vec<Vec<i64>> = vec![Vec::new(); symbols.len().max(1)];
+            let mut times: Vec<Vec<i64>> = vec![Vec::new(); n_symbols];
             for (row, &time) in time.iter().enumerate() {
                 times[symbol.get(row).map_or(0, |&symbol| symbol as usize)].push(time);
             }
-            let mut all = Vec::with_capacity(times.len());
+            let mut all = Vec::with_capacity(n_symbols);
             for (index, times) in times.into_iter().enumerate() {
                 let name = symbols.get(index).map(String::as_str);
-                let n_rows = times.len();
-                let bounds = bounds_of(split, times.clone(), purge_us)
-                    .ok_or_else(|| empty(Part::Train, n_rows, name))?;
-                check_parts(&bounds, times.into_iter(), n_rows, name)?;
-                all.push(bounds);
+                let folds = folds_of(split, times.clone(), purge_us)
+                    .ok_or_else(|| empty(Part::Train, times.len(), name))?;
+                for bounds in &folds {
+                    check_parts(bounds, times.iter().copied(), times.len(), name)?;
+                }
+                all.push(folds);
             }
             all
         }
     };
-    Ok(Plan::Time(bounds))
+    let fold = |fold: usize| by_symbol.iter().map(|folds| folds[fold]).collect();
+    Ok(Plan::Time((0..split.folds).map(fold).collect()))
 }
 
-/// The instants at which the shares of the rows are reached; `None` without rows.
-fn bounds_of(split: &Split, mut times: Vec<i64>, purge_us: i64) -> Option<Bounds> {
+/// The instants at which the shares of the rows are reached, fold by fold; `None` without rows.
+/// The first fold is split as without folds, and its test is cut into equal shares of the rows.
+/// Each later fold tests one of them; its purge comes off what it validates on, so that no test
+/// row is left out.
+fn folds_of(split: &Split, mut times: Vec<i64>, purge_us: i64) -> Option<Vec<Bounds>> {
     let n_rows = times.len();
     if n_rows == 0 {
         return None;
@@ -169,15 +202,34 @@ fn bounds_of(split: &Split, mut times: Vec<i64>, purge_us: i64) -> Option<Bounds
         *times.select_nth_unstable(index).1
     };
     let train_end = split.train_until.unwrap_or_else(|| at_share(split.train));
+    let before_test = split.train + split.validation;
     let validation_end = split
         .validation_until
-        .unwrap_or_else(|| at_share(split.train + split.validation));
-    Some(Bounds {
+        .unwrap_or_else(|| at_share(before_test));
+    let mut folds = vec![Bounds {
         train_end,
         validation_start: train_end.saturating_add(purge_us),
         validation_end,
         test_start: validation_end.saturating_add(purge_us),
-    })
+        test_end: i64::MAX,
+    }];
+    #[expect(clippy::cast_precision_loss, reason = "at most 100 folds")]
+    for fold in 1..split.folds {
+        let share = before_test + (1.0 - before_test) * fold as f64 / split.folds as f64;
+        let test_start = at_share(share);
+        let train_end = at_share(share - split.validation);
+        if let Some(before) = folds.last_mut() {
+            before.test_end = test_start;
+        }
+        folds.push(Bounds {
+            train_end,
+            validation_start: train_end.saturating_add(purge_us),
+            validation_end: test_start.saturating_sub(purge_us),
+            test_start,
+            test_end: i64::MAX,
+        });
+    }
+    Some(folds)
 }
 
 fn check_parts(
@@ -219,6 +271,7 @@ mod tests {
             validation: 0.2,
             train_until: None,
             validation_until: None,
+            folds: 1,
             purge: Purge::Auto,
             boundaries: Boundaries::Common,
         }
@@ -251,6 +304,43 @@ mod tests {
         assert!(parts[..60].iter().all(|&part| part == Part::Train));
         assert!(parts[60..65].iter().all(|&part| part == Part::Purged));
         assert_eq!(parts[99], Part::Test);
+    }
+
+    #[test]
+    fn walking_forward_tests_every_later_row_once_by_what_came_before() {
+        let times: Vec<i64> = (0..1000).collect();
+        let walk = Split {
+            method: SplitMethod::WalkForward,
+            folds: 4,
+            ..split()
+        };
+        let plan = plan(&walk, &times, &[], &["A".to_owned()], 7).unwrap();
+        assert_eq!(plan.n_folds(), 4);
+        let mut tested = 0;
+        for fold in 0..4 {
+            let parts: Vec<Part> = times
+                .iter()
+                .map(|&time| plan.part_in(fold, 0, time))
+                .collect();
+            let of = |part| {
+                (0..1000)
+                    .filter(|&row| parts[row] == part)
+                    .collect::<Vec<_>>()
+            };
+            let (train, validation, test) = (of(Part::Train), of(Part::Validation), of(Part::Test));
+            assert_eq!(train, (0..600 + 50 * fold).collect::<Vec<_>>());
+            assert!(validation[0] > train[train.len() - 1] + 7);
+            assert!(test[0] > validation[validation.len() - 1] + 7);
+            for row in test {
+                assert_eq!(plan.part_of(0, row as i64), Part::Test);
+                tested += 1;
+            }
+        }
+        let all = times
+            .iter()
+            .filter(|&&time| plan.part_of(0, time) == Part::Test);
+        assert_eq!(all.count(), tested);
+        assert_eq!(tested, 193);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub struct ReportData {
     pub columns: Vec<Column>,
     /// Headline metrics on the test range, one row each.
     pub metrics: Vec<Metric>,
+    /// The test fold by fold, for the reported model; empty where there is just one.
+    pub by_fold: Vec<FoldRow>,
     /// Recall by kind of anomaly.
     pub by_kind: Vec<Group>,
     /// Recall by magnitude band, from subtle to gross.
@@ -217,6 +219,25 @@ pub struct GroupCell {
     pub recall: Estimate,
     /// Median time from the start of an event to its first alert, in seconds, over the caught.
     pub median_delay: Option<f64>,
+}
+
+/// One fold of a walk forward.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct FoldRow {
+    /// What it tested.
+    pub range: TimeRange,
+    /// Labelled events.
+    pub events: u64,
+    /// Events with at least one alert.
+    pub caught: u64,
+    /// Average precision.
+    pub average_precision: Estimate,
+    /// Area under the ROC curve.
+    pub roc_auc: Estimate,
+    /// False alerts per symbol and day of test data.
+    pub false_alerts: Estimate,
+    /// Average precision of the baseline.
+    pub baseline: Estimate,
 }
 
 /// One symbol's test range.

@@ -30,7 +30,10 @@ pub fn render_html(data: &ReportData) -> String {
         Part {
             id: "results",
             title: "Results",
-            body: results::metrics(data) + &figures(Section::Curves) + &figures(Section::Scores),
+            body: results::metrics(data)
+                + &results::by_fold(data)
+                + &figures(Section::Curves)
+                + &figures(Section::Scores),
         },
         Part {
             id: "anomalies",

@@ -125,6 +125,33 @@ pub(super) fn by_symbol(data: &ReportData) -> String {
     table.render(data.limits.table_rows)
 }
 
+/// The test fold by fold.
+pub(super) fn by_fold(data: &ReportData) -> String {
+    if data.by_fold.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new("Fold by fold, each by a model fitted on everything before it")
+        .words("Tested (UTC)")
+        .numbers("Events")
+        .numbers("Caught")
+        .numbers("Average precision")
+        .numbers("Baseline's")
+        .numbers("ROC AUC")
+        .numbers("False alerts per symbol and day");
+    for fold in &data.by_fold {
+        table.row(vec![
+            range(fold.range),
+            count(fold.events as f64),
+            count(fold.caught as f64),
+            estimate(&fold.average_precision, Unit::Score),
+            estimate(&fold.baseline, Unit::Score),
+            estimate(&fold.roc_auc, Unit::Score),
+            estimate(&fold.false_alerts, Unit::PerSymbolDay),
+        ]);
+    }
+    table.render(data.limits.table_rows)
+}
+
 /// Every labelled event of the test range, in the order of the data.
 pub(super) fn events(data: &ReportData, kinds: &Kinds) -> String {
     if data.events.is_empty() {

@@ -274,6 +274,16 @@ pub(crate) fn market() -> ReportData {
         metrics: metrics(&all),
         by_kind,
         by_magnitude,
+        by_fold: vec![FoldRow {
+            range: TimeRange {
+                start: START,
+                end: START + 60 * MINUTE,
+            },
+            events: 3,
+            caught: 2,
+            average_precision: Estimate::undefined("no labelled rows"),
+            ..FoldRow::default()
+        }],
         by_symbol: vec![symbol_row(&btc), symbol_row(&pepe)],
         threshold: Some(Threshold {
             alerts_per_symbol_day: Some(1.0),

@@ -236,6 +236,60 @@ fn trades_and_injection_into_them_work_too() {
 }
 
 #[test]
+fn walking_forward_judges_every_block_by_what_came_before_it() {
+    let lab = Lab::new();
+    let walk = "[split]\nmethod = \"walk_forward\"\nfolds = 3\ntrain = 0.4\nvalidation = 0.2\n";
+    lab.write("x.toml", &format!("{SIMULATED}{walk}"));
+    let summary = lab.run_json("x.toml", &["--scores", "out/scores.parquet"]);
+    assert!(metric(&summary, "test_roc_auc") > 0.8, "{summary:#}");
+    let evaluation: Value =
+        serde_json::from_slice(&std::fs::read(&lab.artifacts("evaluation.json")[0]).unwrap())
+            .unwrap();
+    let folds = evaluation["folds"].as_array().unwrap();
+    assert_eq!(folds.len(), 3);
+    let sum = |name: &str| -> u64 {
+        folds
+            .iter()
+            .map(|fold| fold["winner"][name].as_u64().unwrap())
+            .sum()
+    };
+    assert_eq!(metric(&summary, "test_rows"), sum("n_rows") as f64);
+    assert_eq!(metric(&summary, "test_events"), sum("n_events") as f64);
+    assert_eq!(
+        metric(&summary, "test_average_precision.fold_2"),
+        folds[1]["winner"]["average_precision"].as_f64().unwrap()
+    );
+    for pair in folds.windows(2) {
+        assert!(pair[0]["to_us"].as_i64().unwrap() < pair[1]["from_us"].as_i64().unwrap());
+    }
+    let rows = read_scores(&lab);
+    let tested = rows.iter().filter(|row| row.split == "test").count();
+    assert_eq!(metric(&summary, "test_rows"), tested as f64);
+    assert!(rows.iter().all(|row| row.split != "train" || !row.labelled));
+    // The last fold's model isn't the first one's.
+    lab.run_json("x.toml", &["--set", "split.folds=2"]);
+    let models = lab.artifacts("model.foreshock");
+    assert!(std::fs::read(&models[0]).unwrap() != std::fs::read(&models[1]).unwrap());
+    let reproduced = lab
+        .run(
+            &[
+                "reproduce",
+                summary["run_id"].as_str().unwrap(),
+                "--output",
+                "json",
+            ],
+            0,
+        )
+        .json();
+    assert_eq!(reproduced["identical"], true);
+    lab.run(
+        &["check", "x.toml", "--set", "split.train_until=2024-01-03"],
+        1,
+    )
+    .says(&["split.train_until", "walk_forward"]);
+}
+
+#[test]
 fn a_dry_run_and_a_check_change_nothing() {
     let lab = Lab::new();
     lab.write("x.toml", SIMULATED);

@@ -1,5 +1,6 @@
 //! `[split]`.
 
+use super::count;
 use crate::config::experiment::{Boundaries, Data, DataKind, Purge, Split, SplitMethod};
 use crate::config::section::{Section, Violations, parse_duration_us};
 use crate::config::tree::Value;
@@ -13,7 +14,6 @@ pub(super) fn check_split(
     enum Method {
         Known(SplitMethod),
         Random,
-        WalkForward,
     }
     let has_time = data.is_some_and(|data| data.kind != DataKind::Features || data.time.is_some());
     let default = if has_time {
@@ -25,7 +25,7 @@ pub(super) fn check_split(
         ("time", Method::Known(SplitMethod::Time)),
         ("in_sample", Method::Known(SplitMethod::InSample)),
         ("random", Method::Random),
-        ("walk_forward", Method::WalkForward),
+        ("walk_forward", Method::Known(SplitMethod::WalkForward)),
     ];
     let method = match section.choice("method", &choices[..], out) {
         None => default,
@@ -35,22 +35,28 @@ pub(super) fn check_split(
             section.report("method", why, out);
             default
         }
-        Some(Method::WalkForward) => {
-            section.report(
-                "method",
-                "is `walk_forward`, which this version doesn't offer; use \"time\"",
-                out,
-            );
-            default
-        }
     };
-    if data.is_some() && method == SplitMethod::Time && !has_time {
+    if data.is_some() && method != SplitMethod::InSample && !has_time {
         section.report(
             "method",
-            "is `time`, but the table has no time column: set `data.time`, or use \"in_sample\"",
+            "needs time, but the table has no time column: set `data.time`, or use \"in_sample\"",
             out,
         );
     }
+    let is_walk = method == SplitMethod::WalkForward;
+    for (key, allowed) in [
+        ("folds", is_walk),
+        ("train_until", !is_walk),
+        ("validation_until", !is_walk),
+    ] {
+        if section.has(key) && !allowed {
+            let which = if is_walk { "doesn't go" } else { "only goes" };
+            section.report(key, format!("{which} with method = \"walk_forward\""), out);
+        }
+    }
+    let folds = section
+        .integer("folds", 2..=100, out)
+        .unwrap_or(if is_walk { 4 } else { 1 });
     if method == SplitMethod::InSample && has_time && section.has("method") {
         section.report(
             "method",
@@ -138,6 +144,7 @@ pub(super) fn check_split(
         validation,
         train_until,
         validation_until,
+        folds: count(folds),
         purge,
         boundaries,
     })
