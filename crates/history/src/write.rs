@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use object_store::path::Path as Key;
 use object_store::{ObjectStoreExt, PutPayload};
@@ -35,9 +36,44 @@ pub struct TableWriter {
     uri: String,
     storage: Storage,
     file: NamedTempFile,
-    writer: Option<BatchedWriter<BufWriter<fs::File>>>,
+    writer: Option<BatchedWriter<BufWriter<Watched>>>,
+    failure: Failure,
     pending: Option<DataFrame>,
     n_rows: u64,
+}
+
+/// Why a write failed, if one did.
+type Failure = Arc<Mutex<Option<io::Error>>>;
+
+/// A file that remembers why a write failed: Polars may keep no more of it than its text.
+struct Watched {
+    file: fs::File,
+    failure: Failure,
+}
+
+impl Watched {
+    fn remember<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+        if let Err(error) = &outcome {
+            let copy = match error.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(error.kind(), error.to_string()),
+            };
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
+        }
+        outcome
+    }
+}
+
+impl io::Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let outcome = self.file.write(bytes);
+        self.remember(outcome)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let outcome = self.file.flush();
+        self.remember(outcome)
+    }
 }
 
 impl std::fmt::Debug for TableWriter {
@@ -84,6 +120,7 @@ impl TableWriter {
             storage: storage.clone(),
             file,
             writer: None,
+            failure: Failure::default(),
             pending: None,
             n_rows: 0,
         })
@@ -98,6 +135,10 @@ impl TableWriter {
                 .file
                 .reopen()
                 .map_err(|error| HistoryError::io(&self.uri, "create", error))?;
+            let file = Watched {
+                file,
+                failure: Arc::clone(&self.failure),
+            };
             let writer = ParquetWriter::new(BufWriter::with_capacity(1 << 20, file))
                 .with_compression(ParquetCompression::Zstd(None))
                 .with_row_group_size(Some(ROW_GROUP_ROWS))
@@ -165,6 +206,14 @@ impl TableWriter {
 
     /// A full disk is the disk's error, not Polars'.
     fn failed(&self, error: PolarsError) -> HistoryError {
+        let failure = self
+            .failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(failure) = failure {
+            return HistoryError::io(&self.uri, "write", failure);
+        }
         match error {
             PolarsError::IO { error, .. } => {
                 let error = io::Error::new(error.kind(), error.to_string());
