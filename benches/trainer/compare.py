@@ -2,7 +2,8 @@
 
 compare.py TRAINER EXPERIMENT TABLE WORK_DIR N_RESAMPLES N_RUNS N_PEER_RUNS
 
-Prints medians of wall and processor time, the largest peak memory of one process, seconds by phase, and the metrics of both.
+Prints medians of wall and processor time, the largest peak memory of one process, seconds by phase,
+and the metrics of both.
 """
 
 import json
