@@ -2,7 +2,8 @@
 
 compare.py TRAINER EXPERIMENT TABLE WORK_DIR N_RESAMPLES N_RUNS N_PEER_RUNS
 
-Prints medians of wall time, the largest peak memory, seconds by phase, and the metrics of both.
+Prints medians of wall and processor time, the largest peak memory of one process, seconds by phase,
+and the metrics of both.
 """
 
 import json
@@ -29,7 +30,7 @@ PHASE = re.compile(r"^  (\w+) +.*\(([0-9.]+) s\)$")
 
 
 def timed(command, cwd):
-    """Runs `command`: (seconds, peak RSS in MiB of its largest process, stdout, stderr)."""
+    """Runs `command`: (seconds, processor seconds, peak RSS in MiB of its largest process), stdout, stderr."""
     with open(cwd / "stdout", "w+") as out, open(cwd / "stderr", "w+") as err:
         start = time.perf_counter()
         process = subprocess.Popen(command, cwd=cwd, stdout=out, stderr=err)
@@ -41,7 +42,8 @@ def timed(command, cwd):
         stdout, stderr = out.read(), err.read()
     if process.returncode != 0:
         sys.exit(f"{command[0]} failed:\n{stderr}")
-    return seconds, usage.ru_maxrss / 1024, stdout, stderr
+    cost = (seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return cost, stdout, stderr
 
 
 def run_ours(trainer, experiment, table, work, n_resamples):
@@ -50,33 +52,34 @@ def run_ours(trainer, experiment, table, work, n_resamples):
     command = [trainer, "run", experiment, "--data", table, "--output", "json"]
     command += ["--set", f"evaluate.resamples={n_resamples}"]
     command += ["--tracking-uri", "sqlite:///foreshock/registry.db"]
-    seconds, peak, stdout, stderr = timed(command, work)
+    cost, stdout, stderr = timed(command, work)
     found = json.loads(stdout)["metrics"]
     metrics = {
         name: {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
         for name, prefix in [("iforest", "test_"), ("largest |z|", "baseline_test_")]
     }
     phases = {match[1]: float(match[2]) for match in map(PHASE.match, stderr.splitlines()) if match}
-    return seconds, peak, phases, metrics
+    return cost, phases, metrics
 
 
 def run_peer(table, work, n_resamples):
     command = [sys.executable, str(HERE / "peer.py"), table, str(n_resamples), "peer.joblib"]
-    seconds, peak, stdout, _ = timed(command, work)
+    cost, stdout, _ = timed(command, work)
     found = json.loads(stdout)
-    return seconds, peak, found["seconds"], found["metrics"]
+    return cost, found["seconds"], found["metrics"]
 
 
 def show(name, runs):
-    walls = [run[0] for run in runs]
-    median = statistics.median(walls)
-    phases = {phase: statistics.median(run[2][phase] for run in runs) for phase in runs[0][2]}
+    """Prints the cost of `runs`; medians of wall and processor time."""
+    walls, processors, peaks = zip(*(run[0] for run in runs))
+    wall, processor = statistics.median(walls), statistics.median(processors)
+    phases = {phase: statistics.median(run[1][phase] for run in runs) for phase in runs[0][1]}
     print(
-        f"{name:24} {median:8.2f} s   ({', '.join(f'{wall:.2f}' for wall in walls)})"
-        f"   peak {max(run[1] for run in runs):6.0f} MiB"
+        f"{name:24} {wall:8.2f} s ({', '.join(f'{wall:.2f}' for wall in walls)})"
+        f"   processors {processor:.2f} s   peak {max(peaks):.0f} MiB"
     )
     print(f"{'':24} " + ", ".join(f"{phase} {seconds:.2f}" for phase, seconds in phases.items()))
-    return median
+    return wall, processor
 
 
 def main():
@@ -93,16 +96,17 @@ def main():
         if number < n_peer_runs:
             peers.append(run_peer(table, work, n_resamples))
     print(f"intervals from {n_resamples} resamples" if n_resamples else "without intervals")
-    our_median = show("trainer run", ours)
-    peer_median = show("pandas + scikit-learn", peers)
-    print(f"{'ratio of medians':24} {peer_median / our_median:8.1f}")
+    ours_cost = show("trainer run", ours)
+    peers_cost = show("pandas + scikit-learn", peers)
+    wall, processor = (peer / our for peer, our in zip(peers_cost, ours_cost))
+    print(f"{'ratio of medians':24} {wall:8.1f}   (of processor time {processor:.1f})")
     print()
     print(f"{'on test rows':45} {'trainer':>26} {'scikit-learn':>26}")
     for detector in ["iforest", "largest |z|"]:
         for metric in METRICS:
             cells = []
             for run in (ours[-1], peers[-1]):
-                found = run[3][detector]
+                found = run[2][detector]
                 cell = f"{found[metric]:.4g}" if found.get(metric) is not None else "undefined"
                 if f"{metric}.low" in found:
                     cell += f" [{found[f'{metric}.low']:.4g}, {found[f'{metric}.high']:.4g}]"
