@@ -1,5 +1,8 @@
 //! Ctrl-C: the first asks the work to stop, the second stops at once.
 
+use std::sync::mpsc;
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 /// Whether somebody asked to stop. Cheap to clone and to ask.
@@ -45,6 +48,33 @@ impl Interrupt {
             Err(Interrupted)
         } else {
             Ok(())
+        }
+    }
+
+    /// Does work that doesn't ask by itself, on a thread of its own: when somebody asks to stop,
+    /// the thread is left alone until the process ends.
+    ///
+    /// # Errors
+    /// [`Interrupted`] once somebody asked to stop, before the work was done.
+    pub fn leave_when_asked<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Interrupted> {
+        const LOOK: Duration = Duration::from_millis(20);
+        let (done, result) = mpsc::channel();
+        let worker = std::thread::spawn(move || drop(done.send(work())));
+        loop {
+            match result.recv_timeout(LOOK) {
+                Ok(result) => return Ok(result),
+                Err(mpsc::RecvTimeoutError::Timeout) => self.check()?,
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    // Only a panic ends it without a result.
+                    if let Err(panic) = worker.join() {
+                        std::panic::resume_unwind(panic);
+                    }
+                    return Err(Interrupted);
+                }
+            }
         }
     }
 
@@ -97,4 +127,20 @@ fn eprintln_now(message: &str) {
     use std::io::Write;
     // A closed stderr is no reason to stop stopping.
     drop(writeln!(std::io::stderr(), "\n{message}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_that_does_not_ask_is_left_when_somebody_asked_to_stop() {
+        let interrupt = Interrupt::default();
+        assert_eq!(interrupt.leave_when_asked(|| 7).unwrap(), 7);
+        interrupt.0.cancel();
+        let (release, wait) = mpsc::channel::<()>();
+        let left = interrupt.leave_when_asked(move || wait.recv().is_ok());
+        assert!(left.is_err());
+        drop(release);
+    }
 }

@@ -45,7 +45,7 @@ struct MetricPair {
 /// When the registry can't be asked or doesn't know a run.
 pub fn compare(args: &CompareArgs) -> CommandResult {
     let runtime = Arc::new(tokio::runtime::Runtime::new()?);
-    let tracking = Tracking::connect(
+    let tracking = Tracking::connect_to_existing(
         runtime,
         args.tracking.tracking_uri.as_deref(),
         Interrupt::default(),

@@ -49,7 +49,7 @@ pub fn reproduce(args: &ReproduceArgs) -> CommandResult {
     set_threads(args.threads)?;
     let runtime = Arc::new(tokio::runtime::Runtime::new()?);
     let interrupt = Interrupt::listen(&runtime);
-    let tracking = Tracking::connect(
+    let tracking = Tracking::connect_to_existing(
         runtime,
         args.tracking.tracking_uri.as_deref(),
         interrupt.clone(),

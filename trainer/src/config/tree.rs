@@ -90,7 +90,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
 }
 
 /// Replaces or adds the value at the dotted `path`; a segment may be an
-/// array index, or the `name` of an array's table (`candidates.iforest.n_trees`).
+/// array index, or the `name` (else `detector`) of an array's table (`candidates.iforest.n_trees`).
 ///
 /// # Errors
 /// When a segment doesn't lead anywhere.
@@ -98,7 +98,7 @@ pub(super) fn set(root: &mut Node, path: &str, value: Value, argument: &str) -> 
     let origin = Origin::Argument(argument.to_owned());
     let segments: Vec<&str> = path.split('.').collect();
     if segments.iter().any(|segment| segment.is_empty()) {
-        return Err(format!("`{argument}`: `{path}` is not a dotted key"));
+        return Err("is not a dotted key".to_owned());
     }
     let mut node = root;
     for (depth, segment) in segments.iter().enumerate() {
@@ -124,14 +124,14 @@ pub(super) fn set(root: &mut Node, path: &str, value: Value, argument: &str) -> 
                     .and_then(|index| items.get_mut(index))
                     .ok_or_else(|| {
                         format!(
-                            "`{argument}`: there is no `{segment}` among the {n_items} of `{}`",
+                            "leads nowhere: there is no `{segment}` among the {n_items} of `{}`",
                             segments[..depth].join(".")
                         )
                     })?;
             }
             other => {
                 return Err(format!(
-                    "`{argument}`: `{}` is {}, so it has no `{segment}`",
+                    "leads nowhere: `{}` is {}, so it has no `{segment}`",
                     segments[..depth].join("."),
                     other.type_name()
                 ));
@@ -157,10 +157,14 @@ fn name_of(node: &Node) -> Option<&str> {
     let Value::Table(entries) = &node.value else {
         return None;
     };
-    entries.iter().find_map(|(key, value)| match &value.value {
-        Value::String(name) if key == "name" => Some(name.as_str()),
-        _ => None,
-    })
+    let text = |wanted: &str| {
+        entries.iter().find_map(|(key, value)| match &value.value {
+            Value::String(text) if key == wanted => Some(text.as_str()),
+            _ => None,
+        })
+    };
+    // A candidate without a name has its detector's.
+    text("name").or_else(|| text("detector"))
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

@@ -8,6 +8,7 @@ use market::{CandleField, DAY_US, Event, EventId, Feature, SimulateConfig, Simul
 
 use super::market::{SymbolHistory, mark_events};
 use crate::config::{Data, DataKind, Experiment, ExperimentFile};
+use crate::interrupt::Interrupt;
 
 /// A market history as it was found.
 #[derive(Debug)]
@@ -47,17 +48,23 @@ pub fn base_folder(experiment: &Path) -> &Path {
 ///
 /// # Errors
 /// What can't be read, by file and row; a feature that the data can't give; no rows at all.
-pub fn load(file: &ExperimentFile, objects: &[DataObject]) -> anyhow::Result<Loaded> {
+pub fn load(
+    file: &ExperimentFile,
+    objects: &[DataObject],
+    interrupt: &Interrupt,
+) -> anyhow::Result<Loaded> {
     let data = &file.experiment.data;
     let interval = data.interval.context("data.interval is missing")?;
     let options = read_options(data);
+    let objects = objects.to_vec();
     let mut next_id = EventId::FIRST;
     let mut events = Vec::new();
     let mut history = Vec::new();
     match data.kind {
         _ if data.simulate.is_some() => history = simulate(&file.experiment)?,
         DataKind::Trades => {
-            for symbol in history::read_trades(objects, &options)? {
+            let read = move || history::read_trades(&objects, &options);
+            for symbol in interrupt.leave_when_asked(read)?? {
                 let mut trades = symbol.trades;
                 let times: Vec<i64> = trades.iter().map(|trade| trade.event_time).collect();
                 let ids = label_events(
@@ -75,7 +82,8 @@ pub fn load(file: &ExperimentFile, objects: &[DataObject]) -> anyhow::Result<Loa
             }
         }
         DataKind::Candles => {
-            for symbol in history::read_candles(objects, interval, &options)? {
+            let read = move || history::read_candles(&objects, interval, &options);
+            for symbol in interrupt.leave_when_asked(read)?? {
                 let mut candles = symbol.candles;
                 check_fields(&symbol.symbol, &candles, &file.experiment.features.engine)?;
                 let times: Vec<i64> = candles.iter().map(|candle| candle.open_time).collect();

@@ -87,7 +87,7 @@ pub fn compute(
     history: &[(String, SymbolHistory)],
     config: &FeatureConfig,
     features: &[Feature],
-    mut advance: impl FnMut(u64),
+    mut step: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<MarketTable> {
     let config = config.check()?;
     let mut table = MarketTable {
@@ -98,7 +98,7 @@ pub fn compute(
         let index = u32::try_from(index)?;
         let candles = compute_symbol(index, symbol, history, &config, features, &mut table)?;
         table.candles.push(candles);
-        advance(1);
+        step()?;
     }
     Ok(table)
 }
@@ -239,7 +239,7 @@ mod tests {
         mark_events(&mut history, MINUTE_US, &[event]);
         let config = FeatureConfig::new("1m".parse::<Interval>().unwrap());
         let features = [Feature::LogReturnZscore, Feature::PriceRange];
-        let table = compute(&history, &config, &features, |_| {}).unwrap();
+        let table = compute(&history, &config, &features, || Ok(())).unwrap();
         assert_eq!(table.counts.candles, 200);
         assert_eq!(table.time.len() as u64 + table.counts.not_ready, 200);
         assert!(table.counts.not_ready >= 60);
@@ -257,7 +257,7 @@ mod tests {
         list[4].low = 105.0;
         let history = vec![("A".to_owned(), SymbolHistory::Candles(list))];
         let config = FeatureConfig::new("1m".parse::<Interval>().unwrap());
-        let error = compute(&history, &config, &[Feature::Return], |_| {}).unwrap_err();
+        let error = compute(&history, &config, &[Feature::Return], || Ok(())).unwrap_err();
         assert!(error.to_string().contains("`A`, candle 5"), "{error}");
     }
 }

@@ -129,7 +129,7 @@ fn judge_all(
     progress: &Progress,
 ) -> anyhow::Result<Outcome> {
     let experiment = &file.experiment;
-    let mut prepared = prepare::prepare(file, objects, progress)?;
+    let mut prepared = prepare::prepare(file, objects, interrupt, progress)?;
     interrupt.check()?;
     let names = prepared.source.feature_names().to_vec();
     let (_, _, test) = judge::parts(&prepared);

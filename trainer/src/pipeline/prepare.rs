@@ -13,6 +13,7 @@ use super::rows::{InMemory, RowIndex, RowSource};
 use super::split::{self, Part, Plan};
 use super::table;
 use crate::config::{DataKind, Experiment, ExperimentFile};
+use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
 /// Rows that are ready to be fitted on, scored and judged.
@@ -78,13 +79,14 @@ impl std::fmt::Debug for Prepared {
 pub fn prepare(
     file: &ExperimentFile,
     objects: &[DataObject],
+    interrupt: &Interrupt,
     progress: &Progress,
 ) -> anyhow::Result<Prepared> {
     match file.experiment.data.kind {
-        DataKind::Features => table::prepare(file, objects, progress),
+        DataKind::Features => table::prepare(file, objects, interrupt, progress),
         DataKind::Trades | DataKind::Candles => {
             let phase = progress.phase("read", 0);
-            let loaded = load::load(file, objects)?;
+            let loaded = load::load(file, objects, interrupt)?;
             let n_rows: usize = loaded
                 .history
                 .iter()
@@ -96,7 +98,7 @@ pub fn prepare(
                 loaded.history.len(),
                 objects.len()
             ));
-            prepare_market(&file.experiment, loaded, progress)
+            prepare_market(&file.experiment, loaded, interrupt, progress)
         }
     }
 }
@@ -104,6 +106,7 @@ pub fn prepare(
 fn prepare_market(
     experiment: &Experiment,
     loaded: Loaded,
+    interrupt: &Interrupt,
     progress: &Progress,
 ) -> anyhow::Result<Prepared> {
     let config = experiment
@@ -119,8 +122,9 @@ fn prepare_market(
         .collect();
 
     let phase = progress.phase("features", loaded.history.len() as u64);
-    let clean = compute(&loaded.history, &config, features, |steps| {
-        phase.advance(steps)
+    let clean = compute(&loaded.history, &config, features, || {
+        phase.advance(1);
+        Ok(interrupt.check()?)
     })?;
     phase.done(&format!(
         "{} rows × {} from {} candles, {} of them not ready",
@@ -203,7 +207,7 @@ fn prepare_market(
         phase.advance(1);
     }
     let n_injected = events.len() - n_known;
-    let table = compute(&history, &config, features, |_| {})?;
+    let table = compute(&history, &config, features, || Ok(interrupt.check()?))?;
     phase.done(&format!("{n_injected} events"));
     drop(history);
 

@@ -12,6 +12,7 @@ use super::prepare::Prepared;
 use super::rows::{OnChunk, RowIndex, RowSource};
 use super::split;
 use crate::config::{Data, ExperimentFile};
+use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
 /// Opens the table and prepares its rows.
@@ -21,6 +22,7 @@ use crate::progress::Progress;
 pub fn prepare(
     file: &ExperimentFile,
     objects: &[DataObject],
+    interrupt: &Interrupt,
     progress: &Progress,
 ) -> anyhow::Result<Prepared> {
     let experiment = &file.experiment;
@@ -28,7 +30,7 @@ pub fn prepare(
     let phase = progress.phase("read", 0);
     let scan = FeatureScan::open(objects, &options(data, experiment.features.columns.clone()))?;
     let table = TableRows { scan };
-    let mut index = table.index(data, objects)?;
+    let mut index = table.index(data, objects, interrupt)?;
     if index.is_empty() {
         bail!(
             "the table has no rows in the time range that `data.from` and `data.to` set, or none at all"
@@ -92,7 +94,12 @@ struct TableRows {
 
 impl TableRows {
     /// Time, symbol and label of every row. Events are runs of rows of one symbol with one label.
-    fn index(&self, data: &Data, objects: &[DataObject]) -> anyhow::Result<RowIndex> {
+    fn index(
+        &self,
+        data: &Data,
+        objects: &[DataObject],
+        interrupt: &Interrupt,
+    ) -> anyhow::Result<RowIndex> {
         let mut index = RowIndex {
             time: data.time.is_some().then(Vec::new),
             ..RowIndex::default()
@@ -101,6 +108,7 @@ impl TableRows {
         let mut names = (std::sync::Arc::default(), std::sync::Arc::default());
         self.scan
             .for_each_index_batch(|batch: FeatureBatch| -> anyhow::Result<()> {
+                interrupt.check()?;
                 if let (Some(all), Some(times)) = (&mut index.time, batch.time) {
                     all.extend(times);
                 }

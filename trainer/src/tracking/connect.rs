@@ -48,10 +48,7 @@ impl Tracking {
         interrupt: Interrupt,
     ) -> anyhow::Result<Self> {
         let patient = client_options()?;
-        let uri = uri
-            .map(str::trim)
-            .filter(|uri| !uri.is_empty())
-            .unwrap_or(DEFAULT_TRACKING_URI);
+        let uri = given_or_default(uri);
         let (base, embedded) = match uri.strip_prefix("sqlite:///") {
             Some(path) => {
                 let (base, embedded) =
@@ -85,6 +82,27 @@ impl Tracking {
     /// The URI as it was given, without user and password.
     pub fn uri(&self) -> &str {
         &self.uri
+    }
+
+    /// As [`connect`](Self::connect), but only to a registry that is there: an embedded one isn't made.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect); an [`Environment`] error when its file is missing.
+    pub fn connect_to_existing(
+        runtime: Arc<Runtime>,
+        uri: Option<&str>,
+        interrupt: Interrupt,
+    ) -> anyhow::Result<Self> {
+        let uri = given_or_default(uri);
+        if let Some(path) = uri.strip_prefix("sqlite:///")
+            && !Path::new(path).exists()
+        {
+            return Err(Environment(format!(
+                "there is no registry `{path}` here; name one by --tracking-uri or MLFLOW_TRACKING_URI"
+            ))
+            .into());
+        }
+        Self::connect(runtime, Some(uri), interrupt)
     }
 
     /// Where an artifact can be opened: the file of an embedded registry, the URI of another.
@@ -149,6 +167,12 @@ impl Tracking {
         let said = format!("the registry at {} {why}", self.uri);
         anyhow::Error::from(error).context(Environment(said))
     }
+}
+
+fn given_or_default(uri: Option<&str>) -> &str {
+    uri.map(str::trim)
+        .filter(|uri| !uri.is_empty())
+        .unwrap_or(DEFAULT_TRACKING_URI)
 }
 
 /// Whether `error` says that the registry was lost.
