@@ -68,7 +68,7 @@ def test_search_runs_shows_what_was_printed(trained):
         else:
             assert run.data.metrics[name] == value
     assert run.data.metrics["test_event_recall"] > 0
-    assert run.data.params["seed"] == "42"
+    assert run.data.params["experiment.seed"] == "42"
     assert len(run.data.tags["foreshock.data.sha256"]) == 64
 
 

@@ -6,14 +6,15 @@
 //! Three pieces, joined without a gap, each strictly increasing:
 //!
 //! * **Body**: order statistics of the validation scores at p = #{S ≥ s} / (n + 1), linear between
-//!   them. Ties count in full, so a threshold at p is exceeded by *at most* the fraction p of the
-//!   validation rows (where more scores than knots are kept, to within a row in a thousand or so).
+//!   them. Ties count in full, so a threshold in the body is exceeded by *at most* the fraction p of
+//!   the validation rows (where more scores than knots are kept, to within a row in a thousand or so).
 //! * **Upper tail**, beyond the tenth largest score: a generalized Pareto distribution over the
 //!   exceedances (Pickands 1975; peaks over threshold as in SPOT, Siffer et al., KDD 2017), fitted
 //!   by probability-weighted moments (Hosking and Wallis 1987). Deviation: the shape is held within
 //!   \[0, 0.9\]. A negative shape would give the tail an end, and a move fifty times larger than any
 //!   in training would then rank no higher than one five times larger. Where the shape would be
-//!   negative or there are few scores, an exponential tail takes its place.
+//!   negative or there are few scores, an exponential tail takes its place. A threshold up here is an
+//!   estimate: the rows it was fitted on may exceed it by a few more, or fewer, than p says.
 //! * **Below the smallest score**: tail · L / (L + distance), which falls towards 0.
 
 mod gpd;

@@ -102,7 +102,7 @@ pub fn plan(file: &ExperimentFile, objects: &[DataObject]) -> anyhow::Result<Run
         inject: experiment.inject.as_ref().map(|inject| {
             let kinds: Vec<&str> = inject.kinds.iter().map(|kind| kind.as_str()).collect();
             format!(
-                "{} events per symbol and day of {}, {} to {} standard deviations",
+                "{} events per symbol and day of {}, {} to {} robust standard deviations",
                 inject.events_per_symbol_day,
                 kinds.join(", "),
                 inject.magnitude.0,

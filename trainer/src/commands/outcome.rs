@@ -187,11 +187,95 @@ fn params(file: &ExperimentFile, outcome: &Outcome) -> anyhow::Result<BTreeMap<S
         sections.remove("candidates");
     }
     flatten("", &sections, &mut params);
+    let mut params = as_in_the_file(params, file);
     let trial = &outcome.validated[outcome.winner].trial;
     params.insert("candidate".to_owned(), trial.candidate.clone());
     params.insert("scope".to_owned(), trial.scope.as_str().to_owned());
     flatten("", &serde_json::to_value(&trial.params)?, &mut params);
     Ok(params)
+}
+
+/// Gives parameters the keys and the units of the experiment file.
+fn as_in_the_file(
+    params: BTreeMap<String, String>,
+    file: &ExperimentFile,
+) -> BTreeMap<String, String> {
+    const RENAMED: [(&str, &str); 8] = [
+        ("name", "experiment.name"),
+        ("seed", "experiment.seed"),
+        ("features.engine", "features.use"),
+        ("features.columns", "features.use"),
+        (
+            "evaluate.threshold.alerts_per_symbol_day",
+            "evaluate.alerts_per_symbol_day",
+        ),
+        ("evaluate.threshold.quantile", "evaluate.threshold_quantile"),
+        ("split.purge.duration", "split.purge"),
+        ("features.config.interval", "data.interval"),
+    ];
+    const MOVED: [(&str, &str); 2] = [
+        ("features.config.", "features."),
+        ("data.simulate.", "simulate."),
+    ];
+    const INSTANTS: [&str; 4] = [
+        "data.from",
+        "data.to",
+        "split.train_until",
+        "split.validation_until",
+    ];
+    const DURATIONS: [&str; 4] = [
+        "features.allowed_lateness",
+        "features.macro_window",
+        "features.macro_baseline",
+        "split.purge",
+    ];
+    let interval_us = file.experiment.data.interval.map(market::Interval::micros);
+    let mut named = BTreeMap::new();
+    for (key, value) in params {
+        let renamed = RENAMED.iter().find(|(from, _)| *from == key);
+        let moved = MOVED
+            .iter()
+            .find_map(|(from, to)| Some(format!("{to}{}", key.strip_prefix(from)?)));
+        let key = match renamed {
+            Some((_, to)) => (*to).to_owned(),
+            None => moved.unwrap_or(key),
+        };
+        let number: Option<i64> = value.parse().ok();
+        let value = match (key.as_str(), number, interval_us) {
+            // Counted in candles, written as a time.
+            ("features.max_gap", Some(candles), Some(interval)) => {
+                duration_text(candles.saturating_mul(interval))
+            }
+            (key, Some(us), _) if INSTANTS.contains(&key) => {
+                jiff::Timestamp::from_microsecond(us).map_or(value, |instant| instant.to_string())
+            }
+            (key, Some(us), _) if DURATIONS.contains(&key) => duration_text(us),
+            _ => value,
+        };
+        // An empty list stands for a key that isn't there.
+        if value != "[]" {
+            named.insert(key, value);
+        }
+    }
+    named
+}
+
+/// A duration as an experiment file says it, in the largest unit that keeps it whole.
+fn duration_text(us: i64) -> String {
+    const UNITS: [(&str, i64); 5] = [
+        ("d", 86_400_000_000),
+        ("h", 3_600_000_000),
+        ("m", 60_000_000),
+        ("s", 1_000_000),
+        ("ms", 1_000),
+    ];
+    UNITS
+        .iter()
+        .find(|(_, size)| us != 0 && us % size == 0)
+        .map_or_else(
+            || format!("{us}us"),
+            |(unit, size)| format!("{}{unit}", us / size),
+        )
 }
 
 fn flatten(prefix: &str, value: &Value, params: &mut BTreeMap<String, String>) {

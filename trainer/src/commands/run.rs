@@ -41,6 +41,10 @@ pub fn run(args: &RunArgs) -> CommandResult {
         output::print(&plan, args.output.output)?;
         return Ok(ExitStatus::Done);
     }
+    if !args.resume {
+        // What the data's schemas tell is told before a run begins.
+        super::check::plan(&file, &objects)?;
+    }
     if let Some(target) = &args.scores {
         // Better now than after the work.
         drop(TableWriter::create(&Storage::from_env(), target)?);

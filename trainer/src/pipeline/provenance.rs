@@ -25,8 +25,7 @@ pub fn git_state(folder: &Path) -> Option<(String, bool)> {
             .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let commit = git(&["rev-parse", "HEAD"])?;
-    let dirty = git(&["status", "--porcelain", "--untracked-files=no"])
-        .is_none_or(|changes| !changes.is_empty());
+    let dirty = git(&["status", "--porcelain"]).is_none_or(|changes| !changes.is_empty());
     Some((commit, dirty))
 }
 
@@ -36,9 +35,23 @@ pub fn tags(experiment_folder: &Path, threads: usize) -> BTreeMap<String, String
     let mut tag = |key: &str, value: String| {
         tags.insert(key.to_owned(), value);
     };
+    // Two things decide what a run does: the experiment, whose repository MLflow's tag names, and
+    // the program.
+    let program = option_env!("FORESHOCK_BUILD_COMMIT");
     if let Some((commit, dirty)) = git_state(experiment_folder) {
         tag("mlflow.source.git.commit", commit);
         tag("foreshock.git.dirty", dirty.to_string());
+    } else if let Some(commit) = program {
+        tag("mlflow.source.git.commit", commit.to_owned());
+    }
+    if let Some(commit) = program {
+        tag("foreshock.build.commit", commit.to_owned());
+    }
+    if let Some(user) = ["USER", "LOGNAME", "USERNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
+    {
+        tag("mlflow.user", user);
     }
     tag("mlflow.source.name", "trainer".to_owned());
     tag("mlflow.source.type", "LOCAL".to_owned());

@@ -77,7 +77,10 @@ fn a_run_is_judged_registered_and_reproduced_byte_for_byte_on_any_number_of_thre
             0,
         )
         .json();
-    assert_eq!(compared["params"]["seed"], serde_json::json!(["7", "8"]));
+    assert_eq!(
+        compared["params"]["experiment.seed"],
+        serde_json::json!(["7", "8"])
+    );
     assert!(compared["metrics"]["test_roc_auc"]["delta"].is_number());
     assert!(
         compared["params"].get("n_trees").is_none(),
