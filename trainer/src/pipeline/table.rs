@@ -11,7 +11,7 @@ use ndarray::ArrayView2;
 use super::prepare::Prepared;
 use super::rows::{OnChunk, RowIndex, RowSource};
 use super::split;
-use crate::config::{Data, ExperimentFile};
+use crate::config::{Data, Experiment, ExperimentFile};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
@@ -28,7 +28,7 @@ pub fn prepare(
     let experiment = &file.experiment;
     let data = &experiment.data;
     let phase = progress.phase("read", 0);
-    let scan = FeatureScan::open(objects, &options(data, experiment.features.columns.clone()))?;
+    let scan = open(experiment, objects)?;
     let table = TableRows { scan };
     let mut index = table.index(data, objects, interrupt)?;
     if index.is_empty() {
@@ -73,6 +73,39 @@ pub fn prepare(
         plan,
         n_injected: 0,
     })
+}
+
+/// Names that say what a column is. One that is called so would give the answer away as a feature.
+const LABEL_NAMES: [&str; 7] = [
+    "label",
+    "labels",
+    "is_anomaly",
+    "anomaly",
+    "target",
+    "event",
+    "y",
+];
+
+/// Opens the table; its schemas are read, its rows are not.
+///
+/// # Errors
+/// What the schemas lack; where neither label nor features are named, a feature that is called
+/// like a label.
+pub fn open(experiment: &Experiment, objects: &[DataObject]) -> anyhow::Result<FeatureScan> {
+    let columns = experiment.features.columns.clone();
+    let is_free = columns.is_none() && experiment.data.label.is_none();
+    let scan = FeatureScan::open(objects, &options(&experiment.data, columns))?;
+    let is_label = |name: &&String| {
+        let mut known = LABEL_NAMES.iter();
+        known.any(|label| label.eq_ignore_ascii_case(name))
+    };
+    if is_free && let Some(column) = scan.columns().iter().find(is_label) {
+        bail!(
+            "column `{column}` of {} would be a feature, but is named like a label: set `data.label` to it, or list the features in `features.use`",
+            names_of(objects)
+        );
+    }
+    Ok(scan)
 }
 
 fn options(data: &Data, columns: Option<Vec<String>>) -> FeatureOptions {

@@ -186,3 +186,27 @@ fn splits_that_would_fool_are_refused() {
     lab.run(&["check", "x.toml", "--set", "split.method=in_sample"], 1)
         .says(&["split.method", "tables without time"]);
 }
+
+#[test]
+fn a_column_that_is_named_like_a_label_becomes_a_feature_only_by_name() {
+    let lab = Lab::new();
+    let unlabelled = PLAIN.replace("label = \"outlier\"\n", "");
+    lab.write("x.toml", &unlabelled);
+    for name in ["label", "Is_Anomaly", "y"] {
+        let (first, _, label) = columns(N_ROWS);
+        let table = Table::new().number("width", first).integer(name, label);
+        lab.write_table("plates.parquet", table);
+        lab.run(&["run", "x.toml"], 1).says(&[
+            &format!("column `{name}`"),
+            "plates.parquet",
+            "set `data.label` to it",
+            "`features.use`",
+        ]);
+        let wanted = format!("features.use=[\"width\", \"{name}\"]");
+        lab.run(&["run", "x.toml", "--set", &wanted], 0);
+        lab.run(
+            &["run", "x.toml", "--set", &format!("data.label=\"{name}\"")],
+            0,
+        );
+    }
+}
