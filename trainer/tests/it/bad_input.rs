@@ -206,6 +206,11 @@ fn too_little_data_is_said_so() {
     lab.write("candles.csv", &candle_rows().join("\n"));
     lab.run(&["run", "c.toml", "--set", later], 1)
         .says(&["no candles in the time range"]);
+    let off = with_field(candle_rows(), 5, 0, "1704067381000");
+    run_on(CANDLES, &off, 1).says(&[
+        "bad.csv` row 5",
+        "candle at `2024-01-01T00:03:01Z` does not start on a whole `1m`",
+    ]);
 }
 
 #[test]
