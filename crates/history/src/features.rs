@@ -16,7 +16,8 @@ pub struct FeatureOptions {
     /// The feature columns, in this order; `None` for every numeric column that is neither the
     /// label nor the time, in the order of the first file.
     pub columns: Option<Vec<String>>,
-    /// The label column: 0 and 1, booleans, or text (null or empty is normal).
+    /// The label column: 0 and 1, booleans, or text; which text is normal, [`Labels`](crate::Labels)
+    /// says.
     pub label: Option<String>,
     /// The time column: a datetime, or a whole number of seconds, milliseconds, ….
     pub time: Option<String>,

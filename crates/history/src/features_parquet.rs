@@ -398,7 +398,9 @@ impl From<polars::error::PolarsError> for Fault {
 
 pub(crate) fn reason(name: &str, value: Option<&str>, is_label: bool) -> String {
     match value {
-        Some(value) if is_label => format!("{name} `{value}` is neither 0 nor 1"),
+        Some(value) if is_label => format!(
+            "{name} `{value}` is neither 0 nor 1; a label is 0 for a normal row and 1 for an anomaly, or text"
+        ),
         Some(value) => format!("{name} `{value}` is not a finite number"),
         None => format!("{name} is null"),
     }

@@ -95,13 +95,18 @@ pub(crate) trait Rows {
     }
 }
 
-/// The name of a label of a file: `None` for what says "normal", [`ANOMALY`] for what only says
-/// "not normal".
+/// The name of a label of a file: `None` for what says "normal" (see
+/// [`Labels`](crate::Labels)), [`ANOMALY`] for what only says "not normal".
 pub(crate) fn label_name(label: &str) -> Option<&str> {
-    match label {
-        "" | "0" | "0.0" | "false" | "False" => None,
-        "1" | "1.0" | "true" | "True" => Some(ANOMALY),
-        label => Some(label),
+    const NORMAL: [&str; 8] = ["", "0", "0.0", "false", "normal", "benign", "none", "ok"];
+    const NAMELESS: [&str; 3] = ["1", "1.0", "true"];
+    let is_one_of = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(label));
+    if is_one_of(&NORMAL) {
+        None
+    } else if is_one_of(&NAMELESS) {
+        Some(ANOMALY)
+    } else {
+        Some(label)
     }
 }
 
@@ -131,4 +136,24 @@ pub(crate) fn with_rows(
         return Err(HistoryError::format(&object.uri, "the file is empty"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_normal_are_no_labels() {
+        for normal in [
+            "", "0", "0.0", "False", "normal", "Normal", "BENIGN", "none", "OK",
+        ] {
+            assert_eq!(label_name(normal), None, "{normal}");
+        }
+        for nameless in ["1", "1.0", "TRUE", "true"] {
+            assert_eq!(label_name(nameless), Some(ANOMALY), "{nameless}");
+        }
+        for name in ["fraud", "abnormal", "-1", "pump"] {
+            assert_eq!(label_name(name), Some(name));
+        }
+    }
 }
