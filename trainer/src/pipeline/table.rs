@@ -5,15 +5,15 @@ use std::ops::Range;
 
 use anyhow::{Context, bail};
 use detectors::evaluation::EventInfo;
-use history::{DataObject, FeatureBatch, FeatureOptions, FeatureScan};
+use history::{DataObject, FeatureBatch, FeatureOptions, FeatureScan, INDEX_COLUMN};
 use ndarray::ArrayView2;
 
 use super::prepare::Prepared;
 use super::rows::{OnChunk, RowIndex, RowSource};
 use super::split;
-use crate::config::{Data, Experiment, ExperimentFile};
+use crate::config::{Data, Experiment, ExperimentFile, Purge};
 use crate::interrupt::Interrupt;
-use crate::progress::Progress;
+use crate::progress::{Progress, list, plural};
 
 /// Opens the table and prepares its rows.
 ///
@@ -48,11 +48,16 @@ pub fn prepare(
         }
     }
     phase.done(&format!(
-        "{} rows × {} features of {} files",
-        index.len(),
-        table.scan.n_features(),
-        objects.len()
+        "{} × {} from {}{}",
+        plural(index.len() as u64, "row"),
+        plural(table.scan.n_features() as u64, "feature"),
+        plural(objects.len() as u64, "file"),
+        show_left_out(table.scan.left_out())
     ));
+    if index.time.is_some() && experiment.split.purge == Purge::Auto {
+        progress
+            .note("  no purge between the parts: set `split.purge` if features look back in time");
+    }
     let times = index.time.as_deref().unwrap_or(&[]);
     let plan = split::plan(&experiment.split, times, &index.symbol, &index.symbols, 0)?;
     index.part = match &index.time {
@@ -106,6 +111,19 @@ pub fn open(experiment: &Experiment, objects: &[DataObject]) -> anyhow::Result<F
         );
     }
     Ok(scan)
+}
+
+/// `; left out, …`: the columns that aren't features and why, as long as there are.
+fn show_left_out(names: &[String]) -> String {
+    let (indexes, others): (Vec<&String>, Vec<&String>) =
+        names.iter().partition(|name| *name == INDEX_COLUMN);
+    let mut said = String::new();
+    for (why, names) in [("not numeric", others), ("an index", indexes)] {
+        if !names.is_empty() {
+            said.push_str(&format!("; left out, {why}: {}", list(&names)));
+        }
+    }
+    said
 }
 
 fn options(data: &Data, columns: Option<Vec<String>>) -> FeatureOptions {

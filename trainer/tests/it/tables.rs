@@ -210,3 +210,52 @@ fn a_column_that_is_named_like_a_label_becomes_a_feature_only_by_name() {
         );
     }
 }
+
+#[test]
+fn columns_that_are_no_features_are_named() {
+    let lab = Lab::new();
+    let (first, second, label) = columns(N_ROWS);
+    let table = Table::new()
+        .number("width", first.clone())
+        .text("note", (0..N_ROWS).map(|_| Some("a")))
+        .number("height", second)
+        .integer("outlier", label)
+        .integer("__index_level_0__", (0..N_ROWS as u64).collect());
+    lab.write_table("plates.parquet", table);
+    lab.write("x.toml", PLAIN);
+    lab.run(&["run", "x.toml"], 0).says(&[
+        "6000 rows × 2 features from 1 file; left out, not numeric: `note`; left out, an index: `__index_level_0__`",
+    ]);
+    // Asked for by name, nothing is left out.
+    let named = lab.run(&["run", "x.toml", "--set", "features.use=[\"width\"]"], 0);
+    named.says(&["6000 rows × 1 feature from 1 file ("]);
+    lab.run(
+        &[
+            "run",
+            "x.toml",
+            "--set",
+            "features.use=[\"__index_level_0__\"]",
+        ],
+        0,
+    );
+    let rows = first.iter().map(|width| format!("{width},a\n"));
+    lab.write(
+        "t.csv",
+        &format!("width,note\n{}", rows.collect::<String>()),
+    );
+    let unlabelled = PLAIN.replace("label = \"outlier\"\n", "");
+    lab.write("y.toml", &unlabelled);
+    lab.run(&["run", "y.toml", "--data", "t.csv"], 0)
+        .says(&["6000 rows × 1 feature from 1 file; left out, not numeric: `note` ("]);
+}
+
+#[test]
+fn parts_without_a_purge_between_them_are_said_so() {
+    let lab = Lab::new();
+    lab.write_table("plants.parquet", timed(3_000));
+    lab.write("x.toml", TIMED);
+    let hint = "no purge between the parts: set `split.purge`";
+    lab.run(&["run", "x.toml"], 0).says(&[hint]);
+    let purged = lab.run(&["run", "x.toml", "--set", "split.purge=1h"], 0);
+    assert!(!purged.stderr.contains(hint), "{}", purged.stderr);
+}
