@@ -1,7 +1,7 @@
 //! Rows of trades or candles, whatever the file they come from.
 
-use crate::columns::Role;
-use crate::error::{HistoryError, Result};
+use crate::columns::{Role, TradeIds};
+use crate::error::{HistoryError, Result, near_names};
 use crate::location::{DataObject, FileFormat};
 use crate::options::ReadOptions;
 use crate::parquet_rows::ParquetRows;
@@ -16,6 +16,58 @@ pub(crate) enum Content {
 }
 
 impl Content {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Trades => "trades",
+            Self::Candles => "candles",
+        }
+    }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Trades => Self::Candles,
+            Self::Candles => Self::Trades,
+        }
+    }
+
+    /// Our own name for the column of a role.
+    pub(crate) fn name_of(self, role: Role) -> &'static str {
+        match (self, role) {
+            (Self::Trades, Role::Time) => "event_time",
+            (_, role) => role.name(),
+        }
+    }
+
+    /// Whether a file with these columns can be read as this.
+    fn fits(self, columns: &[String]) -> bool {
+        let has = |role: &Role| role.find(columns).is_some();
+        self.required().iter().all(has)
+            && (self == Self::Candles || has(&Role::Side) || has(&Role::IsBuyerMaker))
+    }
+
+    /// The refusal of a file that has a header without `column`.
+    pub(crate) fn lacks(self, uri: &str, column: &str, columns: &[String]) -> HistoryError {
+        if self.other().fits(columns) {
+            let columns: Vec<String> = columns.iter().map(|name| format!("`{name}`")).collect();
+            return self.is_other(uri, format!("its columns are {}", columns.join(", ")));
+        }
+        HistoryError::MissingColumn {
+            uri: uri.to_owned(),
+            column: column.to_owned(),
+            hint: near_names(column, columns.iter().map(String::as_str)),
+        }
+    }
+
+    /// The refusal of a file that holds the other content.
+    pub(crate) fn is_other(self, uri: &str, evidence: String) -> HistoryError {
+        HistoryError::OtherContent {
+            uri: uri.to_owned(),
+            wanted: self.as_str(),
+            found: self.other().as_str(),
+            evidence,
+        }
+    }
+
     pub(crate) fn required(self) -> &'static [Role] {
         match self {
             Self::Trades => &[Role::Time, Role::Price, Role::Quantity],
@@ -71,6 +123,8 @@ pub(crate) trait Rows {
     fn has(&self, role: Role) -> bool;
 
     fn has_label(&self) -> bool;
+
+    fn trade_ids(&self) -> TradeIds;
 
     /// Microseconds since the epoch.
     fn time(&self) -> Result<i64>;
