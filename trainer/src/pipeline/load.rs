@@ -9,6 +9,7 @@ use market::{CandleField, DAY_US, Event, EventId, Feature, SimulateConfig, Simul
 use super::market::{SymbolHistory, mark_events};
 use crate::config::{Data, DataKind, Experiment, ExperimentFile};
 use crate::interrupt::Interrupt;
+use crate::progress::{list, plural};
 
 /// A market history as it was found.
 #[derive(Debug)]
@@ -17,6 +18,10 @@ pub struct Loaded {
     pub history: Vec<(String, SymbolHistory)>,
     /// Known events, numbered from 1.
     pub events: Vec<Event>,
+    /// Trades that one file repeated from another and that were dropped.
+    pub n_duplicates: u64,
+    /// What a user should know of the data.
+    pub notes: Vec<String>,
 }
 
 /// The objects that `data.source` names, sorted; relative to the experiment file.
@@ -60,11 +65,13 @@ pub fn load(
     let mut next_id = EventId::FIRST;
     let mut events = Vec::new();
     let mut history = Vec::new();
+    let mut n_duplicates = 0;
     match data.kind {
         _ if data.simulate.is_some() => history = simulate(&file.experiment)?,
         DataKind::Trades => {
             let read = move || history::read_trades(&objects, &options);
             for symbol in interrupt.leave_when_asked(read)?? {
+                n_duplicates += symbol.n_duplicates;
                 let mut trades = symbol.trades;
                 let times: Vec<i64> = trades.iter().map(|trade| trade.event_time).collect();
                 let ids = label_events(
@@ -111,13 +118,75 @@ pub fn load(
             data.kind.as_str()
         );
     }
+    let mut notes = Vec::new();
     if let Some(source) = &data.events {
-        let mut known = read_events(source, base_folder(&file.path), &mut next_id)?;
-        known.retain(|event| history.iter().any(|(symbol, _)| *symbol == event.symbol));
+        let known = read_events(source, base_folder(&file.path), &mut next_id)?;
+        let known = take_known(source, known, &history, interval.micros(), &mut notes)?;
         mark_events(&mut history, interval.micros(), &known);
         events.extend(known);
     }
-    Ok(Loaded { history, events })
+    Ok(Loaded {
+        history,
+        events,
+        n_duplicates,
+        notes,
+    })
+}
+
+/// The events of symbols and times that the data have; `notes` tells of the others.
+fn take_known(
+    source: &str,
+    mut known: Vec<Event>,
+    history: &[(String, SymbolHistory)],
+    interval_us: i64,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Vec<Event>> {
+    let n_all = known.len();
+    let mut strangers: Vec<String> = Vec::new();
+    known.retain(|event| {
+        let is_there = history.iter().any(|(symbol, _)| *symbol == event.symbol);
+        if !is_there {
+            strangers.push(event.symbol.clone());
+        }
+        is_there
+    });
+    let n_strange = strangers.len() as u64;
+    strangers.sort();
+    strangers.dedup();
+    if known.is_empty() && n_all > 0 {
+        let symbols: Vec<&String> = history.iter().map(|(symbol, _)| symbol).collect();
+        bail!(
+            "none of the {} of `{source}` is of a symbol that the data have: they are of {}, the data of {}",
+            plural(n_strange, "event"),
+            list(&strangers),
+            list(&symbols)
+        );
+    }
+    if n_strange > 0 {
+        notes.push(format!(
+            "{} of {} that the data don't have {} left out: {}",
+            plural(n_strange, "event"),
+            plural(strangers.len() as u64, "symbol"),
+            if n_strange == 1 { "is" } else { "are" },
+            list(&strangers)
+        ));
+    }
+    let n_before = known.len();
+    known.retain(|event| {
+        history.iter().any(|(symbol, history)| {
+            let (first, last) = history.range();
+            *symbol == event.symbol && event.end > first && event.start < last + interval_us
+        })
+    });
+    let n_outside = (n_before - known.len()) as u64;
+    if n_outside > 0 {
+        notes.push(format!(
+            "{} outside of the time range of the data {} left out",
+            plural(n_outside, "event"),
+            if n_outside == 1 { "is" } else { "are" },
+        ));
+    }
+    Ok(known)
 }
 
 /// Makes up the history that `[simulate]` describes, from `data.from` (2024 when absent) on.

@@ -196,7 +196,7 @@ fn times_that_go_back_or_stand_still_are_refused() {
 #[test]
 fn too_little_data_is_said_so() {
     run_on(TABLE, &table_rows()[..2], 1).says(&["one row"]);
-    run_on(CANDLES, &candle_rows()[..2], 1).says(&["the 1 candles are fewer"]);
+    run_on(CANDLES, &candle_rows()[..2], 1).says(&["1 candle can't fill"]);
     run_on(TABLE, &table_rows()[..1], 1).says(&["no rows"]);
     let lab = table_lab();
     let later = "data.from=2030-01-01T00:00:00Z";

@@ -315,9 +315,45 @@ fn known_events_of_a_file_are_what_is_judged() {
         "",
     );
     lab.write("x.toml", &without_injection);
-    let summary = lab.run_json("x.toml", &[]);
+    let finished = lab.run(&["run", "x.toml", "--output", "json"], 0);
+    finished.says(&[
+        "14400 candles of 2 symbols simulated (",
+        "1 event of 1 symbol that the data don't have is left out: `OTHER`",
+    ]);
+    assert!(
+        !finished.stderr.contains("time range"),
+        "{}",
+        finished.stderr
+    );
+    let summary = finished.json();
     assert_eq!(metric(&summary, "test_events"), 1.0);
     assert_eq!(metric(&summary, "test_labelled_rows"), 30.0);
+    let events = [
+        "AAAUSD,2024-01-05T06:00:00Z,2024-01-05T06:30:00Z,pump",
+        "AAAUSD,2023-12-31T23:00:00Z,2024-01-01T00:00:00Z,pump",
+        "BBBUSD,2024-01-06T00:00:00Z,2024-01-06T01:00:00Z,pump",
+        "XUSD,2024-01-05T06:00:00Z,2024-01-05T06:30:00Z,pump",
+        "YUSD,2024-01-05T06:00:00Z,2024-01-05T06:30:00Z,pump",
+    ];
+    let write = |events: &[&str]| {
+        lab.write(
+            "events.csv",
+            &format!("symbol,start,end,kind\n{}\n", events.join("\n")),
+        );
+    };
+    write(&events);
+    let finished = lab.run(&["run", "x.toml", "--output", "json"], 0);
+    finished.says(&[
+        "2 events of 2 symbols that the data don't have are left out: `XUSD`, `YUSD`",
+        "2 events outside of the time range of the data are left out",
+    ]);
+    assert_eq!(metric(&finished.json(), "test_events"), 1.0);
+    write(&events[3..]);
+    lab.run(&["run", "x.toml"], 1).says(&[
+        "none of the 2 events of `events.csv`",
+        "`XUSD`, `YUSD`",
+        "the data of `AAAUSD`, `BBBUSD`",
+    ]);
     lab.write(
         "events.csv",
         "symbol,start,end,kind\nAAAUSD,2024-01-05T06:00:00Z,soon,pump\n",
@@ -356,6 +392,24 @@ resamples = 10
 [register]
 model = "trades"
 "#;
+
+#[test]
+fn trades_that_files_repeat_are_counted() {
+    let lab = Lab::new();
+    lab.write("x.toml", TRADES);
+    lab.write("ABCDEF-1.csv", &trades_csv(0..20_000));
+    lab.run(&["run", "x.toml"], 0)
+        .says(&["20000 trades of 1 symbol from 1 file ("]);
+    lab.write("ABCDEF-2.csv", &trades_csv(19_000..30_000));
+    lab.run(&["run", "x.toml"], 0)
+        .says(&["30000 trades of 1 symbol from 2 files; 1000 duplicate trades dropped ("]);
+    let counted = lab.artifacts("report.html").into_iter().any(|report| {
+        let text = std::fs::read_to_string(report).unwrap();
+        let (_, rest) = text.split_once("duplicate trades dropped").unwrap();
+        rest[..100].contains(">1,000<") || rest[..100].contains(">1000<")
+    });
+    assert!(counted, "the report has the count, too");
+}
 
 #[test]
 fn trades_and_aggregate_trades_of_one_symbol_are_not_mixed() {
