@@ -8,6 +8,7 @@ use detectors::evaluation::EventInfo;
 use history::{DataObject, FeatureBatch, FeatureOptions, FeatureScan, INDEX_COLUMN};
 use ndarray::ArrayView2;
 
+use super::load::{no_normal_row, no_rows_between, show_time};
 use super::prepare::Prepared;
 use super::rows::{OnChunk, RowIndex, RowSource};
 use super::split;
@@ -32,9 +33,10 @@ pub fn prepare(
     let table = TableRows { scan };
     let mut index = table.index(data, objects, interrupt)?;
     if index.is_empty() {
-        bail!(
-            "the table has no rows in the time range that `data.from` and `data.to` set, or none at all"
-        );
+        if data.from.is_none() && data.to.is_none() {
+            bail!("the table has no rows");
+        }
+        return Err(no_rows_between("rows", range_of(data, objects, interrupt)?));
     }
     let interval_us = match (&index.time, data.interval) {
         (None, _) => None,
@@ -179,6 +181,14 @@ impl TableRows {
             check_order(times, &index.symbol, &index.symbols)
                 .with_context(|| format!("the times of {} are out of order", names_of(objects)))?;
         }
+        if labels.iter().all(|&label| label != 0) && !labels.is_empty() {
+            let column = data.label.as_deref().unwrap_or_default();
+            bail!(
+                "column `{column}` of {} {}",
+                names_of(objects),
+                no_normal_row(&names.1[1..])
+            );
+        }
         if index.time.is_some() {
             (index.event, index.events) = events_of(&index, &labels, &names.1);
         } else {
@@ -237,13 +247,6 @@ fn check_order(times: &[i64], symbol: &[u32], names: &[String]) -> anyhow::Resul
     Ok(())
 }
 
-fn show_time(time: i64) -> String {
-    match jiff::Timestamp::from_microsecond(time) {
-        Ok(time) => time.to_string(),
-        Err(_) => format!("{time} µs"),
-    }
-}
-
 /// The first file, and how many there are besides.
 fn names_of(objects: &[DataObject]) -> String {
     match objects {
@@ -251,6 +254,32 @@ fn names_of(objects: &[DataObject]) -> String {
         [only] => format!("`{}`", only.uri),
         [first, others @ ..] => format!("`{}` and {} files besides", first.uri, others.len()),
     }
+}
+
+/// The first and the last time of the table, whatever the time range; `None` without rows.
+fn range_of(
+    data: &Data,
+    objects: &[DataObject],
+    interrupt: &Interrupt,
+) -> anyhow::Result<Option<(i64, i64)>> {
+    let options = FeatureOptions {
+        label: None,
+        from: None,
+        to: None,
+        ..options(data, Some(Vec::new()))
+    };
+    let mut range: Option<(i64, i64)> = None;
+    FeatureScan::open(objects, &options)?.for_each_index_batch(
+        |batch: FeatureBatch| -> anyhow::Result<()> {
+            interrupt.check()?;
+            for time in batch.time.unwrap_or_default() {
+                let (first, last) = range.unwrap_or((time, time));
+                range = Some((first.min(time), last.max(time)));
+            }
+            Ok(())
+        },
+    )?;
+    Ok(range)
 }
 
 /// The median step between consecutive rows of a symbol, µs.

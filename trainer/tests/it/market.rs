@@ -445,12 +445,15 @@ fn data_of_another_kind_than_asked_for_are_said_so() {
     lab.write("t.toml", TRADES);
     lab.write("ABCDEF.csv", &trades_csv(0..100));
     lab.run(&["run", "c.toml"], 1).says(&[
+        "`data.kind` is `candles`, which the data don't hold",
         "ABCDEF.csv` looks like trades, not like candles",
         "`0,100,1,100,1704067200000,False,True`",
     ]);
     lab.write("ABCDEF.csv", "date,open,high,low,close,volume\n");
-    lab.run(&["run", "t.toml"], 1)
-        .says(&["looks like candles, not like trades: its columns are `date`, `open`"]);
+    lab.run(&["run", "t.toml"], 1).says(&[
+        "`data.kind` is `trades`",
+        "looks like candles, not like trades: its columns are `date`, `open`",
+    ]);
     lab.write("ABCDEF.csv", "when,price,quantity,side\n");
     lab.run(&["run", "t.toml"], 1)
         .says(&["has no column `event_time`"]);

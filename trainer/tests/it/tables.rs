@@ -250,6 +250,45 @@ fn columns_that_are_no_features_are_named() {
 }
 
 #[test]
+fn labels_that_leave_no_row_normal_are_refused() {
+    let with_labels = |label: &dyn Fn(usize) -> Option<&'static str>| {
+        let (first, second, _) = columns(N_ROWS);
+        let lab = Lab::new();
+        let table = Table::new()
+            .number("width", first)
+            .number("height", second)
+            .text("outlier", (0..N_ROWS).map(label));
+        lab.write_table("plates.parquet", table);
+        lab.write("x.toml", PLAIN);
+        lab
+    };
+    let is_outlier = |row: usize| (150..N_ROWS).step_by(200).any(|other| other == row);
+    let lab = with_labels(&|row| Some(if is_outlier(row) { "fraud" } else { "legit" }));
+    lab.run(&["run", "x.toml"], 1).says(&[
+        "column `outlier`",
+        "plates.parquet",
+        "every row an anomaly: it holds `legit`, `fraud`;",
+        "`benign`",
+    ]);
+    let lab = with_labels(&|row| Some(if is_outlier(row) { "fraud" } else { "Normal" }));
+    let summary = lab.run_json("x.toml", &[]);
+    assert_eq!(metric(&summary, "in_sample_labelled_rows"), 30.0);
+    let lab = with_labels(&|_| Some("1"));
+    lab.run(&["run", "x.toml"], 1)
+        .says(&["`anomaly` (1, or true);"]);
+    // Of −1 and 1, tools disagree on which is the anomaly.
+    let rows = (0..100).map(|row| format!("{row},{}\n", if row == 7 { 1 } else { -1 }));
+    lab.write(
+        "t.csv",
+        &format!("width,outlier\n{}", rows.collect::<String>()),
+    );
+    lab.run(&["run", "x.toml", "--data", "t.csv"], 1).says(&[
+        "t.csv` row 2: outlier `-1` is neither 0 nor 1",
+        "0 for a normal row and 1 for an anomaly",
+    ]);
+}
+
+#[test]
 fn parts_without_a_purge_between_them_are_said_so() {
     let lab = Lab::new();
     lab.write_table("plants.parquet", timed(3_000));
