@@ -116,6 +116,25 @@ impl Drop for Phase {
     }
 }
 
+/// `1 file`, `2 files`.
+pub fn plural(count: u64, word: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{count} {word}{ending}")
+}
+
+/// Names for a message: the first five in backticks, and how many there are besides.
+pub fn list(names: &[impl AsRef<str>]) -> String {
+    let mut shown: Vec<String> = names
+        .iter()
+        .take(5)
+        .map(|name| format!("`{}`", name.as_ref()))
+        .collect();
+    if names.len() > shown.len() {
+        shown.push(format!("{} more", names.len() - shown.len()));
+    }
+    shown.join(", ")
+}
+
 fn write_line(text: &str) {
     // A closed stderr must not end the work.
     drop(writeln!(std::io::stderr(), "{text}"));

@@ -77,6 +77,28 @@ impl Role {
     }
 }
 
+/// What the ids of a file's trades count. The two can't be told apart by their numbers, and the
+/// trades of one are, merged, those of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TradeIds {
+    Unknown,
+    /// Binance `trades`.
+    Single,
+    /// Binance `aggTrades`.
+    Aggregate,
+}
+
+impl TradeIds {
+    pub(crate) fn of(columns: &[String]) -> Self {
+        let column = Role::TradeId.find(columns);
+        match column.map(|idx| normal_name(&columns[idx])).as_deref() {
+            Some("agg_trade_id" | "a") => Self::Aggregate,
+            Some("id") => Self::Single,
+            _ => Self::Unknown,
+        }
+    }
+}
+
 /// Lower case, trimmed, blanks as underscores: `Open Time` is `open_time`.
 fn normal_name(column: &str) -> String {
     column

@@ -97,6 +97,18 @@ pub enum HistoryError {
         /// Near names, or all names; empty or beginning with punctuation.
         hint: String,
     },
+    /// Candles where trades were asked for, or the other way round.
+    #[error("`{uri}` looks like {found}, not like {wanted}: {evidence}")]
+    OtherContent {
+        /// The file.
+        uri: String,
+        /// What was asked for: `trades` or `candles`.
+        wanted: &'static str,
+        /// What it looks like.
+        found: &'static str,
+        /// What makes it look so.
+        evidence: String,
+    },
     /// A symbol that was asked for and has no row in the files and the time range.
     #[error("no row of symbol `{symbol}` in `{uri}`{others}{hint}")]
     MissingSymbol {

@@ -10,13 +10,18 @@ use crate::features_parquet::ParquetTable;
 use crate::location::{DataObject, FileFormat};
 use crate::symbol::file_symbol;
 
+/// What pandas calls the unnamed index of a frame in Parquet: row numbers, or what rows a filter
+/// left. It is a feature only where it is asked for by name.
+pub const INDEX_COLUMN: &str = "__index_level_0__";
+
 /// Which columns and rows of a feature table to read.
 #[derive(Clone, Debug, Default)]
 pub struct FeatureOptions {
     /// The feature columns, in this order; `None` for every numeric column that is neither the
-    /// label nor the time, in the order of the first file.
+    /// label nor the time nor [`INDEX_COLUMN`], in the order of the first file.
     pub columns: Option<Vec<String>>,
-    /// The label column: 0 and 1, booleans, or text (null or empty is normal).
+    /// The label column: 0 and 1, booleans, or text; which text is normal, [`Labels`](crate::Labels)
+    /// says.
     pub label: Option<String>,
     /// The time column: a datetime, or a whole number of seconds, milliseconds, ….
     pub time: Option<String>,
@@ -39,6 +44,7 @@ pub struct FeatureScan {
     tables: Vec<Table>,
     options: FeatureOptions,
     columns: Vec<String>,
+    left_out: Vec<String>,
     objects: Vec<DataObject>,
 }
 
@@ -81,6 +87,7 @@ impl FeatureScan {
     pub fn open(objects: &[DataObject], options: &FeatureOptions) -> Result<Self> {
         let mut options = options.clone();
         let mut tables = Vec::with_capacity(objects.len());
+        let mut left_out = Vec::new();
         for object in objects {
             check_answerable(object, &options)?;
             let table = match object.format() {
@@ -90,9 +97,9 @@ impl FeatureScan {
                 }
             };
             // The first file decides which columns "all" are.
-            let columns = match &table {
-                Table::Parquet(table) => table.columns(),
-                Table::Csv(table) => table.columns(),
+            let (columns, others) = match &table {
+                Table::Parquet(table) => (table.columns(), table.left_out()),
+                Table::Csv(table) => (table.columns(), table.left_out()),
             };
             if columns.is_empty() && options.columns.is_none() {
                 return Err(HistoryError::format(
@@ -100,11 +107,15 @@ impl FeatureScan {
                     "it has no numeric column",
                 ));
             }
-            options.columns.get_or_insert_with(|| columns.to_vec());
+            if options.columns.is_none() {
+                options.columns = Some(columns.to_vec());
+                left_out = others.to_vec();
+            }
             tables.push(table);
         }
         Ok(Self {
             tables,
+            left_out,
             columns: options.columns.clone().unwrap_or_default(),
             options,
             objects: objects.to_vec(),
@@ -114,6 +125,12 @@ impl FeatureScan {
     /// The feature columns, in the order of [`FeatureBatch::values`].
     pub fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    /// The columns of the first file that are no features because they aren't numeric, and
+    /// [`INDEX_COLUMN`]; empty where the features were asked for by name.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     /// How many features a row has.
@@ -359,6 +376,14 @@ impl Dictionary {
     pub(crate) fn names(&self) -> Arc<Vec<String>> {
         Arc::clone(&self.names)
     }
+}
+
+/// Whether the column was asked for as something else than a feature.
+pub(crate) fn is_other(name: &str, options: &FeatureOptions) -> bool {
+    [&options.label, &options.time, &options.symbol]
+        .into_iter()
+        .flatten()
+        .any(|other| other == name)
 }
 
 /// Whether the file's own symbol, if it is the file that has one, is wanted.

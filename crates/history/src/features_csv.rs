@@ -7,7 +7,9 @@ use std::str;
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
 use crate::error::{HistoryError, Result, near_names};
-use crate::features::{FeatureBatch, FeatureOptions, Pass, Wanted, wants_file};
+use crate::features::{
+    FeatureBatch, FeatureOptions, INDEX_COLUMN, Pass, Wanted, is_other, wants_file,
+};
 use crate::features_parquet::reason;
 use crate::location::DataObject;
 use crate::rows::label_name;
@@ -24,6 +26,7 @@ const SAMPLE_ROWS: usize = 1_000;
 #[derive(Debug)]
 pub(crate) struct CsvTable {
     columns: Vec<String>,
+    left_out: Vec<String>,
 }
 
 /// Where the wanted columns stand in a file.
@@ -38,12 +41,17 @@ struct Plan {
 impl CsvTable {
     pub(crate) fn open(object: &DataObject, options: &FeatureOptions) -> Result<Self> {
         let mut columns = None;
+        let mut left_out = Vec::new();
         with_text(object, |name, source| {
             let mut reader = reader_of(source);
             let header = read_header(&mut reader, name)?;
             let known: Vec<String> = match (&columns, &options.columns) {
                 (Some(known), _) | (None, Some(known)) => Vec::clone(known),
-                (None, None) => numeric_columns(&mut reader, name, &header, options)?,
+                (None, None) => {
+                    let (numeric, others) = columns_of(&mut reader, name, &header, options)?;
+                    left_out = others;
+                    numeric
+                }
             };
             Plan::new(name, &header, &known, options)?;
             columns = Some(known);
@@ -51,11 +59,16 @@ impl CsvTable {
         })?;
         Ok(Self {
             columns: columns.unwrap_or_default(),
+            left_out,
         })
     }
 
     pub(crate) fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    pub(crate) fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     pub(crate) fn n_rows(&self, object: &DataObject, options: &FeatureOptions) -> Result<u64> {
@@ -263,15 +276,15 @@ fn read_header<R: Read>(reader: &mut Reader<R>, uri: &str) -> Result<Vec<String>
     Ok(header)
 }
 
-/// The columns to be taken for numbers (or booleans). Only a column whose first rows hold text
+/// The columns to be taken for numbers (or booleans), and the others. Only a column whose first rows hold text
 /// and no number at all is one of text: where a number stands beside text, the text is a mistake
 /// that is refused when its row is read, and the column isn't dropped in silence.
-fn numeric_columns<R: Read>(
+fn columns_of<R: Read>(
     reader: &mut Reader<R>,
     uri: &str,
     header: &[String],
     options: &FeatureOptions,
-) -> Result<Vec<String>> {
+) -> Result<(Vec<String>, Vec<String>)> {
     #[derive(Clone, Copy, Default)]
     struct Seen {
         number: bool,
@@ -290,15 +303,17 @@ fn numeric_columns<R: Read>(
         }
         n_rows += 1;
     }
-    let is_other = |name: &String| {
-        let others = [&options.label, &options.time, &options.symbol];
-        others.into_iter().flatten().any(|other| other == name)
+    let is_feature = |name: &str, seen: Seen| name != INDEX_COLUMN && (seen.number || !seen.text);
+    let (features, others): (Vec<_>, Vec<_>) = header
+        .iter()
+        .zip(seen)
+        .filter(|(name, _)| !is_other(name, options))
+        .partition(|(name, seen)| is_feature(name, *seen));
+    let names = |columns: Vec<(&String, Seen)>| {
+        let names = columns.into_iter().map(|(name, _)| name.clone());
+        names.collect()
     };
-    let numeric = header.iter().zip(seen);
-    Ok(numeric
-        .filter(|(name, seen)| !is_other(name) && (seen.number || !seen.text))
-        .map(|(name, _)| name.clone())
-        .collect())
+    Ok((names(features), names(others)))
 }
 
 /// A finite number, or a boolean as 0 or 1.

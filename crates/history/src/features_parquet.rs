@@ -6,7 +6,9 @@ use std::sync::OnceLock;
 use polars::prelude::{Column, DataFrame, DataType, Expr, LazyFrame, SchemaRef, col, len, lit};
 
 use crate::error::{HistoryError, Result, near_names};
-use crate::features::{FeatureBatch, FeatureOptions, Pass, Wanted, wants_file};
+use crate::features::{
+    FeatureBatch, FeatureOptions, INDEX_COLUMN, Pass, Wanted, is_other, wants_file,
+};
 use crate::location::DataObject;
 use crate::parquet::{
     TimeColumn, batches, collect, first_integer, names_of, scan, scan_in_ranges, schema_of,
@@ -18,6 +20,7 @@ use crate::symbol::file_symbol;
 #[derive(Debug)]
 pub(crate) struct ParquetTable {
     columns: Vec<String>,
+    left_out: Vec<String>,
     time: Option<TimeColumn>,
     label_is_text: bool,
     /// Rows of the file, once they were counted.
@@ -32,13 +35,16 @@ impl ParquetTable {
     pub(crate) fn open(object: &DataObject, options: &FeatureOptions) -> Result<Self> {
         let mut frame = scan(object)?;
         let schema = schema_of(&mut frame, object)?;
-        let columns = match &options.columns {
-            Some(columns) => columns.clone(),
-            None => schema
-                .iter()
-                .filter(|(name, dtype)| is_numeric(dtype) && !is_other(name, options))
-                .map(|(name, _)| name.to_string())
-                .collect(),
+        let (columns, left_out) = match &options.columns {
+            Some(columns) => (columns.clone(), Vec::new()),
+            None => {
+                let names = names_of(&schema).into_iter();
+                names
+                    .filter(|name| !is_other(name, options))
+                    .partition(|name| {
+                        name != INDEX_COLUMN && schema.get(name).is_some_and(is_numeric)
+                    })
+            }
         };
         for column in &columns {
             let dtype = dtype_of(object, &schema, column)?;
@@ -76,6 +82,7 @@ impl ParquetTable {
         }
         Ok(Self {
             columns,
+            left_out,
             time,
             label_is_text,
             n_rows: OnceLock::new(),
@@ -84,6 +91,10 @@ impl ParquetTable {
 
     pub(crate) fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    pub(crate) fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     pub(crate) fn n_rows(&self, object: &DataObject, options: &FeatureOptions) -> Result<u64> {
@@ -398,7 +409,9 @@ impl From<polars::error::PolarsError> for Fault {
 
 pub(crate) fn reason(name: &str, value: Option<&str>, is_label: bool) -> String {
     match value {
-        Some(value) if is_label => format!("{name} `{value}` is neither 0 nor 1"),
+        Some(value) if is_label => format!(
+            "{name} `{value}` is neither 0 nor 1; a label is 0 for a normal row and 1 for an anomaly, or text"
+        ),
         Some(value) => format!("{name} `{value}` is not a finite number"),
         None => format!("{name} is null"),
     }
@@ -451,13 +464,6 @@ fn is_numeric(dtype: &DataType) -> bool {
 
 fn is_text(dtype: &DataType) -> bool {
     dtype.is_string() || dtype.is_categorical() || dtype.is_enum() || dtype.is_null()
-}
-
-fn is_other(name: &str, options: &FeatureOptions) -> bool {
-    [&options.label, &options.time, &options.symbol]
-        .into_iter()
-        .flatten()
-        .any(|other| other == name)
 }
 
 fn dtype_of<'s>(object: &DataObject, schema: &'s SchemaRef, name: &str) -> Result<&'s DataType> {

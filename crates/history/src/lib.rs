@@ -73,7 +73,7 @@ mod write;
 pub use candles::{CandleRow, SymbolCandles, for_each_candle, read_candles};
 pub use convert::{Converted, convert_candles, convert_trades};
 pub use error::{HistoryError, Result};
-pub use features::{FeatureBatch, FeatureOptions, FeatureScan};
+pub use features::{FeatureBatch, FeatureOptions, FeatureScan, INDEX_COLUMN};
 pub use fingerprint::{Fingerprint, ObjectFingerprint, fingerprint};
 pub use location::{DataObject, FileFormat, Location};
 pub use options::{CsvLayout, Labels, ReadOptions};

@@ -17,7 +17,7 @@ pub struct ReadOptions {
     /// The column order of CSV files, where their header does not tell.
     pub layout: Option<CsvLayout>,
     /// The column of row labels; `None` means `label` if there is one, but a column named here
-    /// must be there. Empty, `0` and `false` are normal rows; `1` and `true` become `anomaly`.
+    /// must be there. Which labels are normal, [`Labels`] says.
     pub label: Option<String>,
 }
 
@@ -51,6 +51,11 @@ pub enum CsvLayout {
 }
 
 /// One label per row, as codes into a list of names.
+///
+/// In a file, null, the empty text, `0`, `false`, and the words `normal`, `benign`, `none` and `ok`
+/// (whatever their case) mean a normal row; `1` and `true` become `anomaly`; any other text is the
+/// kind of an anomaly. Numbers other than 0 and 1 are refused in tables of features: of −1 and 1,
+/// some tools mean the one to be the anomaly, some the other.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Labels {
     /// The names; the first is always empty and means "normal".

@@ -5,7 +5,7 @@ use polars::prelude::{
     StringChunked, UInt64Chunked, col, lit,
 };
 
-use crate::columns::Role;
+use crate::columns::{Role, TradeIds};
 use crate::error::{HistoryError, Result, near_names};
 use crate::location::DataObject;
 use crate::options::ReadOptions;
@@ -21,6 +21,7 @@ pub(crate) struct ParquetRows {
     batches: Box<dyn Iterator<Item = PolarsResult<DataFrame>>>,
     /// The columns that are read: their role and their name in the file.
     roles: Vec<(Role, String)>,
+    trade_ids: TradeIds,
     /// The current batch; its columns are in the order of `roles`.
     row_numbers: UInt64Chunked,
     columns: Vec<Values>,
@@ -77,6 +78,7 @@ impl ParquetRows {
             time,
             batches: Box::new(batches),
             roles,
+            trade_ids: TradeIds::of(&names_of(&schema)),
             row_numbers: UInt64Chunked::default(),
             columns: Vec::new(),
             next_idx: 0,
@@ -151,6 +153,10 @@ impl Rows for ParquetRows {
 
     fn has_label(&self) -> bool {
         self.has(Role::Label)
+    }
+
+    fn trade_ids(&self) -> TradeIds {
+        self.trade_ids
     }
 
     fn time(&self) -> Result<i64> {
@@ -245,7 +251,9 @@ fn roles_of_schema(
     for role in content.wanted() {
         match role.find(&names) {
             Some(idx) => roles.push((*role, names[idx].clone())),
-            None if content.required().contains(role) => return Err(missing(role.name())),
+            None if content.required().contains(role) => {
+                return Err(content.lacks(&object.uri, content.name_of(*role), &names));
+            }
             None => {}
         }
     }
@@ -253,7 +261,7 @@ fn roles_of_schema(
         .iter()
         .any(|(role, _)| matches!(role, Role::Side | Role::IsBuyerMaker));
     if content == Content::Trades && !has_side {
-        return Err(missing("side"));
+        return Err(content.lacks(&object.uri, "side` or `is_buyer_maker", &names));
     }
     match &options.label {
         Some(name) if names.contains(name) => roles.push((Role::Label, name.clone())),

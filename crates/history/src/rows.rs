@@ -1,7 +1,7 @@
 //! Rows of trades or candles, whatever the file they come from.
 
-use crate::columns::Role;
-use crate::error::{HistoryError, Result};
+use crate::columns::{Role, TradeIds};
+use crate::error::{HistoryError, Result, near_names};
 use crate::location::{DataObject, FileFormat};
 use crate::options::ReadOptions;
 use crate::parquet_rows::ParquetRows;
@@ -16,6 +16,58 @@ pub(crate) enum Content {
 }
 
 impl Content {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Trades => "trades",
+            Self::Candles => "candles",
+        }
+    }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Trades => Self::Candles,
+            Self::Candles => Self::Trades,
+        }
+    }
+
+    /// Our own name for the column of a role.
+    pub(crate) fn name_of(self, role: Role) -> &'static str {
+        match (self, role) {
+            (Self::Trades, Role::Time) => "event_time",
+            (_, role) => role.name(),
+        }
+    }
+
+    /// Whether a file with these columns can be read as this.
+    fn fits(self, columns: &[String]) -> bool {
+        let has = |role: &Role| role.find(columns).is_some();
+        self.required().iter().all(has)
+            && (self == Self::Candles || has(&Role::Side) || has(&Role::IsBuyerMaker))
+    }
+
+    /// The refusal of a file that has a header without `column`.
+    pub(crate) fn lacks(self, uri: &str, column: &str, columns: &[String]) -> HistoryError {
+        if self.other().fits(columns) {
+            let columns: Vec<String> = columns.iter().map(|name| format!("`{name}`")).collect();
+            return self.is_other(uri, format!("its columns are {}", columns.join(", ")));
+        }
+        HistoryError::MissingColumn {
+            uri: uri.to_owned(),
+            column: column.to_owned(),
+            hint: near_names(column, columns.iter().map(String::as_str)),
+        }
+    }
+
+    /// The refusal of a file that holds the other content.
+    pub(crate) fn is_other(self, uri: &str, evidence: String) -> HistoryError {
+        HistoryError::OtherContent {
+            uri: uri.to_owned(),
+            wanted: self.as_str(),
+            found: self.other().as_str(),
+            evidence,
+        }
+    }
+
     pub(crate) fn required(self) -> &'static [Role] {
         match self {
             Self::Trades => &[Role::Time, Role::Price, Role::Quantity],
@@ -72,6 +124,8 @@ pub(crate) trait Rows {
 
     fn has_label(&self) -> bool;
 
+    fn trade_ids(&self) -> TradeIds;
+
     /// Microseconds since the epoch.
     fn time(&self) -> Result<i64>;
 
@@ -95,13 +149,18 @@ pub(crate) trait Rows {
     }
 }
 
-/// The name of a label of a file: `None` for what says "normal", [`ANOMALY`] for what only says
-/// "not normal".
+/// The name of a label of a file: `None` for what says "normal" (see
+/// [`Labels`](crate::Labels)), [`ANOMALY`] for what only says "not normal".
 pub(crate) fn label_name(label: &str) -> Option<&str> {
-    match label {
-        "" | "0" | "0.0" | "false" | "False" => None,
-        "1" | "1.0" | "true" | "True" => Some(ANOMALY),
-        label => Some(label),
+    const NORMAL: [&str; 8] = ["", "0", "0.0", "false", "normal", "benign", "none", "ok"];
+    const NAMELESS: [&str; 3] = ["1", "1.0", "true"];
+    let is_one_of = |words: &[&str]| words.iter().any(|word| word.eq_ignore_ascii_case(label));
+    if is_one_of(&NORMAL) {
+        None
+    } else if is_one_of(&NAMELESS) {
+        Some(ANOMALY)
+    } else {
+        Some(label)
     }
 }
 
@@ -131,4 +190,24 @@ pub(crate) fn with_rows(
         return Err(HistoryError::format(&object.uri, "the file is empty"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_normal_are_no_labels() {
+        for normal in [
+            "", "0", "0.0", "False", "normal", "Normal", "BENIGN", "none", "OK",
+        ] {
+            assert_eq!(label_name(normal), None, "{normal}");
+        }
+        for nameless in ["1", "1.0", "TRUE", "true"] {
+            assert_eq!(label_name(nameless), Some(ANOMALY), "{nameless}");
+        }
+        for name in ["fraud", "abnormal", "-1", "pump"] {
+            assert_eq!(label_name(name), Some(name));
+        }
+    }
 }

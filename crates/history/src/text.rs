@@ -5,7 +5,7 @@ use std::str;
 
 use csv::{ByteRecord, Reader, ReaderBuilder};
 
-use crate::columns::Role;
+use crate::columns::{Role, TradeIds};
 use crate::error::{HistoryError, Result, near_names};
 use crate::options::{CsvLayout, ReadOptions};
 use crate::rows::{Content, Rows, label_name};
@@ -19,6 +19,7 @@ pub(crate) struct TextReader<'r> {
     columns: Vec<String>,
     roles: Vec<(Role, usize)>,
     label: Option<usize>,
+    trade_ids: TradeIds,
     record: ByteRecord,
     /// The first row, read to see whether it is a header, when it is not.
     has_pending: bool,
@@ -46,19 +47,26 @@ impl<'r> TextReader<'r> {
             .map(|field| String::from_utf8_lossy(field).into_owned())
             .collect();
         let has_header = !first.iter().any(|field| is_value(field));
-        let (columns, mut roles) = match (options.layout, has_header) {
+        let layout = match (options.layout, has_header) {
             (Some(layout), _) => {
                 check_width(uri, layout, first.len())?;
-                (first, roles_of_layout(layout))
+                Some(layout)
             }
-            (None, true) => {
+            (None, true) => None,
+            (None, false) => Some(guess_layout(uri, &first, content)?),
+        };
+        let (columns, mut roles) = match layout {
+            Some(layout) => (first, roles_of_layout(layout)),
+            None => {
                 let roles = roles_of_header(uri, &first, content)?;
                 (first, roles)
             }
-            (None, false) => {
-                let layout = guess_layout(uri, &first, content)?;
-                (first, roles_of_layout(layout))
-            }
+        };
+        let trade_ids = match layout {
+            Some(CsvLayout::BinanceTrades) => TradeIds::Single,
+            Some(CsvLayout::BinanceAggTrades) => TradeIds::Aggregate,
+            Some(_) => TradeIds::Unknown,
+            None => TradeIds::of(&columns),
         };
         roles.retain(|(_, idx)| *idx < columns.len());
         let label = match (&options.label, has_header) {
@@ -86,6 +94,7 @@ impl<'r> TextReader<'r> {
             columns,
             roles,
             label,
+            trade_ids,
             record,
             has_pending: !has_header,
         }))
@@ -120,6 +129,10 @@ impl Rows for TextReader<'_> {
 
     fn has_label(&self) -> bool {
         self.label.is_some()
+    }
+
+    fn trade_ids(&self) -> TradeIds {
+        self.trade_ids
     }
 
     fn advance(&mut self) -> Result<bool> {
@@ -220,11 +233,7 @@ fn is_value(field: &str) -> bool {
 fn roles_of_header(uri: &str, columns: &[String], content: Content) -> Result<Vec<(Role, usize)>> {
     for role in content.required() {
         if role.find(columns).is_none() {
-            return Err(HistoryError::MissingColumn {
-                uri: uri.to_owned(),
-                column: role.name().to_owned(),
-                hint: near_names(role.name(), columns.iter().map(String::as_str)),
-            });
+            return Err(content.lacks(uri, content.name_of(*role), columns));
         }
     }
     let roles: Vec<(Role, usize)> = content
@@ -236,11 +245,7 @@ fn roles_of_header(uri: &str, columns: &[String], content: Content) -> Result<Ve
         .iter()
         .any(|(role, _)| matches!(role, Role::Side | Role::IsBuyerMaker));
     if content == Content::Trades && !has_side {
-        return Err(HistoryError::MissingColumn {
-            uri: uri.to_owned(),
-            column: "side` or `is_buyer_maker".to_owned(),
-            hint: near_names("side", columns.iter().map(String::as_str)),
-        });
+        return Err(content.lacks(uri, "side` or `is_buyer_maker", columns));
     }
     Ok(roles)
 }
@@ -329,17 +334,36 @@ fn guess_layout(uri: &str, first: &[String], content: Content) -> Result<CsvLayo
             matches!(field.trim().to_ascii_lowercase().as_str(), "buy" | "sell")
         })
     };
-    match (content, first.len()) {
-        (Content::Trades, 6 | 7) if is_bool(5) => Ok(CsvLayout::BinanceTrades),
-        (Content::Trades, 7 | 8) if is_bool(6) => Ok(CsvLayout::BinanceAggTrades),
-        (Content::Trades, 4) if is_side(1) => Ok(CsvLayout::PlainTrades),
-        (Content::Candles, 11 | 12) => Ok(CsvLayout::BinanceKlines),
-        _ => Err(HistoryError::format(
-            uri,
-            format!(
-                "there is no header, and {} columns do not tell what they are; give the layout",
-                first.len()
-            ),
-        )),
+    let layout_of = |content| match (content, first.len()) {
+        (Content::Trades, 6 | 7) if is_bool(5) => Some(CsvLayout::BinanceTrades),
+        (Content::Trades, 7 | 8) if is_bool(6) => Some(CsvLayout::BinanceAggTrades),
+        (Content::Trades, 4) if is_side(1) => Some(CsvLayout::PlainTrades),
+        (Content::Candles, 11 | 12) => Some(CsvLayout::BinanceKlines),
+        _ => None,
+    };
+    if let Some(layout) = layout_of(content) {
+        return Ok(layout);
     }
+    let row: String = first.join(",").chars().take(100).collect();
+    if layout_of(content.other()).is_some() {
+        return Err(content.is_other(uri, format!("its first row is `{row}`")));
+    }
+    let needed: Vec<String> = content
+        .required()
+        .iter()
+        .map(|role| format!("`{}`", content.name_of(*role)))
+        .collect();
+    let side = match content {
+        Content::Trades => " and `side` or `is_buyer_maker`",
+        Content::Candles => "",
+    };
+    Err(HistoryError::format(
+        uri,
+        format!(
+            "there is no header, and {} columns do not tell what they are (the first row is `{row}`); {} need a header with {}{side}",
+            first.len(),
+            content.as_str(),
+            needed.join(", ")
+        ),
+    ))
 }

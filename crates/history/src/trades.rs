@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use market::{Side, Trade};
 
-use crate::columns::Role;
+use crate::columns::{Role, TradeIds};
 use crate::error::{HistoryError, Result};
 use crate::location::DataObject;
 use crate::options::{Labels, ReadOptions};
@@ -37,6 +37,8 @@ pub struct TradeRow<'a> {
     pub label: Option<&'a str>,
     /// Whether its file has a label column.
     pub is_labelled: bool,
+    /// What its file's ids count.
+    pub(crate) ids: TradeIds,
     /// Where it stands: the 1-based line of a text file, the 1-based row of a Parquet file.
     pub row: u64,
 }
@@ -48,18 +50,36 @@ pub struct TradeRow<'a> {
 /// file (in the order of `objects`) has already brought, known by its id or, without ids, by
 /// equal time, price, quantity and side, is dropped and counted. Repetitions *within* a file are
 /// kept: exchanges do report equal trades, and the feature engine knows how to drop repeated ids.
+///
+/// Binance's `trades` and `aggTrades` tell of the same trades under different ids: files of both
+/// for one symbol are refused.
 pub fn read_trades(objects: &[DataObject], options: &ReadOptions) -> Result<Vec<SymbolTrades>> {
     let mut symbols: BTreeMap<String, Merge> = BTreeMap::new();
     for (object_idx, object) in objects.iter().enumerate() {
+        let mut mixed = None;
         for_each_trade(object, options, |row| {
             if !symbols.contains_key(row.symbol) {
                 symbols.insert(row.symbol.to_owned(), Merge::default());
             }
             if let Some(merge) = symbols.get_mut(row.symbol) {
+                if let Some(other) = merge.check_ids(object_idx, row.ids) {
+                    mixed = Some((row.symbol.to_owned(), other));
+                    return ControlFlow::Break(());
+                }
                 merge.push(object_idx, &row);
             }
             ControlFlow::Continue(())
         })?;
+        if let Some((symbol, other)) = mixed {
+            let other = objects.get(other).map_or("", |object| object.uri.as_str());
+            return Err(HistoryError::format(
+                &object.uri,
+                format!(
+                    "of trades and aggregate trades of `{symbol}`, it holds the one and `{other}` \
+                     the other: they are the same trades under different ids"
+                ),
+            ));
+        }
     }
     check_symbols_found(objects, options, symbols.keys().map(String::as_str))?;
     Ok(symbols
@@ -106,6 +126,7 @@ pub fn for_each_trade(
                 trade,
                 label: rows.label()?,
                 is_labelled: rows.has_label(),
+                ids: rows.trade_ids(),
                 row,
             };
             is_done = visit(row).is_break();
@@ -160,12 +181,26 @@ struct Merge {
     trades: Vec<Trade>,
     labels: Labels,
     has_label: bool,
+    /// What the ids count, and the first object that tells.
+    ids: Option<(TradeIds, usize)>,
     /// First trade of each file's run: its object and its index in `trades`.
     runs: Vec<(usize, usize)>,
     is_sorted: bool,
 }
 
 impl Merge {
+    /// The object whose ids count something else than this one's.
+    fn check_ids(&mut self, object_idx: usize, ids: TradeIds) -> Option<usize> {
+        match (ids, self.ids) {
+            (TradeIds::Unknown, _) => None,
+            (ids, Some((known, other))) => (known != ids).then_some(other),
+            (ids, None) => {
+                self.ids = Some((ids, object_idx));
+                None
+            }
+        }
+    }
+
     fn push(&mut self, object_idx: usize, row: &TradeRow<'_>) {
         if self.runs.last().is_none_or(|(last, _)| *last != object_idx) {
             let continues = self

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::event::EventId;
 use crate::interval::Interval;
+use crate::time::show_time;
 use crate::trade::{MAX_AMOUNT, MAX_EVENT_TIME, MIN_AMOUNT};
 
 /// The largest volume or quote volume that counts as one.
@@ -126,7 +127,7 @@ pub enum CandleError {
         open_time: i64,
     },
     /// The open time is not a multiple of the interval.
-    #[error("candle at `{open_time}` µs does not start on a whole `{interval}`")]
+    #[error("candle at `{}` does not start on a whole `{interval}`", show_time(*open_time))]
     Misaligned {
         /// The candle's open time, µs.
         open_time: i64,
@@ -134,9 +135,7 @@ pub enum CandleError {
         interval: Interval,
     },
     /// Not a number, infinite, or beyond any market.
-    #[error(
-        "candle at `{open_time}` µs has {field} `{value}`, which is not a finite number in range"
-    )]
+    #[error("candle at `{}` has {field} `{value}`, which is not a finite number in range", show_time(*open_time))]
     Value {
         /// The candle's open time, µs.
         open_time: i64,
@@ -146,9 +145,7 @@ pub enum CandleError {
         value: f64,
     },
     /// Not low ≤ open, close ≤ high.
-    #[error(
-        "candle at `{open_time}` µs is inconsistent: open `{open}`, high `{high}`, low `{low}`, close `{close}`"
-    )]
+    #[error("candle at `{}` is inconsistent: open `{open}`, high `{high}`, low `{low}`, close `{close}`", show_time(*open_time))]
     Inconsistent {
         /// The candle's open time, µs.
         open_time: i64,
@@ -162,7 +159,7 @@ pub enum CandleError {
         close: f64,
     },
     /// More bought than traded.
-    #[error("candle at `{open_time}` µs has buy volume `{buy_volume}` above its volume `{volume}`")]
+    #[error("candle at `{}` has buy volume `{buy_volume}` above its volume `{volume}`", show_time(*open_time))]
     BuyVolume {
         /// The candle's open time, µs.
         open_time: i64,
@@ -172,13 +169,13 @@ pub enum CandleError {
         volume: f64,
     },
     /// A candle with this open time was pushed already.
-    #[error("candle at `{open_time}` µs was there already")]
+    #[error("candle at `{}` was there already", show_time(*open_time))]
     Duplicate {
         /// The candle's open time, µs.
         open_time: i64,
     },
     /// It comes before the last one.
-    #[error("candle at `{open_time}` µs comes after the candle at `{last_open_time}` µs")]
+    #[error("candle at `{}` comes after the candle at `{}`", show_time(*open_time), show_time(*last_open_time))]
     OutOfOrder {
         /// The candle's open time, µs.
         open_time: i64,
@@ -186,7 +183,7 @@ pub enum CandleError {
         last_open_time: i64,
     },
     /// Candles can't be pushed while trades stand in open candles; `finish` closes those.
-    #[error("candle at `{open_time}` µs was pushed while trades in open candles wait to be closed")]
+    #[error("candle at `{}` was pushed while trades in open candles wait to be closed", show_time(*open_time))]
     OpenTrades {
         /// The candle's open time, µs.
         open_time: i64,

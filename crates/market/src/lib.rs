@@ -21,6 +21,7 @@ mod random;
 mod rolling;
 mod seen;
 mod simulate;
+mod time;
 mod trade;
 mod windows;
 

@@ -246,6 +246,30 @@ fn unknown_features_and_kinds_are_named_with_the_nearest_one() {
 }
 
 #[test]
+fn a_feature_is_named_once_and_is_not_the_label_the_time_or_the_symbol() {
+    let table = MINIMAL.replace(
+        "kind = \"candles\"\ninterval = \"1m\"",
+        "kind = \"features\"\nlabel = \"bad\"\ntime = \"at\"\nsymbol_column = \"s\"",
+    );
+    load_text(&table, &["features.use=[\"a\", \"b\"]"]).unwrap();
+    for (name, key) in [
+        ("bad", "`data.label`"),
+        ("at", "`data.time`"),
+        ("s", "`data.symbol_column`"),
+    ] {
+        let used = format!("features.use=[\"a\", \"{name}\"]");
+        refused(&table, &[&used], &["`features.use`", name, key]);
+    }
+    let twice = &["`features.use` names `a` twice"];
+    refused(&table, &["features.use=[\"a\", \"b\", \"a\"]"], twice);
+    refused(
+        MINIMAL,
+        &["features.use=[\"return\", \"return\"]"],
+        &["`features.use` names `return` twice"],
+    );
+}
+
+#[test]
 fn durations_and_instants_are_read_as_people_write_them() {
     assert_eq!(section::parse_duration_us("90s"), Some(90_000_000));
     assert_eq!(section::parse_duration_us("1.5h"), Some(5_400_000_000));

@@ -1,14 +1,16 @@
 //! Reads the history of an experiment, and what is known to have happened in it.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use history::{DataObject, Location, ReadOptions, Storage};
+use history::{DataObject, HistoryError, Location, ReadOptions, Storage};
 use market::{CandleField, DAY_US, Event, EventId, Feature, SimulateConfig, SimulatedSymbol};
 
 use super::market::{SymbolHistory, mark_events};
 use crate::config::{Data, DataKind, Experiment, ExperimentFile};
 use crate::interrupt::Interrupt;
+use crate::progress::{list, plural};
 
 /// A market history as it was found.
 #[derive(Debug)]
@@ -17,6 +19,31 @@ pub struct Loaded {
     pub history: Vec<(String, SymbolHistory)>,
     /// Known events, numbered from 1.
     pub events: Vec<Event>,
+    /// Trades that one file repeated from another and that were dropped.
+    pub n_duplicates: u64,
+    /// What a user should know of the data.
+    pub notes: Vec<String>,
+}
+
+/// What is wrong with a label column that has these labels and no others.
+pub(super) fn no_normal_row(labels: &[String]) -> String {
+    let seen: Vec<String> = labels
+        .iter()
+        .take(3)
+        .map(|label| match label.as_str() {
+            "anomaly" => "`anomaly` (1, or true)".to_owned(),
+            label => format!("`{label}`"),
+        })
+        .collect();
+    let more = if labels.len() > seen.len() {
+        ", …"
+    } else {
+        ""
+    };
+    format!(
+        "labels every row an anomaly: it holds {}{more}; normal are empty, null, 0, false, `normal`, `benign`, `none` and `ok`",
+        seen.join(", ")
+    )
 }
 
 /// The objects that `data.source` names, sorted; relative to the experiment file.
@@ -56,15 +83,18 @@ pub fn load(
     let data = &file.experiment.data;
     let interval = data.interval.context("data.interval is missing")?;
     let options = read_options(data);
-    let objects = objects.to_vec();
+    let objects_read = objects.to_vec();
+    let explain = |error| explain(error, data, objects, interrupt);
     let mut next_id = EventId::FIRST;
     let mut events = Vec::new();
     let mut history = Vec::new();
+    let mut n_duplicates = 0;
     match data.kind {
         _ if data.simulate.is_some() => history = simulate(&file.experiment)?,
         DataKind::Trades => {
-            let read = move || history::read_trades(&objects, &options);
-            for symbol in interrupt.leave_when_asked(read)?? {
+            let read = move || history::read_trades(&objects_read, &options);
+            for symbol in interrupt.leave_when_asked(read)?.map_err(explain)? {
+                n_duplicates += symbol.n_duplicates;
                 let mut trades = symbol.trades;
                 let times: Vec<i64> = trades.iter().map(|trade| trade.event_time).collect();
                 let ids = label_events(
@@ -82,8 +112,8 @@ pub fn load(
             }
         }
         DataKind::Candles => {
-            let read = move || history::read_candles(&objects, interval, &options);
-            for symbol in interrupt.leave_when_asked(read)?? {
+            let read = move || history::read_candles(&objects_read, interval, &options);
+            for symbol in interrupt.leave_when_asked(read)?.map_err(explain)? {
                 let mut candles = symbol.candles;
                 check_fields(&symbol.symbol, &candles, &file.experiment.features.engine)?;
                 let times: Vec<i64> = candles.iter().map(|candle| candle.open_time).collect();
@@ -106,18 +136,195 @@ pub fn load(
     history.retain(|(_, history)| !history.is_empty());
     history.sort_by(|a, b| a.0.cmp(&b.0));
     if history.is_empty() {
-        bail!(
-            "the data hold no {} in the time range that `data.from` and `data.to` set",
-            data.kind.as_str()
-        );
+        return Err(no_rows(data, objects, interrupt)?);
     }
+    check_normal_row(&history, &events)?;
+    let mut notes = Vec::new();
     if let Some(source) = &data.events {
-        let mut known = read_events(source, base_folder(&file.path), &mut next_id)?;
-        known.retain(|event| history.iter().any(|(symbol, _)| *symbol == event.symbol));
+        let known = read_events(source, base_folder(&file.path), &mut next_id)?;
+        let known = take_known(source, known, &history, interval.micros(), &mut notes)?;
         mark_events(&mut history, interval.micros(), &known);
         events.extend(known);
     }
-    Ok(Loaded { history, events })
+    Ok(Loaded {
+        history,
+        events,
+        n_duplicates,
+        notes,
+    })
+}
+
+/// Says what in the experiment file asks for what a file doesn't hold.
+fn explain(
+    error: HistoryError,
+    data: &Data,
+    objects: &[DataObject],
+    interrupt: &Interrupt,
+) -> anyhow::Error {
+    match &error {
+        HistoryError::OtherContent { wanted, .. } => {
+            let kind = format!("`data.kind` is `{wanted}`, which the data don't hold");
+            anyhow::Error::from(error).context(kind)
+        }
+        HistoryError::MissingSymbol { .. } if data.from.is_some() || data.to.is_some() => {
+            match range_of(data, objects, interrupt) {
+                Ok(Some((first, last)))
+                    if data.from.is_some_and(|from| last < from)
+                        || data.to.is_some_and(|to| first >= to) =>
+                {
+                    no_rows_between(data.kind.as_str(), Some((first, last)))
+                }
+                _ => error.into(),
+            }
+        }
+        _ => error.into(),
+    }
+}
+
+/// Why there is nothing to work on. Fails only when interrupted.
+fn no_rows(
+    data: &Data,
+    objects: &[DataObject],
+    interrupt: &Interrupt,
+) -> anyhow::Result<anyhow::Error> {
+    let kind = data.kind.as_str();
+    if data.simulate.is_some() || (data.from.is_none() && data.to.is_none()) {
+        return Ok(anyhow::anyhow!("the data hold no {kind}"));
+    }
+    Ok(no_rows_between(kind, range_of(data, objects, interrupt)?))
+}
+
+/// The refusal of a time range in which the data have no `rows`; they have some in `range`.
+pub(super) fn no_rows_between(rows: &str, range: Option<(i64, i64)>) -> anyhow::Error {
+    let there = range.map_or(String::new(), |(first, last)| {
+        format!(
+            "; there are some from {} to {}",
+            show_time(first),
+            show_time(last)
+        )
+    });
+    anyhow::anyhow!(
+        "the data hold no {rows} in the time range that `data.from` and `data.to` set{there}"
+    )
+}
+
+pub(super) fn show_time(time: i64) -> String {
+    match jiff::Timestamp::from_microsecond(time) {
+        Ok(time) => time.to_string(),
+        Err(_) => format!("{time} µs"),
+    }
+}
+
+/// The times of the first and the last row of the wanted symbols, whatever the time range; `None`
+/// where there is no row, or where the files can't be read to their ends. Fails only when
+/// interrupted.
+fn range_of(
+    data: &Data,
+    objects: &[DataObject],
+    interrupt: &Interrupt,
+) -> anyhow::Result<Option<(i64, i64)>> {
+    let options = ReadOptions {
+        from: None,
+        to: None,
+        ..read_options(data)
+    };
+    let (kind, interval) = (
+        data.kind,
+        data.interval.context("data.interval is missing")?,
+    );
+    let objects = objects.to_vec();
+    let read = move || {
+        let mut range: Option<(i64, i64)> = None;
+        let mut widen = |time: i64| {
+            let (first, last) = range.unwrap_or((time, time));
+            range = Some((first.min(time), last.max(time)));
+            ControlFlow::Continue(())
+        };
+        for object in &objects {
+            let done = match kind {
+                DataKind::Trades => {
+                    history::for_each_trade(object, &options, |row| widen(row.trade.event_time))
+                }
+                _ => history::for_each_candle(object, interval, &options, |row| {
+                    widen(row.candle.open_time)
+                }),
+            };
+            done.ok()?;
+        }
+        range
+    };
+    Ok(interrupt.leave_when_asked(read)?)
+}
+
+/// Refuses a history whose label column leaves no row normal.
+fn check_normal_row(history: &[(String, SymbolHistory)], events: &[Event]) -> anyhow::Result<()> {
+    let is_labelled = |history: &SymbolHistory| match history {
+        SymbolHistory::Trades(trades) => trades.iter().all(|trade| trade.event.is_some()),
+        SymbolHistory::Candles(candles) => candles.iter().all(|candle| candle.event.is_some()),
+    };
+    if history.iter().all(|(_, history)| is_labelled(history)) {
+        let mut kinds: Vec<String> = events.iter().map(|event| event.kind.clone()).collect();
+        kinds.sort();
+        kinds.dedup();
+        bail!("the data's label column {}", no_normal_row(&kinds));
+    }
+    Ok(())
+}
+
+/// The events of symbols and times that the data have; `notes` tells of the others.
+fn take_known(
+    source: &str,
+    mut known: Vec<Event>,
+    history: &[(String, SymbolHistory)],
+    interval_us: i64,
+    notes: &mut Vec<String>,
+) -> anyhow::Result<Vec<Event>> {
+    let n_all = known.len();
+    let mut strangers: Vec<String> = Vec::new();
+    known.retain(|event| {
+        let is_there = history.iter().any(|(symbol, _)| *symbol == event.symbol);
+        if !is_there {
+            strangers.push(event.symbol.clone());
+        }
+        is_there
+    });
+    let n_strange = strangers.len() as u64;
+    strangers.sort();
+    strangers.dedup();
+    if known.is_empty() && n_all > 0 {
+        let symbols: Vec<&String> = history.iter().map(|(symbol, _)| symbol).collect();
+        bail!(
+            "none of the {} of `{source}` is of a symbol that the data have: they are of {}, the data of {}",
+            plural(n_strange, "event"),
+            list(&strangers),
+            list(&symbols)
+        );
+    }
+    if n_strange > 0 {
+        notes.push(format!(
+            "{} of {} that the data don't have {} left out: {}",
+            plural(n_strange, "event"),
+            plural(strangers.len() as u64, "symbol"),
+            if n_strange == 1 { "is" } else { "are" },
+            list(&strangers)
+        ));
+    }
+    let n_before = known.len();
+    known.retain(|event| {
+        history.iter().any(|(symbol, history)| {
+            let (first, last) = history.range();
+            *symbol == event.symbol && event.end > first && event.start < last + interval_us
+        })
+    });
+    let n_outside = (n_before - known.len()) as u64;
+    if n_outside > 0 {
+        notes.push(format!(
+            "{} outside of the time range of the data {} left out",
+            plural(n_outside, "event"),
+            if n_outside == 1 { "is" } else { "are" },
+        ));
+    }
+    Ok(known)
 }
 
 /// Makes up the history that `[simulate]` describes, from `data.from` (2024 when absent) on.

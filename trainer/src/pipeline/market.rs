@@ -24,6 +24,21 @@ impl SymbolHistory {
         }
     }
 
+    /// The times of the first and of the last one, µs since the epoch; both 0 where there is none.
+    pub fn range(&self) -> (i64, i64) {
+        let ends = match self {
+            Self::Trades(trades) => trades
+                .first()
+                .zip(trades.last())
+                .map(|(first, last)| (first.event_time, last.event_time)),
+            Self::Candles(candles) => candles
+                .first()
+                .zip(candles.last())
+                .map(|(first, last)| (first.open_time, last.open_time)),
+        };
+        ends.unwrap_or_default()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -66,6 +81,14 @@ pub struct Counts {
     pub restarts: u64,
     /// Candles that can't be scored because their windows weren't full.
     pub not_ready: u64,
+}
+
+impl Counts {
+    /// Counts trades that were dropped before they came to the engine.
+    pub fn add_duplicates(&mut self, n_dropped: u64) {
+        self.trades += n_dropped;
+        self.duplicates += n_dropped;
+    }
 }
 
 /// The history that can't be taken by the engine.

@@ -14,7 +14,7 @@ use super::split::{self, Part, Plan};
 use super::table;
 use crate::config::{DataKind, Experiment, ExperimentFile};
 use crate::interrupt::Interrupt;
-use crate::progress::Progress;
+use crate::progress::{Progress, plural};
 
 /// Rows that are ready to be fitted on, scored and judged.
 pub struct Prepared {
@@ -93,11 +93,22 @@ pub fn prepare(
                 .map(|(_, history)| history.len())
                 .sum();
             let kind = file.experiment.data.kind.as_str();
+            let source = match file.experiment.data.simulate {
+                Some(_) => "simulated".to_owned(),
+                None => format!("from {}", plural(objects.len() as u64, "file")),
+            };
+            let duplicates = match loaded.n_duplicates {
+                0 => String::new(),
+                n => format!("; {} dropped", plural(n, "duplicate trade")),
+            };
             phase.done(&format!(
-                "{n_rows} {kind} of {} symbols from {} files",
-                loaded.history.len(),
-                objects.len()
+                "{} of {} {source}{duplicates}",
+                plural(n_rows as u64, kind.trim_end_matches('s')),
+                plural(loaded.history.len() as u64, "symbol"),
             ));
+            for note in &loaded.notes {
+                progress.note(&format!("  {note}"));
+            }
             prepare_market(&file.experiment, loaded, interrupt, progress)
         }
     }
@@ -122,23 +133,24 @@ fn prepare_market(
         .collect();
 
     let phase = progress.phase("features", loaded.history.len() as u64);
-    let clean = compute(&loaded.history, &config, features, || {
+    let mut clean = compute(&loaded.history, &config, features, || {
         phase.advance(1);
         Ok(interrupt.check()?)
     })?;
     phase.done(&format!(
-        "{} rows × {} from {} candles, {} of them not ready",
-        clean.time.len(),
-        features.len(),
-        clean.counts.candles,
+        "{} × {} from {}, {} of them not ready",
+        plural(clean.time.len() as u64, "row"),
+        plural(features.len() as u64, "feature"),
+        plural(clean.counts.candles, "candle"),
         clean.counts.not_ready
     ));
     if clean.time.is_empty() {
         bail!(
-            "no row is ready: the {} candles are fewer than the feature windows need; take a longer time range or smaller windows",
-            clean.counts.candles
+            "no row is ready: {} can't fill the feature windows; take a longer time range or smaller windows",
+            plural(clean.counts.candles, "candle")
         );
     }
+    clean.counts.add_duplicates(loaded.n_duplicates);
     let valid = config.check()?;
     let longest = features
         .iter()
@@ -207,7 +219,8 @@ fn prepare_market(
         phase.advance(1);
     }
     let n_injected = events.len() - n_known;
-    let table = compute(&history, &config, features, || Ok(interrupt.check()?))?;
+    let mut table = compute(&history, &config, features, || Ok(interrupt.check()?))?;
+    table.counts.add_duplicates(loaded.n_duplicates);
     phase.done(&format!("{n_injected} events"));
     drop(history);
 

@@ -5,15 +5,16 @@ use std::ops::Range;
 
 use anyhow::{Context, bail};
 use detectors::evaluation::EventInfo;
-use history::{DataObject, FeatureBatch, FeatureOptions, FeatureScan};
+use history::{DataObject, FeatureBatch, FeatureOptions, FeatureScan, INDEX_COLUMN};
 use ndarray::ArrayView2;
 
+use super::load::{no_normal_row, no_rows_between, show_time};
 use super::prepare::Prepared;
 use super::rows::{OnChunk, RowIndex, RowSource};
 use super::split;
-use crate::config::{Data, ExperimentFile};
+use crate::config::{Data, Experiment, ExperimentFile, Purge};
 use crate::interrupt::Interrupt;
-use crate::progress::Progress;
+use crate::progress::{Progress, list, plural};
 
 /// Opens the table and prepares its rows.
 ///
@@ -28,13 +29,14 @@ pub fn prepare(
     let experiment = &file.experiment;
     let data = &experiment.data;
     let phase = progress.phase("read", 0);
-    let scan = FeatureScan::open(objects, &options(data, experiment.features.columns.clone()))?;
+    let scan = open(experiment, objects)?;
     let table = TableRows { scan };
     let mut index = table.index(data, objects, interrupt)?;
     if index.is_empty() {
-        bail!(
-            "the table has no rows in the time range that `data.from` and `data.to` set, or none at all"
-        );
+        if data.from.is_none() && data.to.is_none() {
+            bail!("the table has no rows");
+        }
+        return Err(no_rows_between("rows", range_of(data, objects, interrupt)?));
     }
     let interval_us = match (&index.time, data.interval) {
         (None, _) => None,
@@ -48,11 +50,16 @@ pub fn prepare(
         }
     }
     phase.done(&format!(
-        "{} rows × {} features of {} files",
-        index.len(),
-        table.scan.n_features(),
-        objects.len()
+        "{} × {} from {}{}",
+        plural(index.len() as u64, "row"),
+        plural(table.scan.n_features() as u64, "feature"),
+        plural(objects.len() as u64, "file"),
+        show_left_out(table.scan.left_out())
     ));
+    if index.time.is_some() && experiment.split.purge == Purge::Auto {
+        progress
+            .note("  no purge between the parts: set `split.purge` if features look back in time");
+    }
     let times = index.time.as_deref().unwrap_or(&[]);
     let plan = split::plan(&experiment.split, times, &index.symbol, &index.symbols, 0)?;
     index.part = match &index.time {
@@ -73,6 +80,52 @@ pub fn prepare(
         plan,
         n_injected: 0,
     })
+}
+
+/// Names that say what a column is. One that is called so would give the answer away as a feature.
+const LABEL_NAMES: [&str; 7] = [
+    "label",
+    "labels",
+    "is_anomaly",
+    "anomaly",
+    "target",
+    "event",
+    "y",
+];
+
+/// Opens the table; its schemas are read, its rows are not.
+///
+/// # Errors
+/// What the schemas lack; where neither label nor features are named, a feature that is called
+/// like a label.
+pub fn open(experiment: &Experiment, objects: &[DataObject]) -> anyhow::Result<FeatureScan> {
+    let columns = experiment.features.columns.clone();
+    let is_free = columns.is_none() && experiment.data.label.is_none();
+    let scan = FeatureScan::open(objects, &options(&experiment.data, columns))?;
+    let is_label = |name: &&String| {
+        let mut known = LABEL_NAMES.iter();
+        known.any(|label| label.eq_ignore_ascii_case(name))
+    };
+    if is_free && let Some(column) = scan.columns().iter().find(is_label) {
+        bail!(
+            "column `{column}` of {} would be a feature, but is named like a label: set `data.label` to it, or list the features in `features.use`",
+            names_of(objects)
+        );
+    }
+    Ok(scan)
+}
+
+/// `; left out, …`: the columns that aren't features and why, as long as there are.
+fn show_left_out(names: &[String]) -> String {
+    let (indexes, others): (Vec<&String>, Vec<&String>) =
+        names.iter().partition(|name| *name == INDEX_COLUMN);
+    let mut said = String::new();
+    for (why, names) in [("not numeric", others), ("an index", indexes)] {
+        if !names.is_empty() {
+            said.push_str(&format!("; left out, {why}: {}", list(&names)));
+        }
+    }
+    said
 }
 
 fn options(data: &Data, columns: Option<Vec<String>>) -> FeatureOptions {
@@ -127,6 +180,14 @@ impl TableRows {
         if let Some(times) = &index.time {
             check_order(times, &index.symbol, &index.symbols)
                 .with_context(|| format!("the times of {} are out of order", names_of(objects)))?;
+        }
+        if labels.iter().all(|&label| label != 0) && !labels.is_empty() {
+            let column = data.label.as_deref().unwrap_or_default();
+            bail!(
+                "column `{column}` of {} {}",
+                names_of(objects),
+                no_normal_row(&names.1[1..])
+            );
         }
         if index.time.is_some() {
             (index.event, index.events) = events_of(&index, &labels, &names.1);
@@ -186,13 +247,6 @@ fn check_order(times: &[i64], symbol: &[u32], names: &[String]) -> anyhow::Resul
     Ok(())
 }
 
-fn show_time(time: i64) -> String {
-    match jiff::Timestamp::from_microsecond(time) {
-        Ok(time) => time.to_string(),
-        Err(_) => format!("{time} µs"),
-    }
-}
-
 /// The first file, and how many there are besides.
 fn names_of(objects: &[DataObject]) -> String {
     match objects {
@@ -200,6 +254,32 @@ fn names_of(objects: &[DataObject]) -> String {
         [only] => format!("`{}`", only.uri),
         [first, others @ ..] => format!("`{}` and {} files besides", first.uri, others.len()),
     }
+}
+
+/// The first and the last time of the table, whatever the time range; `None` without rows.
+fn range_of(
+    data: &Data,
+    objects: &[DataObject],
+    interrupt: &Interrupt,
+) -> anyhow::Result<Option<(i64, i64)>> {
+    let options = FeatureOptions {
+        label: None,
+        from: None,
+        to: None,
+        ..options(data, Some(Vec::new()))
+    };
+    let mut range: Option<(i64, i64)> = None;
+    FeatureScan::open(objects, &options)?.for_each_index_batch(
+        |batch: FeatureBatch| -> anyhow::Result<()> {
+            interrupt.check()?;
+            for time in batch.time.unwrap_or_default() {
+                let (first, last) = range.unwrap_or((time, time));
+                range = Some((first.min(time), last.max(time)));
+            }
+            Ok(())
+        },
+    )?;
+    Ok(range)
 }
 
 /// The median step between consecutive rows of a symbol, µs.

@@ -196,16 +196,28 @@ fn times_that_go_back_or_stand_still_are_refused() {
 #[test]
 fn too_little_data_is_said_so() {
     run_on(TABLE, &table_rows()[..2], 1).says(&["one row"]);
-    run_on(CANDLES, &candle_rows()[..2], 1).says(&["the 1 candles are fewer"]);
+    run_on(CANDLES, &candle_rows()[..2], 1).says(&["1 candle can't fill"]);
     run_on(TABLE, &table_rows()[..1], 1).says(&["no rows"]);
     let lab = table_lab();
     let later = "data.from=2030-01-01T00:00:00Z";
-    lab.run(&["run", "x.toml", "--set", later], 1)
-        .says(&["no rows in the time range"]);
+    lab.run(&["run", "x.toml", "--set", later], 1).says(&[
+        "no rows in the time range",
+        "from 2024-01-01T00:00:00Z to 2024-01-01T09:59:00Z",
+    ]);
     lab.write("c.toml", CANDLES);
     lab.write("candles.csv", &candle_rows().join("\n"));
-    lab.run(&["run", "c.toml", "--set", later], 1)
+    lab.run(&["run", "c.toml", "--set", later], 1).says(&[
+        "no candles in the time range",
+        "from 2024-01-01T00:00:00Z to 2024-01-01T16:39:00Z",
+    ]);
+    let symbols = "data.symbols=[\"X\"]";
+    lab.run(&["run", "c.toml", "--set", later, "--set", symbols], 1)
         .says(&["no candles in the time range"]);
+    let off = with_field(candle_rows(), 5, 0, "1704067381000");
+    run_on(CANDLES, &off, 1).says(&[
+        "bad.csv` row 5",
+        "candle at `2024-01-01T00:03:01Z` does not start on a whole `1m`",
+    ]);
 }
 
 #[test]

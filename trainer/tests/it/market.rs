@@ -318,13 +318,151 @@ fn known_events_of_a_file_are_what_is_judged() {
         "",
     );
     lab.write("x.toml", &without_injection);
-    let summary = lab.run_json("x.toml", &[]);
+    let finished = lab.run(&["run", "x.toml", "--output", "json"], 0);
+    finished.says(&[
+        "14400 candles of 2 symbols simulated (",
+        "1 event of 1 symbol that the data don't have is left out: `OTHER`",
+    ]);
+    assert!(
+        !finished.stderr.contains("time range"),
+        "{}",
+        finished.stderr
+    );
+    let summary = finished.json();
     assert_eq!(metric(&summary, "test_events"), 1.0);
     assert_eq!(metric(&summary, "test_labelled_rows"), 30.0);
+    let events = [
+        "AAAUSD,2024-01-05T06:00:00Z,2024-01-05T06:30:00Z,pump",
+        "AAAUSD,2023-12-31T23:00:00Z,2024-01-01T00:00:00Z,pump",
+        "BBBUSD,2024-01-06T00:00:00Z,2024-01-06T01:00:00Z,pump",
+        "XUSD,2024-01-05T06:00:00Z,2024-01-05T06:30:00Z,pump",
+        "YUSD,2024-01-05T06:00:00Z,2024-01-05T06:30:00Z,pump",
+    ];
+    let write = |events: &[&str]| {
+        lab.write(
+            "events.csv",
+            &format!("symbol,start,end,kind\n{}\n", events.join("\n")),
+        );
+    };
+    write(&events);
+    let finished = lab.run(&["run", "x.toml", "--output", "json"], 0);
+    finished.says(&[
+        "2 events of 2 symbols that the data don't have are left out: `XUSD`, `YUSD`",
+        "2 events outside of the time range of the data are left out",
+    ]);
+    assert_eq!(metric(&finished.json(), "test_events"), 1.0);
+    write(&events[3..]);
+    lab.run(&["run", "x.toml"], 1).says(&[
+        "none of the 2 events of `events.csv`",
+        "`XUSD`, `YUSD`",
+        "the data of `AAAUSD`, `BBBUSD`",
+    ]);
     lab.write(
         "events.csv",
         "symbol,start,end,kind\nAAAUSD,2024-01-05T06:00:00Z,soon,pump\n",
     );
     lab.run(&["run", "x.toml"], 1)
         .says(&["events.csv", "line 2", "`soon` is no time"]);
+}
+
+/// Trades of `ABCDEF`, one a second from 2024 on, as Binance's spot dumps have them.
+fn trades_csv(seconds: std::ops::Range<u64>) -> String {
+    seconds
+        .map(|second| {
+            let time = 1_704_067_200_000 + second * 1000;
+            let price = 100 + second * 7 % 11;
+            format!("{second},{price},1,{price},{time},False,True\n")
+        })
+        .collect()
+}
+
+const TRADES: &str = r#"
+[experiment]
+name = "trades"
+[data]
+source = "*.csv"
+kind = "trades"
+interval = "1m"
+[features]
+use = ["return", "price_range"]
+[split]
+purge = "0s"
+[[candidates]]
+detector = "isolation_forest"
+n_trees = 10
+[evaluate]
+resamples = 10
+[register]
+model = "trades"
+"#;
+
+#[test]
+fn trades_that_files_repeat_are_counted() {
+    let lab = Lab::new();
+    lab.write("x.toml", TRADES);
+    lab.write("ABCDEF-1.csv", &trades_csv(0..20_000));
+    lab.run(&["run", "x.toml"], 0)
+        .says(&["20000 trades of 1 symbol from 1 file ("]);
+    lab.write("ABCDEF-2.csv", &trades_csv(19_000..30_000));
+    lab.run(&["run", "x.toml"], 0)
+        .says(&["30000 trades of 1 symbol from 2 files; 1000 duplicate trades dropped ("]);
+    let counted = lab.artifacts("report.html").into_iter().any(|report| {
+        let text = std::fs::read_to_string(report).unwrap();
+        let (_, rest) = text.split_once("duplicate trades dropped").unwrap();
+        rest[..100].contains(">1,000<") || rest[..100].contains(">1000<")
+    });
+    assert!(counted, "the report has the count, too");
+}
+
+#[test]
+fn trades_and_aggregate_trades_of_one_symbol_are_not_mixed() {
+    let lab = Lab::new();
+    lab.write("x.toml", TRADES);
+    lab.write("ABCDEF-1.csv", &trades_csv(0..1_000));
+    let aggregated: String = trades_csv(0..1_000)
+        .lines()
+        .map(|line| {
+            let fields: Vec<&str> = line.split(',').collect();
+            let [id, price, time] = [fields[0], fields[1], fields[4]];
+            format!("{id},{price},1,{id},{id},{time},False,True\n")
+        })
+        .collect();
+    lab.write("ABCDEF-aggTrades.csv", &aggregated);
+    lab.run(&["run", "x.toml"], 1).says(&[
+        "ABCDEF-aggTrades.csv",
+        "ABCDEF-1.csv",
+        "trades and aggregate trades of `ABCDEF`",
+    ]);
+    // Of two symbols, they may be.
+    std::fs::rename(lab.path("ABCDEF-aggTrades.csv"), lab.path("GHIJKL.csv")).unwrap();
+    let finished = lab.trainer(&["run", "x.toml"]).output().unwrap();
+    let said = String::from_utf8(finished.stderr).unwrap();
+    assert!(said.contains("2000 trades of 2 symbols"), "{said}");
+}
+
+#[test]
+fn data_of_another_kind_than_asked_for_are_said_so() {
+    let lab = Lab::new();
+    let candles = TRADES.replace("kind = \"trades\"", "kind = \"candles\"");
+    lab.write("c.toml", &candles);
+    lab.write("t.toml", TRADES);
+    lab.write("ABCDEF.csv", &trades_csv(0..100));
+    lab.run(&["run", "c.toml"], 1).says(&[
+        "`data.kind` is `candles`, which the data don't hold",
+        "ABCDEF.csv` looks like trades, not like candles",
+        "`0,100,1,100,1704067200000,False,True`",
+    ]);
+    lab.write("ABCDEF.csv", "date,open,high,low,close,volume\n");
+    lab.run(&["run", "t.toml"], 1).says(&[
+        "`data.kind` is `trades`",
+        "looks like candles, not like trades: its columns are `date`, `open`",
+    ]);
+    lab.write("ABCDEF.csv", "when,price,quantity,side\n");
+    lab.run(&["run", "t.toml"], 1)
+        .says(&["has no column `event_time`"]);
+    lab.write("ABCDEF.csv", "1704067200,1,2,3\n");
+    lab.run(&["run", "t.toml"], 1).says(&[
+        "4 columns do not tell what they are",
+        "`event_time`, `price`",
+    ]);
 }

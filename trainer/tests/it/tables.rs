@@ -186,3 +186,115 @@ fn splits_that_would_fool_are_refused() {
     lab.run(&["check", "x.toml", "--set", "split.method=in_sample"], 1)
         .says(&["split.method", "tables without time"]);
 }
+
+#[test]
+fn a_column_that_is_named_like_a_label_becomes_a_feature_only_by_name() {
+    let lab = Lab::new();
+    let unlabelled = PLAIN.replace("label = \"outlier\"\n", "");
+    lab.write("x.toml", &unlabelled);
+    for name in ["label", "Is_Anomaly", "y"] {
+        let (first, _, label) = columns(N_ROWS);
+        let table = Table::new().number("width", first).integer(name, label);
+        lab.write_table("plates.parquet", table);
+        lab.run(&["run", "x.toml"], 1).says(&[
+            &format!("column `{name}`"),
+            "plates.parquet",
+            "set `data.label` to it",
+            "`features.use`",
+        ]);
+        let wanted = format!("features.use=[\"width\", \"{name}\"]");
+        lab.run(&["run", "x.toml", "--set", &wanted], 0);
+        lab.run(
+            &["run", "x.toml", "--set", &format!("data.label=\"{name}\"")],
+            0,
+        );
+    }
+}
+
+#[test]
+fn columns_that_are_no_features_are_named() {
+    let lab = Lab::new();
+    let (first, second, label) = columns(N_ROWS);
+    let table = Table::new()
+        .number("width", first.clone())
+        .text("note", (0..N_ROWS).map(|_| Some("a")))
+        .number("height", second)
+        .integer("outlier", label)
+        .integer("__index_level_0__", (0..N_ROWS as u64).collect());
+    lab.write_table("plates.parquet", table);
+    lab.write("x.toml", PLAIN);
+    lab.run(&["run", "x.toml"], 0).says(&[
+        "6000 rows × 2 features from 1 file; left out, not numeric: `note`; left out, an index: `__index_level_0__`",
+    ]);
+    // Asked for by name, nothing is left out.
+    let named = lab.run(&["run", "x.toml", "--set", "features.use=[\"width\"]"], 0);
+    named.says(&["6000 rows × 1 feature from 1 file ("]);
+    lab.run(
+        &[
+            "run",
+            "x.toml",
+            "--set",
+            "features.use=[\"__index_level_0__\"]",
+        ],
+        0,
+    );
+    let rows = first.iter().map(|width| format!("{width},a\n"));
+    lab.write(
+        "t.csv",
+        &format!("width,note\n{}", rows.collect::<String>()),
+    );
+    let unlabelled = PLAIN.replace("label = \"outlier\"\n", "");
+    lab.write("y.toml", &unlabelled);
+    lab.run(&["run", "y.toml", "--data", "t.csv"], 0)
+        .says(&["6000 rows × 1 feature from 1 file; left out, not numeric: `note` ("]);
+}
+
+#[test]
+fn labels_that_leave_no_row_normal_are_refused() {
+    let with_labels = |label: &dyn Fn(usize) -> Option<&'static str>| {
+        let (first, second, _) = columns(N_ROWS);
+        let lab = Lab::new();
+        let table = Table::new()
+            .number("width", first)
+            .number("height", second)
+            .text("outlier", (0..N_ROWS).map(label));
+        lab.write_table("plates.parquet", table);
+        lab.write("x.toml", PLAIN);
+        lab
+    };
+    let is_outlier = |row: usize| (150..N_ROWS).step_by(200).any(|other| other == row);
+    let lab = with_labels(&|row| Some(if is_outlier(row) { "fraud" } else { "legit" }));
+    lab.run(&["run", "x.toml"], 1).says(&[
+        "column `outlier`",
+        "plates.parquet",
+        "every row an anomaly: it holds `legit`, `fraud`;",
+        "`benign`",
+    ]);
+    let lab = with_labels(&|row| Some(if is_outlier(row) { "fraud" } else { "Normal" }));
+    let summary = lab.run_json("x.toml", &[]);
+    assert_eq!(metric(&summary, "in_sample_labelled_rows"), 30.0);
+    let lab = with_labels(&|_| Some("1"));
+    lab.run(&["run", "x.toml"], 1)
+        .says(&["`anomaly` (1, or true);"]);
+    // Of −1 and 1, tools disagree on which is the anomaly.
+    let rows = (0..100).map(|row| format!("{row},{}\n", if row == 7 { 1 } else { -1 }));
+    lab.write(
+        "t.csv",
+        &format!("width,outlier\n{}", rows.collect::<String>()),
+    );
+    lab.run(&["run", "x.toml", "--data", "t.csv"], 1).says(&[
+        "t.csv` row 2: outlier `-1` is neither 0 nor 1",
+        "0 for a normal row and 1 for an anomaly",
+    ]);
+}
+
+#[test]
+fn parts_without_a_purge_between_them_are_said_so() {
+    let lab = Lab::new();
+    lab.write_table("plants.parquet", timed(3_000));
+    lab.write("x.toml", TIMED);
+    let hint = "no purge between the parts: set `split.purge`";
+    lab.run(&["run", "x.toml"], 0).says(&[hint]);
+    let purged = lab.run(&["run", "x.toml", "--set", "split.purge=1h"], 0);
+    assert!(!purged.stderr.contains(hint), "{}", purged.stderr);
+}

@@ -251,7 +251,7 @@ fn refuses_what_is_not_finite_by_row_and_column() {
     };
     assert_eq!(
         refusal(table, &labelled),
-        "`t.parquet` row 2: y `2` is neither 0 nor 1"
+        "`t.parquet` row 2: y `2` is neither 0 nor 1; a label is 0 for a normal row and 1 for an anomaly, or text"
     );
 
     let folder = Folder::new();

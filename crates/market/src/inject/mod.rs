@@ -21,6 +21,7 @@ use crate::candle::CandleError;
 use crate::config::{Violation, join};
 use crate::event::{AnomalyKind, EventId};
 use crate::interval::Interval;
+use crate::time::show_time;
 use crate::trade::TradeError;
 
 /// What to inject, as written; [`InjectConfig::check`] makes it usable.
@@ -272,7 +273,8 @@ pub enum InjectError {
     },
     /// A trade comes before the one before it.
     #[error(
-        "trade number {idx} of `{symbol}` (counted from 0) at `{event_time}` µs is earlier than the one before it"
+        "trade number {idx} of `{symbol}` (counted from 0) at `{}` is earlier than the one before it",
+        show_time(*event_time)
     )]
     UnorderedTrade {
         /// The symbol.

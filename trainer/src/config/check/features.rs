@@ -38,6 +38,7 @@ pub(super) fn check_features(
     let mut engine = Vec::new();
     let mut columns = None;
     let mut config = None;
+    check_used(&section, used.as_deref().unwrap_or_default(), data, out);
     match data.map(|data| (data.kind, data.interval)) {
         Some((DataKind::Features, _)) => {
             columns = used;
@@ -92,6 +93,34 @@ pub(super) fn check_features(
         engine,
         columns,
     })
+}
+
+/// Features are named once each, and none is the table's label, time or symbol.
+fn check_used(section: &Section<'_>, used: &[String], data: Option<&Data>, out: &mut Violations) {
+    let others = data.into_iter().flat_map(|data| {
+        [
+            ("data.label", &data.label),
+            ("data.time", &data.time),
+            ("data.symbol_column", &data.symbol_column),
+        ]
+    });
+    for (key, column) in others {
+        if let Some(column) = column
+            && used.contains(column)
+        {
+            section.report(
+                "use",
+                format!("names `{column}`, which is `{key}` and can't be a feature, too"),
+                out,
+            );
+        }
+    }
+    for (position, name) in used.iter().enumerate() {
+        // The second one reports it, further ones don't.
+        if used[..position].iter().filter(|it| *it == name).count() == 1 {
+            section.report("use", format!("names `{name}` twice"), out);
+        }
+    }
 }
 
 pub(super) fn check_inject(
