@@ -395,9 +395,9 @@ fn threshold(file: &ExperimentFile, outcome: &Outcome) -> Threshold {
     };
     let injected = outcome.prepared.calibration.is_some();
     let set_on = match (file.experiment.split.method, injected) {
-        (SplitMethod::InSample, _) => "the same rows, without their labels",
-        (_, true) => "validation data as they were before injection",
-        (_, false) => "validation data, without their labels",
+        (SplitMethod::InSample, _) => "rows that are judged, their labels unread",
+        (_, true) => "validation rows as they were before injection",
+        (_, false) => "validation rows, their labels unread",
     };
     Threshold {
         alerts_per_symbol_day: budget,
@@ -405,12 +405,11 @@ fn threshold(file: &ExperimentFile, outcome: &Outcome) -> Threshold {
         value: Some(winner.threshold.neg_log10_tail),
         set_on: set_on.to_owned(),
         range: time_range(outcome, |part| part == validation),
-        reached: winner.validation.false_alerts_per_symbol_day.value(),
-        observed: outcome
-            .tested_winner()
-            .evaluation
-            .false_alerts_per_symbol_day
-            .value(),
+        reached: winner.alerts_where_set,
+        observed: judge::alerts_per_symbol_day(
+            &outcome.tested_winner().scores.flag,
+            judge::rows_per_day(&outcome.prepared),
+        ),
         score: "−log10 of the tail probability, calibrated for each symbol".to_owned(),
         note: String::new(),
     }

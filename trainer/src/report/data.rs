@@ -308,11 +308,11 @@ pub struct Threshold {
     pub quantile: Option<f64>,
     /// The threshold on the score; `None` where each symbol has its own.
     pub value: Option<f64>,
-    /// The data that set it, such as `validation`.
+    /// The rows that set it, such as `validation rows`.
     pub set_on: String,
-    /// Time range of that data.
+    /// Time range of those rows.
     pub range: Option<TimeRange>,
-    /// Alerts per symbol and day that it gave on that data.
+    /// Alerts per symbol and day that it gave on those rows, true and false.
     pub reached: Option<f64>,
     /// Alerts per symbol and day that it gave on the test data, true and false.
     pub observed: Option<f64>,

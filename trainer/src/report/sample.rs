@@ -289,7 +289,7 @@ pub(crate) fn market() -> ReportData {
             alerts_per_symbol_day: Some(1.0),
             quantile: None,
             value: Some(4.2),
-            set_on: "validation".to_owned(),
+            set_on: "validation rows".to_owned(),
             range: Some(TimeRange {
                 start: START - 12 * 1_440 * MINUTE,
                 end: START - 60 * MINUTE,

@@ -201,7 +201,7 @@ impl Closeup<'_> {
             );
             for point in scores
                 .iter()
-                .filter(|s| s.score >= threshold && s.score.is_finite())
+                .filter(|s| s.score > threshold && s.score.is_finite())
             {
                 canvas.disc(
                     (x.at(point.time as f64), score.at(point.score)),
