@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use detectors::evaluation::{Evaluation, Metric};
+use detectors::evaluation::{Evaluation, Metric, OperatingPoint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::report_data::{RunLabel, report_data, verdict};
+use super::report_data::{RunLabel, alert_budget, report_data, verdict};
 use crate::config::{ExperimentFile, SplitMethod};
 use crate::output::{self, Render};
 use crate::pipeline::{Outcome, judge};
@@ -408,12 +408,47 @@ fn table(outcome: &Outcome) -> Vec<Vec<String>> {
                 (Metric::Value(value), Some((low, high))) => {
                     format!("{value:.3} [{low:.3}, {high:.3}]")
                 }
-                (Metric::Value(value), None) => format!("{value:.3}"),
-                (Metric::Undefined { reason }, _) => format!("undefined: {reason}"),
+                (metric, _) => plain(metric),
             });
         table.push(std::iter::once(name.to_owned()).chain(cells).collect());
     }
+    if let Some(budget) = alert_budget(outcome) {
+        let evaluations: Vec<&Evaluation> = outcome
+            .tested
+            .iter()
+            .map(|tested| &tested.evaluation)
+            .collect();
+        table.extend(budget_rows(budget, &evaluations));
+    }
     table
+}
+
+/// A metric without interval, or why there is none.
+fn plain(metric: &Metric) -> String {
+    match metric {
+        Metric::Value(value) => format!("{value:.3}"),
+        Metric::Undefined { reason } => format!("undefined: {reason}"),
+    }
+}
+
+/// What each model would catch if its false alerts on the test data were as many as the budget allows.
+fn budget_rows(budget: f64, evaluations: &[&Evaluation]) -> Vec<Vec<String>> {
+    let row = |name: String, of: fn(&OperatingPoint) -> &Metric| {
+        let cells = evaluations
+            .iter()
+            .map(|evaluation| match &evaluation.at_budget {
+                Some(at_budget) => plain(of(&at_budget.rows)),
+                None => "undefined: no alert budget".to_owned(),
+            });
+        std::iter::once(name).chain(cells).collect()
+    };
+    let of_budget = format!("at the alert budget of {budget}");
+    vec![
+        row(format!("event recall {of_budget}"), |point| {
+            &point.event_recall
+        }),
+        row(format!("recall {of_budget}"), |point| &point.row_recall),
+    ]
 }
 
 impl Render for RunSummary {
@@ -454,5 +489,48 @@ pub(super) fn split_words(method: SplitMethod) -> &'static str {
         SplitMethod::Time => "in event time",
         SplitMethod::WalkForward => "in event time, walking forward",
         SplitMethod::InSample => "in sample: the same rows are fitted, scored and judged",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use detectors::evaluation::{EvaluationOptions, Labels, Scored, evaluate};
+
+    use super::*;
+
+    #[test]
+    fn models_are_compared_at_the_same_number_of_false_alerts() {
+        let symbols = ["A".to_owned()];
+        let n = 1440_usize;
+        let time: Vec<i64> = (0..1440).map(|minute| minute * 60_000_000).collect();
+        let positive: Vec<bool> = (0..n).map(|row| row < 4).collect();
+        // The first model ranks all labelled rows on top, the second half of them.
+        let evaluations = [4, 2].map(|found| {
+            let rank = |row: usize| if row < found { row + 10_000 } else { row };
+            let score: Vec<f64> = (0..n).map(|row| rank(row) as f64).collect();
+            evaluate(
+                &Scored {
+                    time: Some(&time),
+                    interval_us: Some(60_000_000),
+                    symbol: &vec![0; n],
+                    symbols: &symbols,
+                    score: &score,
+                    flag: &vec![false; n],
+                    labels: Labels::Rows(&positive),
+                },
+                &EvaluationOptions {
+                    alerts_per_symbol_day: Some(2.0),
+                    ..EvaluationOptions::default()
+                },
+            )
+            .unwrap()
+        });
+        let rows = budget_rows(2.0, &evaluations.iter().collect::<Vec<_>>());
+        assert_eq!(rows[0][0], "event recall at the alert budget of 2");
+        assert_eq!(rows[0][1], "undefined: no events with rows");
+        assert_eq!(
+            rows[1],
+            ["recall at the alert budget of 2", "1.000", "0.500"]
+        );
     }
 }

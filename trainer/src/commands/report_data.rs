@@ -1,14 +1,17 @@
 //! From an outcome to what the report shows.
 
-use detectors::evaluation::{Evaluation, ImportanceMeasure, Interval, Metric as Measured};
+use detectors::evaluation::{
+    Evaluation, ImportanceMeasure, Interval, Metric as Measured, OperatingPoint,
+};
 
 use crate::config::{DataKind, ExperimentFile, SplitMethod, ThresholdRule};
 use crate::pipeline::split::Part;
 use crate::pipeline::{Fold, Outcome, Tested, judge, provenance};
 use crate::report::{
-    Candle, Column, Count, Curves, DataObject, Estimate, Event, FoldRow, Group, GroupCell, Header,
-    Importance, Limits, Metric, Outcome as EventOutcome, PriceSeries, Provenance, ReportData,
-    ScoreHistogram, ScorePoint, Split, SymbolRow, Threshold, TimeRange, Unit, Verdict,
+    BaselineEvents, Candle, Column, Count, Curves, DataObject, Estimate, Event, FoldRow, Group,
+    GroupCell, Header, Importance, Limits, Metric, Outcome as EventOutcome, PriceSeries,
+    Provenance, ReportData, ScoreHistogram, ScorePoint, Split, SymbolRow, Threshold, TimeRange,
+    Unit, Verdict,
 };
 
 const SCORE_AXIS: &str = "−log10 tail probability";
@@ -147,7 +150,11 @@ pub(super) fn verdict(file: &ExperimentFile, outcome: &Outcome) -> Verdict {
                 .and_then(|intervals| intervals.event_recall.bounds()),
             level: file.experiment.evaluate.confidence,
             false_alerts: evaluation.false_alerts_per_symbol_day.value(),
-            baseline: Some(("largest |z|".to_owned(), caught(baseline))),
+            baseline: Some(BaselineEvents {
+                name: "largest |z|".to_owned(),
+                caught: caught(baseline),
+                false_alerts: baseline.false_alerts_per_symbol_day.value(),
+            }),
         };
     }
     if evaluation.n_labelled_rows > 0 {
@@ -287,7 +294,46 @@ fn metrics(outcome: &Outcome) -> Vec<Metric> {
                 })
                 .collect(),
         })
+        .chain(at_budget(outcome))
         .collect()
+}
+
+/// What every model would catch at the same number of false alerts; empty without a budget.
+fn at_budget(outcome: &Outcome) -> Vec<Metric> {
+    let Some(budget) = alert_budget(outcome) else {
+        return Vec::new();
+    };
+    let row = |name: &str, of: fn(&OperatingPoint) -> &Measured| Metric {
+        name: name.to_owned(),
+        help: format!(
+            "with each threshold moved until the test data have {budget} false alerts per symbol and day"
+        ),
+        unit: Unit::Percent,
+        values: outcome
+            .tested
+            .iter()
+            .map(|tested| match &tested.evaluation.at_budget {
+                Some(at_budget) => estimate(of(&at_budget.rows), None),
+                None => Estimate::undefined("no alert budget"),
+            })
+            .collect(),
+    };
+    let mut rows = Vec::new();
+    if outcome.tested_winner().evaluation.n_events > 0 {
+        rows.push(row("Event recall at the alert budget", |point| {
+            &point.event_recall
+        }));
+    }
+    rows.push(row("Recall at the alert budget", |point| &point.row_recall));
+    rows
+}
+
+/// The alert budget, where there is one and the data have time.
+pub(super) fn alert_budget(outcome: &Outcome) -> Option<f64> {
+    let evaluation = &outcome.tested_winner().evaluation;
+    evaluation.symbol_days.value()?;
+    let at_budget = evaluation.at_budget.as_ref()?;
+    Some(at_budget.alerts_per_symbol_day)
 }
 
 fn groups(

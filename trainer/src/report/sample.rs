@@ -249,7 +249,11 @@ pub(crate) fn market() -> ReportData {
             interval: Some((0.58, 0.84)),
             level: 0.95,
             false_alerts: Some(1.1),
-            baseline: Some(("largest-|z|".to_owned(), caught / 2)),
+            baseline: Some(BaselineEvents {
+                name: "largest-|z|".to_owned(),
+                caught: caught / 2,
+                false_alerts: Some(1.1),
+            }),
         },
         columns: vec![
             Column {
