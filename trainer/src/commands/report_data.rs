@@ -591,6 +591,7 @@ fn prices(outcome: &Outcome) -> Vec<PriceSeries> {
                     high: candle.high,
                     low: candle.low,
                     close: candle.close,
+                    volume: candle.volume,
                 })
                 .collect(),
             scores: Vec::new(),

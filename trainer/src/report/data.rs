@@ -390,6 +390,15 @@ pub struct PriceSeries {
     pub false_alerts: Vec<ScorePoint>,
 }
 
+impl PriceSeries {
+    /// Whether any candle has a volume that can be drawn.
+    #[must_use]
+    pub fn has_volume(&self) -> bool {
+        let mut volumes = self.candles.iter().map(|c| c.volume);
+        volumes.any(|volume| volume.is_finite() && volume > 0.0)
+    }
+}
+
 /// One candle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Candle {
@@ -403,6 +412,8 @@ pub struct Candle {
     pub low: f64,
     /// Last price.
     pub close: f64,
+    /// Volume traded.
+    pub volume: f64,
 }
 
 /// A score at a time.

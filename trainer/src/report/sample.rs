@@ -106,6 +106,7 @@ pub(crate) fn series(
             high,
             low,
             close,
+            volume: (1.0 + 0.1 * score) * 1e4 / price.max(1e-9),
         });
         series.scores.push(ScorePoint { time, score });
     }
