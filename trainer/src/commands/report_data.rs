@@ -4,7 +4,7 @@ use detectors::evaluation::{
     Evaluation, ImportanceMeasure, Interval, Metric as Measured, OperatingPoint,
 };
 
-use crate::config::{DataKind, ExperimentFile, SplitMethod, ThresholdRule};
+use crate::config::{Boundaries, DataKind, ExperimentFile, SplitMethod, ThresholdRule};
 use crate::pipeline::split::Part;
 use crate::pipeline::{Fold, Outcome, Tested, judge, provenance};
 use crate::report::{
@@ -84,6 +84,8 @@ fn header(file: &ExperimentFile, outcome: &Outcome, label: &RunLabel<'_>) -> Hea
         model: None,
         data_range: time_range(outcome, |_| true),
         test_range: time_range(outcome, |part| part == test),
+        parts_by_symbol: file.experiment.split.boundaries == Boundaries::PerSymbol
+            && index.symbols.len() > 1,
         symbols: index
             .symbols
             .iter()

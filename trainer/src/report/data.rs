@@ -61,6 +61,9 @@ pub struct Header {
     pub data_range: Option<TimeRange>,
     /// Time range of the test data.
     pub test_range: Option<TimeRange>,
+    /// Whether each symbol's rows were split on their own: then the ranges of parts span those of all symbols, and no
+    /// symbol need have all of one.
+    pub parts_by_symbol: bool,
     /// Symbols, in the order of the experiment.
     pub symbols: Vec<String>,
     /// Candle interval, such as `1m`.

@@ -3,7 +3,7 @@
 use super::charts::{Kinds, outcome_words};
 use super::data::{Column, Estimate, Event, Group, Outcome, ReportData, Unit};
 use super::format::{self, count, escape, significant};
-use super::html::range;
+use super::html::{part_range, range};
 use super::table::Table;
 
 const NONE: &str = "<span class=\"muted\">–</span>";
@@ -250,11 +250,12 @@ pub(super) fn threshold(data: &ReportData) -> String {
     } else {
         ", set"
     };
-    let on = match (t.set_on.is_empty(), t.range) {
+    let range = t.range.map(|r| part_range(r, data.header.parts_by_symbol));
+    let on = match (t.set_on.is_empty(), range) {
         (true, None) => String::new(),
-        (true, Some(r)) => format!(" on the rows of {}", range(r)),
+        (true, Some(r)) => format!(" on the rows of {r}"),
         (false, None) => format!(" on the {}", escape(&t.set_on)),
-        (false, Some(r)) => format!(" on the {} ({})", escape(&t.set_on), range(r)),
+        (false, Some(r)) => format!(" on the {} ({r})", escape(&t.set_on)),
     };
     let budget = t.alerts_per_symbol_day.filter(|v| v.is_finite()).map(|v| {
         format!(

@@ -236,6 +236,7 @@ pub(crate) fn market() -> ReportData {
             }),
             data_range: Some(full),
             test_range: Some(TimeRange { start: START, end }),
+            parts_by_symbol: false,
             symbols: vec!["BTCUSD".to_owned(), "PEPEUSD".to_owned()],
             interval: Some("1m".to_owned()),
             seed: 42,

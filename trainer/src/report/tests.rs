@@ -458,3 +458,20 @@ fn a_closeup_shows_volume_below_the_price() {
         .for_each(|c| c.volume = f64::NAN);
     assert!(volume_bars(&data).is_empty());
 }
+
+#[test]
+fn ranges_that_span_each_symbols_own_say_so() {
+    let mut data = ReportData {
+        prices: Vec::new(),
+        events: Vec::new(),
+        ..market()
+    };
+    assert!(!check(&data).contains("each symbol’s own"));
+    data.header.parts_by_symbol = true;
+    let html = check(&data);
+    let test = "<dt>Test data</dt><dd>each symbol’s own, within <span class=\"time\">2018-02-17 00:00</span>";
+    assert!(html.contains(test));
+    assert!(html.contains("validation rows (each symbol’s own, within"));
+    // Three parts besides.
+    assert_eq!(html.matches("each symbol’s own, within").count(), 5);
+}
