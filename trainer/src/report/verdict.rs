@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(
             verdict.sentence(),
             "caught 34 of 41 injected events (83 %, 95 % interval 70–92 %) at 1.1 false alerts per symbol and day; \
-             the largest-|z| baseline caught 21 at 21"
+             the largest-|z| baseline caught 21 at 20.5"
         );
     }
 
