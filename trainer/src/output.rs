@@ -1,6 +1,6 @@
 //! Results on stdout: a table for people, or exactly one JSON document.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
@@ -28,7 +28,7 @@ pub trait Render: Serialize {
     }
 }
 
-/// Prints `result` as `output` says.
+/// Prints `result` as `output` says. A reader who has seen enough and closed the pipe is no error: the work is done.
 ///
 /// # Errors
 /// When stdout can't be written.
@@ -37,10 +37,15 @@ pub fn print(result: &impl Render, output: Output) -> anyhow::Result<()> {
         Output::Table => result.render_table(),
         Output::Json => serde_json::to_string_pretty(&result.render_json()?)?,
     };
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", text.trim_end())?;
-    stdout.flush()?;
+    write_to(&mut std::io::stdout().lock(), text.trim_end())?;
     Ok(())
+}
+
+fn write_to(out: &mut impl Write, text: &str) -> std::io::Result<()> {
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// A plain table: first column left, the others right.
@@ -74,4 +79,30 @@ fn align(index: usize, text: &str) -> Cell {
         CellAlignment::Right
     };
     Cell::new(text).set_alignment(alignment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Refuses(ErrorKind);
+
+    impl Write for Refuses {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn a_reader_who_left_is_no_error_but_a_full_disk_is() {
+        assert!(write_to(&mut Refuses(ErrorKind::BrokenPipe), "text").is_ok());
+        assert!(write_to(&mut Refuses(ErrorKind::StorageFull), "text").is_err());
+        let mut out = Vec::new();
+        write_to(&mut out, "text").unwrap();
+        assert_eq!(out, b"text\n");
+    }
 }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use detectors::evaluation::{Evaluation, Metric};
+use detectors::evaluation::{Evaluation, Metric, OperatingPoint};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::report_data::{RunLabel, report_data, verdict};
+use super::report_data::{RunLabel, alert_budget, report_data, verdict};
 use crate::config::{ExperimentFile, SplitMethod};
 use crate::output::{self, Render};
-use crate::pipeline::{Outcome, judge};
+use crate::pipeline::{Fold, Outcome, judge};
 use crate::report::{render_html, render_pngs};
 use crate::tracking::model_folder::{self, ModelFolder};
 use crate::tracking::{Bundle, RunState, Stage, Tracking};
@@ -43,6 +43,9 @@ pub(super) struct RunSummary {
     /// The table of the metrics: (name, per column: value and interval as text).
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     table: Vec<Vec<String>>,
+    /// The same fold by fold, where the run walked forward: fold, what it tested, events, average precision.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    folds: Vec<Vec<String>>,
 }
 
 impl RunSummary {
@@ -399,6 +402,7 @@ pub(super) fn stage(
         tracking_uri: String::new(),
         verdict: verdict(file, outcome).sentence(),
         table: table(outcome),
+        folds: fold_rows(&outcome.folds, outcome.prepared.interval_us.unwrap_or(0)),
     };
     let mut version_tags = BTreeMap::new();
     for key in [
@@ -492,12 +496,69 @@ fn table(outcome: &Outcome) -> Vec<Vec<String>> {
                 (Metric::Value(value), Some((low, high))) => {
                     format!("{value:.3} [{low:.3}, {high:.3}]")
                 }
-                (Metric::Value(value), None) => format!("{value:.3}"),
-                (Metric::Undefined { reason }, _) => format!("undefined: {reason}"),
+                (metric, _) => plain(metric),
             });
         table.push(std::iter::once(name.to_owned()).chain(cells).collect());
     }
+    if let Some(budget) = alert_budget(outcome) {
+        let evaluations: Vec<&Evaluation> = outcome
+            .tested
+            .iter()
+            .map(|tested| &tested.evaluation)
+            .collect();
+        table.extend(budget_rows(budget, &evaluations));
+    }
     table
+}
+
+/// A metric without interval, or why there is none.
+fn plain(metric: &Metric) -> String {
+    match metric {
+        Metric::Value(value) => format!("{value:.3}"),
+        Metric::Undefined { reason } => format!("undefined: {reason}"),
+    }
+}
+
+/// What each model would catch if its false alerts on the test data were as many as the budget allows.
+fn budget_rows(budget: f64, evaluations: &[&Evaluation]) -> Vec<Vec<String>> {
+    let row = |name: String, of: fn(&OperatingPoint) -> &Metric| {
+        let cells = evaluations
+            .iter()
+            .map(|evaluation| match &evaluation.at_budget {
+                Some(at_budget) => plain(of(&at_budget.rows)),
+                None => "undefined: no alert budget".to_owned(),
+            });
+        std::iter::once(name).chain(cells).collect()
+    };
+    let of_budget = format!("at the alert budget of {budget}");
+    vec![
+        row(format!("event recall {of_budget}"), |point| {
+            &point.event_recall
+        }),
+        row(format!("recall {of_budget}"), |point| &point.row_recall),
+    ]
+}
+
+/// One row per fold: what it tested, and how the winner and the baseline did there.
+fn fold_rows(folds: &[Fold], interval_us: i64) -> Vec<Vec<String>> {
+    let minute = |micros: i64| match jiff::Timestamp::from_microsecond(micros) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M").to_string(),
+        Err(_) => format!("{micros} µs"),
+    };
+    folds
+        .iter()
+        .zip(1..)
+        .map(|(fold, number)| {
+            let n_caught = fold.winner.events.iter().filter(|event| event.caught);
+            vec![
+                format!("{number}"),
+                format!("{} to {}", minute(fold.from), minute(fold.to + interval_us)),
+                format!("{} of {}", n_caught.count(), fold.winner.n_events),
+                plain(&fold.winner.average_precision),
+                plain(&fold.baseline.average_precision),
+            ]
+        })
+        .collect()
 }
 
 impl Render for RunSummary {
@@ -506,6 +567,16 @@ impl Render for RunSummary {
         if let Some((header, rows)) = self.table.split_first() {
             let header: Vec<&str> = header.iter().map(String::as_str).collect();
             text.push_str(&output::table(&header, rows));
+        }
+        if !self.folds.is_empty() {
+            let header = [
+                "fold",
+                "tested (UTC)",
+                "events caught",
+                "average precision",
+                "largest |z|",
+            ];
+            text.push_str(&format!("\n\n{}", output::table(&header, &self.folds)));
         }
         text.push_str(&format!("\n\n{}\n\n", self.verdict));
         let model = match (&self.model_name, &self.model_version) {
@@ -527,6 +598,7 @@ impl Render for RunSummary {
         let mut value = serde_json::to_value(self)?;
         if let Some(map) = value.as_object_mut() {
             map.remove("table");
+            map.remove("folds");
         }
         Ok(value)
     }
@@ -538,5 +610,104 @@ pub(super) fn split_words(method: SplitMethod) -> &'static str {
         SplitMethod::Time => "in event time",
         SplitMethod::WalkForward => "in event time, walking forward",
         SplitMethod::InSample => "in sample: the same rows are fitted, scored and judged",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use detectors::evaluation::{EvaluationOptions, EventInfo, Labels, Scored, evaluate};
+
+    use super::*;
+
+    /// A day of minutes, the first four labelled as one event, of which the model ranks `n_found` on top and flags
+    /// them.
+    fn evaluation(n_found: usize) -> Evaluation {
+        let n = 1440_usize;
+        let time: Vec<i64> = (0..1440).map(|minute| minute * 60_000_000).collect();
+        let rank = |row: usize| if row < n_found { row + 10_000 } else { row };
+        let score: Vec<f64> = (0..n).map(|row| rank(row) as f64).collect();
+        let event: Vec<u32> = (0..n).map(|row| u32::from(row < 4)).collect();
+        let events = [EventInfo {
+            kind: "pump".to_owned(),
+            start: 0,
+            end: time[4],
+            magnitude: None,
+            symbol: 0,
+        }];
+        let flag: Vec<bool> = (0..n).map(|row| row < n_found).collect();
+        let scored = Scored {
+            time: Some(&time),
+            interval_us: Some(60_000_000),
+            symbol: &vec![0; n],
+            symbols: &["A".to_owned()],
+            score: &score,
+            flag: &flag,
+            labels: Labels::Events {
+                event: &event,
+                events: &events,
+            },
+        };
+        let options = EvaluationOptions {
+            alerts_per_symbol_day: Some(2.0),
+            ..EvaluationOptions::default()
+        };
+        evaluate(&scored, &options).unwrap()
+    }
+
+    #[test]
+    fn models_are_compared_at_the_same_number_of_false_alerts() {
+        let rows = budget_rows(2.0, &[&evaluation(4), &evaluation(2), &evaluation(0)]);
+        assert_eq!(
+            rows,
+            [
+                [
+                    "event recall at the alert budget of 2",
+                    "1.000",
+                    "1.000",
+                    "0.000"
+                ],
+                ["recall at the alert budget of 2", "1.000", "0.500", "0.000"]
+            ]
+        );
+    }
+
+    #[test]
+    fn folds_are_told_one_by_one() {
+        let fold = Fold {
+            from: 86_400_000_000,
+            to: 2 * 86_400_000_000 - 60_000_000,
+            winner: evaluation(4),
+            baseline: evaluation(0),
+        };
+        let rows = fold_rows(&[fold], 60_000_000);
+        assert_eq!(
+            rows[0][..4],
+            [
+                "1",
+                "1970-01-02 00:00 to 1970-01-03 00:00",
+                "1 of 1",
+                "1.000"
+            ]
+        );
+        let baseline: f64 = rows[0][4].parse().unwrap();
+        assert!(baseline < 0.01, "{baseline}");
+        let summary = RunSummary {
+            run_id: String::new(),
+            run_name: String::new(),
+            experiment_id: String::new(),
+            model_name: None,
+            model_version: None,
+            candidate: String::new(),
+            metrics: BTreeMap::new(),
+            report: String::new(),
+            tracking_uri: String::new(),
+            verdict: "the verdict".to_owned(),
+            table: Vec::new(),
+            folds: rows,
+        };
+        let text = summary.render_table();
+        let (line, verdict) = (text.find("1 of 1").unwrap(), text.find("the verdict"));
+        assert!(line < verdict.unwrap(), "{text}");
+        assert!(summary.render_json().unwrap().get("folds").is_none());
     }
 }

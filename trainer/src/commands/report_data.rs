@@ -1,14 +1,17 @@
 //! From an outcome to what the report shows.
 
-use detectors::evaluation::{Evaluation, ImportanceMeasure, Interval, Metric as Measured};
+use detectors::evaluation::{
+    Evaluation, ImportanceMeasure, Interval, Metric as Measured, OperatingPoint,
+};
 
-use crate::config::{DataKind, ExperimentFile, SplitMethod, ThresholdRule};
+use crate::config::{Boundaries, DataKind, ExperimentFile, SplitMethod, ThresholdRule};
 use crate::pipeline::split::Part;
 use crate::pipeline::{Fold, Outcome, Tested, judge, provenance};
 use crate::report::{
-    Candle, Column, Count, Curves, DataObject, Estimate, Event, FoldRow, Group, GroupCell, Header,
-    Importance, Limits, Metric, Outcome as EventOutcome, PriceSeries, Provenance, ReportData,
-    ScoreHistogram, ScorePoint, Split, SymbolRow, Threshold, TimeRange, Unit, Verdict,
+    BaselineEvents, Candle, Column, Count, Curves, DataObject, Estimate, Event, FoldRow, Group,
+    GroupCell, Header, Importance, Limits, Metric, Outcome as EventOutcome, PriceSeries,
+    Provenance, ReportData, ScoreHistogram, ScorePoint, Split, SymbolRow, Threshold, TimeRange,
+    Unit, Verdict,
 };
 
 const SCORE_AXIS: &str = "−log10 tail probability";
@@ -81,6 +84,8 @@ fn header(file: &ExperimentFile, outcome: &Outcome, label: &RunLabel<'_>) -> Hea
         model: None,
         data_range: time_range(outcome, |_| true),
         test_range: time_range(outcome, |part| part == test),
+        parts_by_symbol: file.experiment.split.boundaries == Boundaries::PerSymbol
+            && index.symbols.len() > 1,
         symbols: index
             .symbols
             .iter()
@@ -147,7 +152,11 @@ pub(super) fn verdict(file: &ExperimentFile, outcome: &Outcome) -> Verdict {
                 .and_then(|intervals| intervals.event_recall.bounds()),
             level: file.experiment.evaluate.confidence,
             false_alerts: evaluation.false_alerts_per_symbol_day.value(),
-            baseline: Some(("largest |z|".to_owned(), caught(baseline))),
+            baseline: Some(BaselineEvents {
+                name: "largest |z|".to_owned(),
+                caught: caught(baseline),
+                false_alerts: baseline.false_alerts_per_symbol_day.value(),
+            }),
         };
     }
     if evaluation.n_labelled_rows > 0 {
@@ -287,7 +296,46 @@ fn metrics(outcome: &Outcome) -> Vec<Metric> {
                 })
                 .collect(),
         })
+        .chain(at_budget(outcome))
         .collect()
+}
+
+/// What every model would catch at the same number of false alerts; empty without a budget.
+fn at_budget(outcome: &Outcome) -> Vec<Metric> {
+    let Some(budget) = alert_budget(outcome) else {
+        return Vec::new();
+    };
+    let row = |name: &str, of: fn(&OperatingPoint) -> &Measured| Metric {
+        name: name.to_owned(),
+        help: format!(
+            "with each threshold moved until the test data have {budget} false alerts per symbol and day"
+        ),
+        unit: Unit::Percent,
+        values: outcome
+            .tested
+            .iter()
+            .map(|tested| match &tested.evaluation.at_budget {
+                Some(at_budget) => estimate(of(&at_budget.rows), None),
+                None => Estimate::undefined("no alert budget"),
+            })
+            .collect(),
+    };
+    let mut rows = Vec::new();
+    if outcome.tested_winner().evaluation.n_events > 0 {
+        rows.push(row("Event recall at the alert budget", |point| {
+            &point.event_recall
+        }));
+    }
+    rows.push(row("Recall at the alert budget", |point| &point.row_recall));
+    rows
+}
+
+/// The alert budget, where there is one and the data have time.
+pub(super) fn alert_budget(outcome: &Outcome) -> Option<f64> {
+    let evaluation = &outcome.tested_winner().evaluation;
+    evaluation.symbol_days.value()?;
+    let at_budget = evaluation.at_budget.as_ref()?;
+    Some(at_budget.alerts_per_symbol_day)
 }
 
 fn groups(
@@ -395,9 +443,9 @@ fn threshold(file: &ExperimentFile, outcome: &Outcome) -> Threshold {
     };
     let injected = outcome.prepared.calibration.is_some();
     let set_on = match (file.experiment.split.method, injected) {
-        (SplitMethod::InSample, _) => "the same rows, without their labels",
-        (_, true) => "validation data as they were before injection",
-        (_, false) => "validation data, without their labels",
+        (SplitMethod::InSample, _) => "rows that are judged, their labels unread",
+        (_, true) => "validation rows as they were before injection",
+        (_, false) => "validation rows, their labels unread",
     };
     Threshold {
         alerts_per_symbol_day: budget,
@@ -405,12 +453,11 @@ fn threshold(file: &ExperimentFile, outcome: &Outcome) -> Threshold {
         value: Some(winner.threshold.neg_log10_tail),
         set_on: set_on.to_owned(),
         range: time_range(outcome, |part| part == validation),
-        reached: winner.validation.false_alerts_per_symbol_day.value(),
-        observed: outcome
-            .tested_winner()
-            .evaluation
-            .false_alerts_per_symbol_day
-            .value(),
+        reached: winner.alerts_where_set,
+        observed: judge::alerts_per_symbol_day(
+            &outcome.tested_winner().scores.flag,
+            judge::rows_per_day(&outcome.prepared),
+        ),
         score: "−log10 of the tail probability, calibrated for each symbol".to_owned(),
         note: String::new(),
     }
@@ -546,6 +593,7 @@ fn prices(outcome: &Outcome) -> Vec<PriceSeries> {
                     high: candle.high,
                     low: candle.low,
                     close: candle.close,
+                    volume: candle.volume,
                 })
                 .collect(),
             scores: Vec::new(),

@@ -27,6 +27,9 @@ pub struct Validated {
     pub calibrators: Calibrators,
     /// When a score is an alert.
     pub threshold: Threshold,
+    /// Flagged rows per symbol and day, true and false, among the very rows that calibration and
+    /// threshold came of; `None` without time.
+    pub alerts_where_set: Option<f64>,
     /// How it did on validation data; without intervals.
     pub validation: Evaluation,
     /// Its scores there.
@@ -80,6 +83,15 @@ pub fn rows_per_day(prepared: &Prepared) -> Option<f64> {
     prepared
         .interval_us
         .map(|interval| DAY_US as f64 / interval as f64)
+}
+
+/// Flagged rows, labelled or not, per symbol and day; `None` without time or rows.
+pub fn alerts_per_symbol_day(flags: &[bool], rows_per_day: Option<f64>) -> Option<f64> {
+    let n_flagged = flags.iter().filter(|flag| **flag).count();
+    #[expect(clippy::cast_precision_loss, reason = "row counts are far below 2^53")]
+    rows_per_day
+        .filter(|_| !flags.is_empty())
+        .map(|per_day| n_flagged as f64 / flags.len() as f64 * per_day)
 }
 
 /// Scores the validation rows by every trial, calibrates, sets thresholds, evaluates.
@@ -146,13 +158,25 @@ pub fn validate(
                     Threshold::from_quantile(&tail, quantile)?
                 }
             };
+            let where_set = clean.as_ref().map(|_| {
+                let tail = calibrate(
+                    &calibrators,
+                    &prepared.index.symbols,
+                    calibration_symbols,
+                    calibration_scores,
+                );
+                threshold.flags(&tail)
+            });
             let scores = part_scores(&calibrators, &threshold, &prepared.index, rows.clone(), raw);
+            let alerts_where_set =
+                alerts_per_symbol_day(where_set.as_ref().unwrap_or(&scores.flag), rows_per_day);
             let validation = judge(prepared, &scores, evaluate, None)?;
             Ok(Validated {
                 trial,
                 detectors,
                 calibrators,
                 threshold,
+                alerts_where_set,
                 validation,
                 validation_scores: scores,
             })
@@ -363,5 +387,18 @@ fn part_scores(
         raw,
         tail,
         flag,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_per_symbol_day_count_every_flag() {
+        let flags: Vec<bool> = (0..2880).map(|row| row % 720 == 0).collect();
+        assert_eq!(alerts_per_symbol_day(&flags, Some(1440.0)), Some(2.0));
+        assert_eq!(alerts_per_symbol_day(&flags, None), None);
+        assert_eq!(alerts_per_symbol_day(&[], Some(1440.0)), None);
     }
 }

@@ -61,6 +61,9 @@ pub struct Header {
     pub data_range: Option<TimeRange>,
     /// Time range of the test data.
     pub test_range: Option<TimeRange>,
+    /// Whether each symbol's rows were split on their own: then the ranges of parts span those of all symbols, and no
+    /// symbol need have all of one.
+    pub parts_by_symbol: bool,
     /// Symbols, in the order of the experiment.
     pub symbols: Vec<String>,
     /// Candle interval, such as `1m`.
@@ -308,11 +311,11 @@ pub struct Threshold {
     pub quantile: Option<f64>,
     /// The threshold on the score; `None` where each symbol has its own.
     pub value: Option<f64>,
-    /// The data that set it, such as `validation`.
+    /// The rows that set it, such as `validation rows`.
     pub set_on: String,
-    /// Time range of that data.
+    /// Time range of those rows.
     pub range: Option<TimeRange>,
-    /// Alerts per symbol and day that it gave on that data.
+    /// Alerts per symbol and day that it gave on those rows, true and false.
     pub reached: Option<f64>,
     /// Alerts per symbol and day that it gave on the test data, true and false.
     pub observed: Option<f64>,
@@ -390,6 +393,15 @@ pub struct PriceSeries {
     pub false_alerts: Vec<ScorePoint>,
 }
 
+impl PriceSeries {
+    /// Whether any candle has a volume that can be drawn.
+    #[must_use]
+    pub fn has_volume(&self) -> bool {
+        let mut volumes = self.candles.iter().map(|c| c.volume);
+        volumes.any(|volume| volume.is_finite() && volume > 0.0)
+    }
+}
+
 /// One candle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Candle {
@@ -403,6 +415,8 @@ pub struct Candle {
     pub low: f64,
     /// Last price.
     pub close: f64,
+    /// Volume traded.
+    pub volume: f64,
 }
 
 /// A score at a time.

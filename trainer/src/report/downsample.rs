@@ -1,4 +1,4 @@
-//! Fewer points, the same picture: extremes survive.
+//! Fewer points, the same picture: extremes survive, volumes add up.
 
 use super::data::{Candle, ScorePoint};
 
@@ -69,6 +69,7 @@ pub(super) fn merge(candles: &[Candle]) -> Option<Candle> {
         high,
         low,
         close: last.close,
+        volume: candles.iter().map(|c| c.volume).sum(),
     })
 }
 
@@ -134,6 +135,7 @@ mod tests {
                 high: 2.0,
                 low: 0.5,
                 close: 1.5,
+                volume: 2.0,
             })
             .collect();
         candles[1_234].high = 99.0;
@@ -143,5 +145,6 @@ mod tests {
         assert_eq!(few.iter().map(|c| c.high).fold(0.0, f64::max), 99.0);
         assert_eq!(few.iter().map(|c| c.low).fold(1.0, f64::min), 0.001);
         assert_eq!((few[0].time, few[299].close), (0, 1.5));
+        assert_eq!(few.iter().map(|c| c.volume).sum::<f64>(), 20_000.0);
     }
 }

@@ -72,15 +72,14 @@ fn trimmed(text: String) -> String {
     }
 }
 
-/// Two significant digits and no zeros behind them, for rates in a sentence.
+/// Two significant digits, below a hundred at least one decimal, and no zeros behind them, for rates in a sentence.
 pub(super) fn significant_short(value: f64) -> String {
     if value == 0.0 || !value.is_finite() {
         return fixed(value, 0);
     }
-    trimmed(fixed(
-        value,
-        (1.0 - value.abs().log10().floor()).clamp(0.0, 6.0) as usize,
-    ))
+    let magnitude = value.abs().log10().floor();
+    let least = if magnitude < 2.0 { 1.0 } else { 0.0 };
+    trimmed(fixed(value, (1.0 - magnitude).clamp(least, 6.0) as usize))
 }
 
 /// A count, thousands apart.

@@ -129,7 +129,8 @@ fn header(data: &ReportData) -> String {
     fact("Detector", escape(&h.detector));
     fact("Registered", registered(h));
     fact("Data", h.data_range.map(range).unwrap_or_default());
-    fact("Test data", h.test_range.map(range).unwrap_or_default());
+    let test = h.test_range.map(|r| part_range(r, h.parts_by_symbol));
+    fact("Test data", test.unwrap_or_default());
     fact("Symbols", symbols(&h.symbols));
     fact(
         "Interval",
@@ -227,6 +228,15 @@ pub(super) fn range(range: TimeRange) -> String {
         minute(range.start),
         minute(range.end)
     )
+}
+
+/// The range of a part of the rows, which may be each symbol's own.
+pub(super) fn part_range(part: TimeRange, by_symbol: bool) -> String {
+    if by_symbol {
+        format!("each symbol’s own, within {}", range(part))
+    } else {
+        range(part)
+    }
 }
 
 /// To the minute where the seconds are zero.

@@ -21,7 +21,7 @@ mod verdict;
 pub use data::*;
 pub use downsample::{downsample, downsample_candles, min_max_indices};
 pub use html::render_html;
-pub use verdict::Verdict;
+pub use verdict::{BaselineEvents, Verdict};
 
 /// Why a chart could not be drawn.
 #[derive(Debug, thiserror::Error)]

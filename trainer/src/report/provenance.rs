@@ -2,7 +2,7 @@
 
 use super::data::{ReportData, Split};
 use super::format::{bytes, count, escape};
-use super::html::{code, range};
+use super::html::{code, part_range};
 use super::table::Table;
 
 pub(super) fn body(data: &ReportData) -> String {
@@ -28,7 +28,8 @@ pub(super) fn body(data: &ReportData) -> String {
         ]);
     }
     html.push_str(&objects.render(limit));
-    html.push_str(&splits(&p.splits, limit));
+    let by_symbol = data.header.parts_by_symbol;
+    html.push_str(&splits(&p.splits, by_symbol, limit));
 
     let mut counts = Table::new("Counted on the way")
         .words("What")
@@ -71,7 +72,7 @@ pub(super) fn body(data: &ReportData) -> String {
     html
 }
 
-fn splits(splits: &[Split], limit: usize) -> String {
+fn splits(splits: &[Split], by_symbol: bool, limit: usize) -> String {
     let times = splits.iter().any(|s| s.range.is_some());
     let events = splits.iter().any(|s| s.events.is_some());
     let mut table = Table::new("Splits").words("Split");
@@ -85,7 +86,8 @@ fn splits(splits: &[Split], limit: usize) -> String {
     for split in splits {
         let mut cells = vec![escape(&split.name)];
         if times {
-            cells.push(split.range.map(range).unwrap_or_default());
+            let range = split.range.map(|r| part_range(r, by_symbol));
+            cells.push(range.unwrap_or_default());
         }
         cells.extend([count(split.ready as f64), count(split.not_ready as f64)]);
         if events {

@@ -3,7 +3,7 @@
 use super::charts::{Kinds, outcome_words};
 use super::data::{Column, Estimate, Event, Group, Outcome, ReportData, Unit};
 use super::format::{self, count, escape, significant};
-use super::html::range;
+use super::html::{part_range, range};
 use super::table::Table;
 
 const NONE: &str = "<span class=\"muted\">–</span>";
@@ -240,7 +240,7 @@ pub(super) fn threshold(data: &ReportData) -> String {
         "Each symbol has its own alert threshold".to_owned(),
         |v| {
             format!(
-                "A row at or above <strong>{}</strong> is an alert. The threshold",
+                "A row above <strong>{}</strong> is an alert. The threshold",
                 significant(v)
             )
         },
@@ -250,11 +250,12 @@ pub(super) fn threshold(data: &ReportData) -> String {
     } else {
         ", set"
     };
-    let on = match (t.set_on.is_empty(), t.range) {
+    let range = t.range.map(|r| part_range(r, data.header.parts_by_symbol));
+    let on = match (t.set_on.is_empty(), range) {
         (true, None) => String::new(),
-        (true, Some(r)) => format!(" on the rows of {}", range(r)),
-        (false, None) => format!(" on the {} rows", escape(&t.set_on)),
-        (false, Some(r)) => format!(" on the {} rows ({})", escape(&t.set_on), range(r)),
+        (true, Some(r)) => format!(" on the rows of {r}"),
+        (false, None) => format!(" on the {}", escape(&t.set_on)),
+        (false, Some(r)) => format!(" on the {} ({r})", escape(&t.set_on)),
     };
     let budget = t.alerts_per_symbol_day.filter(|v| v.is_finite()).map(|v| {
         format!(
@@ -350,5 +351,37 @@ fn estimate(value: &Estimate, unit: Unit) -> String {
             "<span class=\"undefined\">{}</span>",
             escape(&format::estimate(value, unit))
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::data::{Threshold, TimeRange};
+
+    #[test]
+    fn the_threshold_is_told_in_sentences() {
+        let data = ReportData {
+            threshold: Some(Threshold {
+                alerts_per_symbol_day: Some(2.0),
+                value: Some(2.857),
+                set_on: "validation rows as they were before injection".to_owned(),
+                range: Some(TimeRange {
+                    start: 0,
+                    end: 86_400_000_000,
+                }),
+                reached: Some(1.91),
+                observed: Some(4.26),
+                ..Threshold::default()
+            }),
+            ..ReportData::default()
+        };
+        assert_eq!(
+            threshold(&data),
+            "<p class=\"prose\">A row above <strong>2.857</strong> is an alert. The threshold was set on the \
+             validation rows as they were before injection (<span class=\"time\">1970-01-01 00:00</span> to \
+             <span class=\"time\">1970-01-02 00:00</span>) for a budget of <strong>2 alerts</strong> per symbol and \
+             day. It gave 1.9 alerts per symbol and day there; on the test data, true and false together, 4.3.</p>\n"
+        );
     }
 }

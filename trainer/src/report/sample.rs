@@ -106,6 +106,7 @@ pub(crate) fn series(
             high,
             low,
             close,
+            volume: (1.0 + 0.1 * score) * 1e4 / price.max(1e-9),
         });
         series.scores.push(ScorePoint { time, score });
     }
@@ -235,6 +236,7 @@ pub(crate) fn market() -> ReportData {
             }),
             data_range: Some(full),
             test_range: Some(TimeRange { start: START, end }),
+            parts_by_symbol: false,
             symbols: vec!["BTCUSD".to_owned(), "PEPEUSD".to_owned()],
             interval: Some("1m".to_owned()),
             seed: 42,
@@ -249,7 +251,11 @@ pub(crate) fn market() -> ReportData {
             interval: Some((0.58, 0.84)),
             level: 0.95,
             false_alerts: Some(1.1),
-            baseline: Some(("largest-|z|".to_owned(), caught / 2)),
+            baseline: Some(BaselineEvents {
+                name: "largest-|z|".to_owned(),
+                caught: caught / 2,
+                false_alerts: Some(1.1),
+            }),
         },
         columns: vec![
             Column {
@@ -289,7 +295,7 @@ pub(crate) fn market() -> ReportData {
             alerts_per_symbol_day: Some(1.0),
             quantile: None,
             value: Some(4.2),
-            set_on: "validation".to_owned(),
+            set_on: "validation rows".to_owned(),
             range: Some(TimeRange {
                 start: START - 12 * 1_440 * MINUTE,
                 end: START - 60 * MINUTE,

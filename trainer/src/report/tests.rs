@@ -403,3 +403,75 @@ fn report_data_is_serializable() {
     assert_eq!(json["header"]["seed"], 42);
     assert_eq!(json["events"][0]["start"], START + 350 * MINUTE);
 }
+
+/// The close-up's bars of volume: left, top, width and height of each, in the order of time.
+fn volume_bars(data: &ReportData) -> Vec<[f64; 4]> {
+    let html = check(data);
+    let closeup = html.split("id=\"event-1\"").nth(1).unwrap();
+    let closeup = closeup.split("</figure>").next().unwrap();
+    let number = |rect: &str, name: &str| -> f64 {
+        let value = rect.split(&format!(" {name}=\"")).nth(1).unwrap();
+        value.split('"').next().unwrap().parse().unwrap()
+    };
+    closeup
+        .split("<rect")
+        .skip(1)
+        .map(|rect| rect.split("/>").next().unwrap())
+        .filter(|rect| rect.contains("fill=\"#80868E\""))
+        .map(|rect| ["x", "y", "width", "height"].map(|name| number(rect, name)))
+        .collect()
+}
+
+#[test]
+fn a_closeup_shows_volume_below_the_price() {
+    let (mut one, events) = series("ONE", 100.0, 300, 200);
+    let event = events[0].clone();
+    one.candles.iter_mut().for_each(|c| {
+        let inside = (event.start..event.end).contains(&c.time);
+        c.volume = if inside { 50.0 } else { 5.0 };
+    });
+    let mut data = ReportData {
+        prices: vec![one],
+        events: vec![event.clone()],
+        ..ReportData::default()
+    };
+    let bars = volume_bars(&data);
+    assert!(bars.len() > 40, "{} bars", bars.len());
+    assert!(bars.windows(2).all(|w| w[0][0] < w[1][0]), "not by time");
+    let bottom = bars[0][1] + bars[0][3];
+    for [_, top, _, height] in &bars {
+        assert!((top + height - bottom).abs() <= 1.0, "no common base");
+    }
+    let tall = bars.iter().filter(|bar| bar[3] > bars[0][3] * 8.0).count();
+    assert_eq!(tall as i64, (event.end - event.start) / MINUTE);
+
+    // Data without volumes have no empty panel.
+    data.prices[0]
+        .candles
+        .iter_mut()
+        .for_each(|c| c.volume = 0.0);
+    assert!(volume_bars(&data).is_empty());
+    assert!(!check(&data).contains(">\nvolume\n<"));
+    data.prices[0]
+        .candles
+        .iter_mut()
+        .for_each(|c| c.volume = f64::NAN);
+    assert!(volume_bars(&data).is_empty());
+}
+
+#[test]
+fn ranges_that_span_each_symbols_own_say_so() {
+    let mut data = ReportData {
+        prices: Vec::new(),
+        events: Vec::new(),
+        ..market()
+    };
+    assert!(!check(&data).contains("each symbol’s own"));
+    data.header.parts_by_symbol = true;
+    let html = check(&data);
+    let test = "<dt>Test data</dt><dd>each symbol’s own, within <span class=\"time\">2018-02-17 00:00</span>";
+    assert!(html.contains(test));
+    assert!(html.contains("validation rows (each symbol’s own, within"));
+    // Three parts besides.
+    assert_eq!(html.matches("each symbol’s own, within").count(), 5);
+}

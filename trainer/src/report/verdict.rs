@@ -5,6 +5,17 @@ use serde::Serialize;
 use super::data::Unit;
 use super::format;
 
+/// What a baseline made of the events.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct BaselineEvents {
+    /// Its name.
+    pub name: String,
+    /// Events that it caught.
+    pub caught: u64,
+    /// Its false alerts per symbol and day: a catch means little without their number.
+    pub false_alerts: Option<f64>,
+}
+
 /// What a run found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -23,8 +34,8 @@ pub enum Verdict {
         level: f64,
         /// False alerts per symbol and day.
         false_alerts: Option<f64>,
-        /// Name of the baseline and the events that it caught with the same alert budget.
-        baseline: Option<(String, u64)>,
+        /// How the baseline did with its own threshold, set for the same alert budget.
+        baseline: Option<BaselineEvents>,
     },
     /// A plain table with labelled rows.
     Rows {
@@ -137,7 +148,7 @@ fn events_sentence(
     interval: Option<(f64, f64)>,
     level: f64,
     false_alerts: Option<f64>,
-    baseline: Option<&(String, u64)>,
+    baseline: Option<&BaselineEvents>,
 ) -> String {
     let rate = false_alerts
         .filter(|v| v.is_finite())
@@ -167,8 +178,12 @@ fn events_sentence(
     if let Some(rate) = rate {
         sentence.push_str(&format!(" at {rate} false alerts per symbol and day"));
     }
-    if let Some((name, caught)) = baseline {
-        sentence.push_str(&format!("; the {name} baseline caught {}", whole(*caught)));
+    if let Some(baseline) = baseline {
+        let (name, caught) = (&baseline.name, whole(baseline.caught));
+        sentence.push_str(&format!("; the {name} baseline caught {caught}"));
+        if let Some(rate) = baseline.false_alerts.filter(|v| v.is_finite()) {
+            sentence.push_str(&format!(" at {}", format::significant_short(rate)));
+        }
     }
     sentence
 }
@@ -194,12 +209,16 @@ mod tests {
             interval: Some((0.70, 0.92)),
             level: 0.95,
             false_alerts: Some(1.1),
-            baseline: Some(("largest-|z|".to_owned(), 21)),
+            baseline: Some(BaselineEvents {
+                name: "largest-|z|".to_owned(),
+                caught: 21,
+                false_alerts: Some(20.54),
+            }),
         };
         assert_eq!(
             verdict.sentence(),
             "caught 34 of 41 injected events (83 %, 95 % interval 70–92 %) at 1.1 false alerts per symbol and day; \
-             the largest-|z| baseline caught 21"
+             the largest-|z| baseline caught 21 at 20.5"
         );
     }
 

@@ -10,6 +10,14 @@
 //! flags single out have bins of their own, so that the same pass counts for all other metrics; a
 //! block costs one place in memory, and 4 bytes a row.
 //!
+//! Where all of something were found, or none, every resample says the same, and the interval would
+//! have no width however few there were. Event recall, precision and recall at 0 or 1 are therefore
+//! widened by the exact binomial interval of Clopper and Pearson (1934, *Biometrika* 26, 404–413): of
+//! n trials at level 1 − α, it is 0 to 1 − (α/2)^(1/n) where none succeeded, and (α/2)^(1/n) to 1
+//! where all did. The trials are what is nearly independent: events rather than their rows, and for
+//! precision the caught events and the false episodes. Ranking metrics, F1 and rates per day have no
+//! such form and stay as they were drawn.
+//!
 //! The intervals speak of other stretches of time of the *same* symbols; they do not speak of
 //! other symbols.
 
@@ -18,7 +26,7 @@ use std::collections::BTreeMap;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::input::{BySymbol, Scored};
+use super::input::{BySymbol, Labels, Scored};
 use super::metric::{Interval, Metric};
 use super::ranking::{RankSums, Ranking};
 use super::report::{Evaluation, Intervals};
@@ -144,7 +152,7 @@ pub(super) fn intervals(
             },
         )
         .collect();
-    let interval = |metric: usize, point: &Metric| {
+    let interval = |metric: usize, point: &Metric, n_trials: Option<u64>| {
         if let Some(reason) = point.reason() {
             return Interval::Undefined {
                 reason: reason.to_owned(),
@@ -161,10 +169,25 @@ pub(super) fn intervals(
             };
         }
         let outside = (1.0 - options.level) / 2.0;
+        let low = quantile_of(&mut values, outside);
+        let high = quantile_of(&mut values, 1.0 - outside);
+        let (low, high) = match (point.value(), n_trials) {
+            (Some(share), Some(n)) => widened(share, (low, high), n, options.level),
+            _ => (low, high),
+        };
         Interval::Bounds {
-            low: quantile_of(&mut values, outside),
-            high: quantile_of(&mut values, 1.0 - outside),
+            low,
+            high,
             n_resamples: values.len(),
+        }
+    };
+    let (n_found, n_flagged) = match scored.labels {
+        Labels::Rows(_) => (point.n_labelled_rows, point.n_flagged_rows),
+        Labels::Events { .. } => {
+            let with_rows = events.first.iter().zip(events.caught);
+            let caught = with_rows.filter(|(first, caught)| first.is_some() && **caught);
+            let episodes = episode_starts.iter().filter(|start| **start);
+            (point.n_events, (caught.count() + episodes.count()) as u64)
         }
     };
     Intervals {
@@ -172,14 +195,30 @@ pub(super) fn intervals(
         n_resamples: options.n_resamples,
         seed: options.seed,
         block_length: plan.symbols.iter().map(|s| s.1).max().unwrap_or(1),
-        roc_auc: interval(0, &point.roc_auc),
-        average_precision: interval(1, &point.average_precision),
-        precision: interval(2, &point.precision),
-        recall: interval(3, &point.recall),
-        f1: interval(4, &point.f1),
-        event_recall: interval(5, &point.event_recall),
-        false_alerts_per_symbol_day: interval(6, &point.false_alerts_per_symbol_day),
-        false_episodes_per_symbol_day: interval(7, &point.false_episodes_per_symbol_day),
+        roc_auc: interval(0, &point.roc_auc, None),
+        average_precision: interval(1, &point.average_precision, None),
+        precision: interval(2, &point.precision, Some(n_flagged)),
+        recall: interval(3, &point.recall, Some(n_found)),
+        f1: interval(4, &point.f1, None),
+        event_recall: interval(5, &point.event_recall, Some(point.n_events)),
+        false_alerts_per_symbol_day: interval(6, &point.false_alerts_per_symbol_day, None),
+        false_episodes_per_symbol_day: interval(7, &point.false_episodes_per_symbol_day, None),
+    }
+}
+
+/// `bounds` with the exact binomial interval at `level` around a `share` of `n_trials` that is 0 or
+/// 1; any other share keeps its bounds.
+fn widened(share: f64, (low, high): (f64, f64), n_trials: u64, level: f64) -> (f64, f64) {
+    if n_trials == 0 {
+        return (low, high);
+    }
+    let bound = ((1.0 - level) / 2.0).powf(1.0 / n_trials as f64);
+    if share <= 0.0 {
+        (low, high.max(1.0 - bound))
+    } else if share >= 1.0 {
+        (low.min(bound), high)
+    } else {
+        (low, high)
     }
 }
 

@@ -62,7 +62,8 @@ impl std::fmt::Display for Metric {
     }
 }
 
-/// A bootstrap percentile interval, or why there is none.
+/// A bootstrap percentile interval, or why there is none. Shares that are 0 or 1 have it widened by the
+/// exact binomial interval: resamples of all, or of none, can't vary.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Interval {
@@ -72,7 +73,7 @@ pub enum Interval {
         low: f64,
         /// Upper end.
         high: f64,
-        /// Resamples in which the metric was defined; the ends are their quantiles.
+        /// Resamples in which the metric was defined; the ends are their quantiles, or wider.
         n_resamples: usize,
     },
     /// No interval exists.

@@ -168,7 +168,8 @@ pub struct EventEvaluation {
     pub peak_score: Option<f64>,
 }
 
-/// Percentile intervals by circular block bootstrap over time, within each symbol.
+/// Percentile intervals by circular block bootstrap over time, within each symbol; those of event
+/// recall, precision and recall are widened where these are 0 or 1 (see [`Interval`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Intervals {
     /// Coverage, such as 0.95.

@@ -1,4 +1,4 @@
-//! Close-ups of single events: candles around them and the score below.
+//! Close-ups of single events: candles around them, the volume and the score below.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use plotters::backend::DrawingBackend;
 use super::axis::{self, Frame, Scale, bounds, time_scale};
 use super::canvas::{Canvas, Point};
 use super::legend::{self, Sign};
-use super::palette::Ink;
+use super::palette::{EVENT_SIGN, Ink};
 use super::timeline::{draw_scores, shade, usual_step};
 use super::{Kinds, Size};
 use crate::report::data::{Candle, Event, Outcome, PriceSeries, ReportData, ScorePoint};
@@ -15,6 +15,9 @@ use crate::report::downsample::downsample_candles;
 
 /// Candles of a close-up, at most.
 const CANDLES: usize = 90;
+
+/// Between two panels, with room for the title of the lower one.
+const GAP: f64 = 34.0;
 
 #[derive(Debug)]
 pub(super) struct Closeup<'a> {
@@ -125,7 +128,7 @@ impl Closeup<'_> {
             }
             _ => None,
         };
-        let mut items = vec![(Sign::Area(ink.alpha(0.45)), self.event.kind.clone())];
+        let mut items = vec![(Sign::Area(ink.alpha(EVENT_SIGN)), self.event.kind.clone())];
         if first_alert.is_some() {
             items.push((Sign::Disc(ink), "first alert".to_owned()));
         }
@@ -135,7 +138,21 @@ impl Closeup<'_> {
         let legend = legend::draw(canvas, (size.left, size.top), size.right, &items);
 
         let (top, bottom) = (size.top + legend + 24.0, size.bottom - 40.0);
-        let price_bottom = top + (bottom - top - 34.0) * 0.66;
+        let with_volume = self.series.has_volume();
+        let panels = if with_volume { 2.0 } else { 1.0 };
+        let free = bottom - top - GAP * panels;
+        let price_bottom = top + free * if with_volume { 0.52 } else { 0.66 };
+        let volume_bottom = if with_volume {
+            price_bottom + GAP + free * 0.2
+        } else {
+            price_bottom
+        };
+        let volumes = candles.iter().map(|c| c.volume).chain([0.0]);
+        let volume = Scale::linear(
+            bounds(volumes).unwrap_or((0.0, 1.0)),
+            volume_bottom,
+            price_bottom + GAP,
+        );
         let price = Scale::padded(
             bounds(candles.iter().flat_map(|c| [c.low, c.high])).unwrap_or((0.0, 1.0)),
             0.05,
@@ -147,10 +164,16 @@ impl Closeup<'_> {
             bounds(shown).unwrap_or((0.0, 1.0)),
             0.08,
             bottom,
-            price_bottom + 34.0,
+            volume_bottom + GAP,
         );
         let (price_ticks, score_ticks) = (price.ticks(5), score.ticks(3));
+        let volume_ticks = if with_volume {
+            volume.ticks(2)
+        } else {
+            Vec::new()
+        };
         let room = axis::label_room(canvas, &price_ticks)
+            .max(axis::label_room(canvas, &volume_ticks))
             .max(axis::label_room(canvas, &score_ticks))
             .max(34.0);
         let all = Frame {
@@ -164,8 +187,13 @@ impl Closeup<'_> {
             bottom: price_bottom,
             ..all
         };
+        let volume_frame = Frame {
+            top: price_bottom + GAP,
+            bottom: volume_bottom,
+            ..all
+        };
         let score_frame = Frame {
-            top: price_bottom + 34.0,
+            top: volume_bottom + GAP,
             ..all
         };
 
@@ -183,12 +211,24 @@ impl Closeup<'_> {
             &self.series.score_axis
         };
         axis::draw_y(canvas, score_frame, &score, &score_ticks, title);
-        for frame in [price_frame, score_frame] {
-            shade(canvas, std::iter::once((self.event, ink)), &x, frame);
+        if with_volume {
+            axis::draw_y(canvas, volume_frame, &volume, &volume_ticks, "volume");
+        }
+        for frame in [price_frame, volume_frame, score_frame] {
+            if frame.bottom > frame.top {
+                shade(canvas, std::iter::once((self.event, ink)), &x, frame);
+            }
         }
         let slot = all.width() / candles.len().max(1) as f64;
+        let width = (slot * 0.62).clamp(2.0, 14.0);
         for candle in &candles {
-            draw_candle(canvas, candle, &x, &price, (slot * 0.62).clamp(2.0, 14.0));
+            draw_candle(canvas, candle, &x, &price, width);
+            if with_volume && candle.volume.is_finite() && candle.volume > 0.0 {
+                let middle = x.at(candle.time as f64);
+                let (left, right) = (middle - width / 2.0, middle + width / 2.0);
+                let bar_top = volume.at(candle.volume);
+                canvas.rect((left, bar_top), (right, volume_bottom), Ink::Baseline);
+            }
         }
         draw_scores(canvas, &scores, &x, &score);
         if let Some(threshold) = threshold {
@@ -201,7 +241,7 @@ impl Closeup<'_> {
             );
             for point in scores
                 .iter()
-                .filter(|s| s.score >= threshold && s.score.is_finite())
+                .filter(|s| s.score > threshold && s.score.is_finite())
             {
                 canvas.disc(
                     (x.at(point.time as f64), score.at(point.score)),

@@ -56,19 +56,16 @@ impl Kinds {
     }
 
     fn ink(&self, kind: &str) -> Ink {
-        Ink::Nth(
-            self.0
-                .binary_search_by(|k| k.as_str().cmp(kind))
-                .unwrap_or_else(|at| at),
-        )
+        Ink::Nth(self.css_class(kind))
     }
 
     /// Number of the kind's colour in the style sheet.
     pub(super) fn css_class(&self, kind: &str) -> usize {
-        self.0
+        let at = self
+            .0
             .binary_search_by(|k| k.as_str().cmp(kind))
-            .unwrap_or_else(|at| at)
-            % palette::CYCLE
+            .unwrap_or_else(|at| at);
+        palette::KINDS[at % palette::KINDS.len()]
     }
 }
 
@@ -212,7 +209,7 @@ pub(super) fn charts<'a>(data: &'a ReportData, kinds: &'a Kinds) -> Vec<Chart<'a
                 outcome_words(&event.outcome)
             ),
             closeup_caption(event),
-            (520, 370),
+            (520, if series.has_volume() { 440 } else { 370 }),
             What::Closeup(Closeup {
                 event,
                 series,

@@ -23,6 +23,19 @@ pub(super) enum Ink {
 /// Distinct colours of [`Ink::Nth`].
 pub(super) const CYCLE: usize = 7;
 
+/// Which of [`Ink::Nth`] kinds of events have, in this order. Prices and scores are blue, and drawn over events: no
+/// kind is.
+pub(super) const KINDS: [usize; CYCLE - 1] = [4, 2, 3, 1, 6, 5];
+
+/// How much of an event's colour covers the ground below prices and scores.
+pub(super) const EVENT: f64 = 0.26;
+
+/// How much of the price's colour covers the ground between lows and highs; a lone spike must show.
+pub(super) const LOW_HIGH: f64 = 0.4;
+
+/// How much of an event's colour a legend shows.
+pub(super) const EVENT_SIGN: f64 = 0.45;
+
 type Rgb = (u8, u8, u8);
 
 /// On light and on dark ground. No two light colours are equal: the page's style sheet finds them by value.
@@ -32,7 +45,7 @@ const NTH: [(Rgb, Rgb); CYCLE] = [
     ((0, 158, 115), (38, 208, 160)),
     ((204, 121, 167), (231, 158, 199)),
     ((230, 159, 0), (255, 194, 61)),
-    ((100, 84, 172), (166, 150, 240)),
+    ((152, 56, 136), (200, 130, 225)),
     ((122, 92, 62), (205, 170, 130)),
 ];
 
@@ -111,6 +124,40 @@ pub(in crate::report) fn dark_css() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The colour of `paint` on white.
+    fn on_page(ink: Ink, alpha: f64) -> [f64; 3] {
+        let (r, g, b) = ink.light();
+        [r, g, b].map(|part| 255.0 - alpha * (255.0 - f64::from(part)))
+    }
+
+    /// Relative luminance, as of WCAG 2.
+    fn luminance(colour: [f64; 3]) -> f64 {
+        let [r, g, b] = colour.map(|part| {
+            let part = part / 255.0;
+            if part <= 0.040_45 {
+                part / 12.92
+            } else {
+                ((part + 0.055) / 1.055).powf(2.4)
+            }
+        });
+        0.2126 * r + 0.7152 * g + 0.0722 * b
+    }
+
+    #[test]
+    fn prices_stand_out_from_events() {
+        let shading = on_page(Ink::Normal, LOW_HIGH);
+        for kind in KINDS {
+            let tint = on_page(Ink::Nth(kind), EVENT);
+            let line = on_page(Ink::Normal, 1.0);
+            let contrast = (luminance(tint) + 0.05) / (luminance(line) + 0.05);
+            assert!(contrast >= 3.0, "kind {kind}: {contrast}");
+            // Blue against yellow is what all readers see: the shading of prices is bluer than any event.
+            let blueness = |[r, g, b]: [f64; 3]| b - (r + g) / 2.0;
+            let distance = blueness(shading) - blueness(tint);
+            assert!(distance > 10.0, "kind {kind}: {distance}");
+        }
+    }
 
     #[test]
     fn light_colours_are_distinct() {

@@ -7,7 +7,7 @@ use plotters::backend::DrawingBackend;
 use super::axis::{self, Frame, Scale, bounds, time_scale};
 use super::canvas::{Align, Canvas, TEXT};
 use super::legend::{self, Sign};
-use super::palette::Ink;
+use super::palette::{EVENT_SIGN, Ink};
 use super::timeline::{draw_price, draw_scores, shade};
 use super::{Kinds, Size};
 use crate::report::data::{Event, Outcome, PriceSeries};
@@ -102,7 +102,7 @@ impl PriceChart<'_> {
         let present: BTreeSet<&str> = self.events.iter().map(|e| e.kind.as_str()).collect();
         for kind in present {
             items.push((
-                Sign::Area(self.kinds.ink(kind).alpha(0.45)),
+                Sign::Area(self.kinds.ink(kind).alpha(EVENT_SIGN)),
                 kind.to_owned(),
             ));
         }

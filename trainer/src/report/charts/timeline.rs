@@ -4,7 +4,7 @@ use plotters::backend::DrawingBackend;
 
 use super::axis::{Frame, Scale};
 use super::canvas::{Canvas, Point};
-use super::palette::Ink;
+use super::palette::{EVENT, Ink, LOW_HIGH};
 use crate::report::data::{Candle, Event, ScorePoint};
 use crate::report::downsample::{merge, min_max_indices};
 
@@ -60,7 +60,7 @@ pub(super) fn draw_price<DB: DrawingBackend>(
         let at = |c: &Candle, price: f64| (x.at(c.time as f64), y.at(price));
         let mut band: Vec<Point> = run.iter().map(|c| at(c, c.high)).collect();
         band.extend(run.iter().rev().map(|c| at(c, c.low)));
-        canvas.polygon(&band, Ink::Normal.alpha(0.28));
+        canvas.polygon(&band, Ink::Normal.alpha(LOW_HIGH));
         let line: Vec<Point> = run.iter().map(|c| at(c, c.close)).collect();
         draw_run(canvas, &line, 1.25);
     }
@@ -111,7 +111,7 @@ pub(super) fn shade<'a, DB: DrawingBackend>(
             .max(x.at(event.start as f64) + 2.0)
             .min(frame.right);
         if right - left >= 0.5 {
-            canvas.rect((left, frame.top), (right, frame.bottom), ink.alpha(0.32));
+            canvas.rect((left, frame.top), (right, frame.bottom), ink.alpha(EVENT));
             free = right;
         }
     }

@@ -1,4 +1,4 @@
-use super::super::{Labels, average_precision, evaluate, roc_auc};
+use super::super::{EventInfo, average_precision, evaluate, roc_auc};
 use super::*;
 use crate::evaluation::EvaluationOptions;
 
@@ -143,4 +143,71 @@ fn widths_are_those_of_theory() {
     let theory = 2.0 * 1.96 * (recall * (1.0 - recall) / n).sqrt();
     let ratio = (high - low) / theory;
     assert!((0.88..1.12).contains(&ratio), "{ratio}");
+}
+
+#[test]
+fn all_or_none_of_a_few_events_is_not_certain() {
+    // Published bounds of Clopper and Pearson at 95 %: 10 of 10, 0 of 22, 1 of 1.
+    let near = |found: (f64, f64), wanted: (f64, f64)| {
+        (found.0 - wanted.0).abs() < 5e-5 && (found.1 - wanted.1).abs() < 5e-5
+    };
+    assert!(near(widened(1.0, (1.0, 1.0), 10, 0.95), (0.6915, 1.0)));
+    assert!(near(widened(0.0, (0.0, 0.0), 22, 0.95), (0.0, 0.1544)));
+    assert!(near(widened(1.0, (1.0, 1.0), 1, 0.95), (0.025, 1.0)));
+    assert_eq!(widened(1.0, (0.4, 1.0), 10, 0.95), (0.4, 1.0));
+    assert_eq!(widened(0.7, (0.6, 0.8), 10, 0.95), (0.6, 0.8));
+
+    // Ten events of two rows each; all are caught, by their first row, or none is.
+    let n = 400_usize;
+    let time: Vec<i64> = (0..400).map(|minute| minute * 60_000_000).collect();
+    let event: Vec<u32> = (0..n as u32)
+        .map(|row| if row % 40 < 2 { row / 40 + 1 } else { 0 })
+        .collect();
+    let events: Vec<EventInfo> = (0..10)
+        .map(|at| EventInfo {
+            kind: "spike".to_owned(),
+            start: time[at * 40],
+            end: time[at * 40 + 2],
+            magnitude: None,
+            symbol: 0,
+        })
+        .collect();
+    let score: Vec<f64> = (0..n).map(|row| (row * 7 % 101) as f64).collect();
+    let symbols = ["A".to_owned()];
+    let intervals = |flag: &[bool]| {
+        let scored = Scored {
+            time: Some(&time),
+            interval_us: Some(60_000_000),
+            symbol: &vec![0; n],
+            symbols: &symbols,
+            score: &score,
+            flag,
+            labels: Labels::Events {
+                event: &event,
+                events: &events,
+            },
+        };
+        let options = EvaluationOptions {
+            bootstrap: Some(BootstrapOptions::default()),
+            ..EvaluationOptions::default()
+        };
+        evaluate(&scored, &options).unwrap().intervals.unwrap()
+    };
+    let caught: Vec<bool> = (0..n).map(|row| row % 40 == 0).collect();
+    let found = intervals(&caught);
+    assert!(near(found.event_recall.bounds().unwrap(), (0.6915, 1.0)));
+    // Ten flagged rows, each in another event.
+    assert!(near(found.precision.bounds().unwrap(), (0.6915, 1.0)));
+    // Half of the rows: what was drawn.
+    let (low, high) = found.recall.bounds().unwrap();
+    assert!(low > 0.3 && high < 0.7, "{low} to {high}");
+
+    // Two false episodes.
+    let missed: Vec<bool> = (0..n)
+        .map(|row| row == 20 || row == 21 || row == 300)
+        .collect();
+    let found = intervals(&missed);
+    assert!(near(found.event_recall.bounds().unwrap(), (0.0, 0.3085)));
+    assert!(near(found.recall.bounds().unwrap(), (0.0, 0.3085)));
+    assert!(near(found.precision.bounds().unwrap(), (0.0, 0.8419)));
 }
