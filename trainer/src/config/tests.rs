@@ -192,6 +192,11 @@ fn tables_without_time_fit_and_score_the_same_rows_and_have_no_budget() {
         &["before features are computed"],
     );
     refused(table, &["data.from=2020-01-01"], &["needs `data.time`"]);
+    refused(
+        table,
+        &["data.time=t", "data.symbol_column=s", "data.events=e.csv"],
+        &["`data.events`", "`data.label`"],
+    );
     let timed = load_text(table, &["data.time=t"]).unwrap();
     assert_eq!(timed.split.method, SplitMethod::Time);
     refused(

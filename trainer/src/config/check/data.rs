@@ -99,10 +99,10 @@ pub(super) fn check_data(
             );
         }
         Some(DataKind::Features) => {
-            if section.has("events") && !(section.has("time") && section.has("symbol_column")) {
+            if section.has("events") {
                 section.report(
                     "events",
-                    "needs `data.time` and `data.symbol_column` to find its rows",
+                    "is for kind = \"trades\" or \"candles\"; a table has its labels in `data.label`",
                     out,
                 );
             }
