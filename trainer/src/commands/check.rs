@@ -1,6 +1,6 @@
 //! `trainer check EXPERIMENT.toml`, and what `run --dry-run` prints.
 
-use history::{DataObject, FeatureOptions, FeatureScan};
+use history::DataObject;
 use serde::Serialize;
 
 use super::outcome::split_words;
@@ -9,7 +9,8 @@ use crate::cli::{CheckArgs, CommandResult};
 use crate::config::{DataKind, ExperimentFile, ThresholdRule};
 use crate::exit::ExitStatus;
 use crate::output::{self, Render};
-use crate::pipeline::{fit, load};
+use crate::pipeline::{fit, load, table};
+use crate::progress::plural;
 
 /// What a run would do.
 #[derive(Debug, Serialize)]
@@ -49,16 +50,7 @@ pub fn check(args: &CheckArgs) -> CommandResult {
 pub fn plan(file: &ExperimentFile, objects: &[DataObject]) -> anyhow::Result<RunPlan> {
     let experiment = &file.experiment;
     let features: Vec<String> = match experiment.data.kind {
-        DataKind::Features => {
-            let options = FeatureOptions {
-                columns: experiment.features.columns.clone(),
-                label: experiment.data.label.clone(),
-                time: experiment.data.time.clone(),
-                symbol: experiment.data.symbol_column.clone(),
-                ..FeatureOptions::default()
-            };
-            FeatureScan::open(objects, &options)?.columns().to_vec()
-        }
+        DataKind::Features => table::open(experiment, objects)?.columns().to_vec(),
         _ => experiment
             .features
             .engine
@@ -123,12 +115,17 @@ impl Render for RunPlan {
     fn render_table(&self) -> String {
         let size: u64 = self.data.iter().map(|object| object.size_bytes).sum();
         let none = || "nothing".to_owned();
+        let data = if self.data.is_empty() {
+            "simulated".to_owned()
+        } else {
+            format!("{}, {size} bytes", plural(self.data.len() as u64, "file"))
+        };
         let mut lines = vec![
             (
                 "experiment",
                 format!("{}, seed {}", self.experiment, self.seed),
             ),
-            ("data", format!("{} files, {size} bytes", self.data.len())),
+            ("data", data),
         ];
         lines.extend(
             self.data

@@ -107,6 +107,15 @@ model = "m"
 }
 
 #[test]
+fn a_budget_of_every_row_is_refused() {
+    refused(
+        &format!("{MINIMAL}[evaluate]\nalerts_per_symbol_day = 1440\n"),
+        &[],
+        &["`evaluate.alerts_per_symbol_day`", "is 1440", "1440 rows"],
+    );
+}
+
+#[test]
 fn a_key_like_no_other_is_told_which_there_are() {
     let text = format!("{MINIMAL}[evaluate]\nquantile = 0.5\nx = 1\n");
     refused(

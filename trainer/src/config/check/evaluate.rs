@@ -36,6 +36,19 @@ pub(super) fn check_evaluate(
             out,
         );
     }
+    if let (Some(budget), Some(interval)) = (budget, data.and_then(|data| data.interval)) {
+        #[expect(clippy::cast_precision_loss, reason = "a day has 8.64e10 µs")]
+        let rows_per_day = market::DAY_US as f64 / interval.micros() as f64;
+        if budget >= rows_per_day {
+            section.report(
+                "alerts_per_symbol_day",
+                format!(
+                    "is {budget}, but a day has {rows_per_day} rows; an alert is the exception"
+                ),
+                out,
+            );
+        }
+    }
     let threshold = match (budget, quantile) {
         (Some(budget), _) => ThresholdRule::AlertsPerSymbolDay(budget),
         (None, Some(quantile)) => ThresholdRule::Quantile(quantile),
