@@ -3,8 +3,8 @@
 use history::DataObject;
 use serde::Serialize;
 
-use super::outcome::split_words;
 use super::run::load_experiment;
+use super::summary::split_words;
 use crate::cli::{CheckArgs, CommandResult};
 use crate::config::{DataKind, ExperimentFile, ThresholdRule};
 use crate::exit::ExitStatus;

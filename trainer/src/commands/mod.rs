@@ -2,7 +2,9 @@
 
 pub mod check;
 pub mod compare;
+mod logged;
 mod outcome;
 mod report_data;
 pub mod reproduce;
 pub mod run;
+mod summary;

@@ -11,7 +11,8 @@ use mlflow_api::{Client, ClientError};
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use super::outcome::{self, RunSummary};
+use super::summary::RunSummary;
+use super::{logged, outcome};
 use crate::cli::{CommandResult, ExperimentArgs, RunArgs};
 use crate::config::{self, ExperimentFile};
 use crate::exit::{Environment, ExitStatus, RunNote};
@@ -235,7 +236,7 @@ fn compute(
     let outcome = pipeline::run(file, objects, interrupt, progress)?;
     let phase = progress.phase("report", 0);
     let mut tags = run_tags(file);
-    tags.extend(outcome::tags(&outcome));
+    tags.extend(logged::tags(&outcome));
     let bundle = outcome::stage(file, &outcome, state, stage, tags)?;
     phase.done(&format!("{} artifacts", stage.artifacts()?.len()));
     if let Some(target) = &args.scores {
