@@ -100,7 +100,7 @@ impl Phase {
         }
         if !self.quiet {
             write_line(&format!(
-                "  {:<10} {outcome} ({})",
+                "  {:<12} {outcome} ({})",
                 self.name,
                 show_duration(self.started.elapsed())
             ));
