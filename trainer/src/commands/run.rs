@@ -15,7 +15,7 @@ use super::summary::RunSummary;
 use super::{logged, outcome};
 use crate::cli::{CommandResult, ExperimentArgs, RunArgs};
 use crate::config::{self, ExperimentFile};
-use crate::exit::{Environment, ExitStatus, RunNote};
+use crate::exit::{Environment, ExitStatus, RunNote, status_of};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::output;
 use crate::pipeline::{self, load, provenance};
@@ -296,11 +296,17 @@ fn give_up(tracking: &Tracking, state: &RunState, error: anyhow::Error) -> anyho
     } else {
         tracking.call(tell)
     };
-    let hint = "repeat the command with --resume to continue it";
+    // Where the input is at fault, there is nothing to go on with.
+    let can_go_on = killed || marked.is_err() || status_of(&error) == ExitStatus::Environment;
+    let hint = if can_go_on {
+        "; repeat the command with --resume to continue it"
+    } else {
+        ""
+    };
     let said = match (marked, killed) {
-        (Ok(()), true) => format!("run {run_id} is marked KILLED; {hint}"),
-        (Ok(()), false) => format!("run {run_id} is marked FAILED; {hint}"),
-        (Err(_), _) => format!("run {run_id} is not finished; {hint}"),
+        (Ok(()), true) => format!("run {run_id} is marked KILLED{hint}"),
+        (Ok(()), false) => format!("run {run_id} is marked FAILED{hint}"),
+        (Err(_), _) => format!("run {run_id} is not finished{hint}"),
     };
     error.context(RunNote(said))
 }

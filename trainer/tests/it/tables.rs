@@ -171,8 +171,12 @@ fn only_the_columns_of_features_use_are_read() {
         .integer("outlier", label);
     lab.write_table("plates.parquet", table);
     lab.write("x.toml", PLAIN);
-    lab.run(&["run", "x.toml"], 1)
-        .says(&["plates.parquet", "row 1", "broken", "`NaN`"]);
+    let refused = lab.run(&["run", "x.toml"], 1);
+    refused.says(&["plates.parquet", "row 1", "broken", "`NaN`", "FAILED"]);
+    assert!(
+        !refused.stderr.contains("--resume"),
+        "there is nothing to go on with"
+    );
     let summary = lab.run_json("x.toml", &["--set", "features.use=[\"width\", \"height\"]"]);
     assert!(metric(&summary, "in_sample_roc_auc") > 0.999);
 }
