@@ -293,6 +293,29 @@ fn walking_forward_judges_every_block_by_what_came_before_it() {
 }
 
 #[test]
+fn injected_anomalies_judge_a_model_and_never_shape_it() {
+    let lab = Lab::new();
+    let walk = "[split]\nmethod = \"walk_forward\"\nfolds = 2\n";
+    lab.write("x.toml", &format!("{SIMULATED}{walk}"));
+    let model = |more: &[&str]| {
+        let summary = lab.run_json("x.toml", more);
+        let run_id = summary["run_id"].as_str().unwrap();
+        let all = lab.artifacts("model.foreshock");
+        let own = all
+            .iter()
+            .find(|path| path.to_string_lossy().contains(run_id));
+        (std::fs::read(own.unwrap()).unwrap(), summary)
+    };
+    let (first, summary) = model(&[]);
+    let (second, other) = model(&["--set", "inject.seed=99"]);
+    assert_ne!(summary["metrics"], other["metrics"], "other anomalies");
+    // The second fold trains on what the first one tested.
+    assert!(first == second, "the model saw what was injected");
+    let (third, _) = model(&["--set", "inject.into_train=true"]);
+    assert!(first != third, "the comparison isn't blind");
+}
+
+#[test]
 fn a_dry_run_and_a_check_change_nothing() {
     let lab = Lab::new();
     lab.write("x.toml", SIMULATED);
