@@ -58,6 +58,39 @@ pub enum Error {
         /// Length of the output buffer.
         actual: usize,
     },
+    /// There are more or fewer weights than rows.
+    #[error("there are {actual} weights for {expected} rows")]
+    WrongWeightCount {
+        /// Rows of the table.
+        expected: usize,
+        /// Number of weights.
+        actual: usize,
+    },
+    /// A weight is negative or not finite. Rows count from 0.
+    #[error("the weight `{weight}` of row {row} is negative or not finite")]
+    InvalidWeight {
+        /// Row of the first such weight.
+        row: usize,
+        /// The weight itself.
+        weight: f32,
+    },
+    /// No row has a positive weight, or the sum of the weights exceeds all numbers.
+    #[error("the weights have no positive, finite sum")]
+    NoWeight,
+    /// The trees together would have more rows than a forest can address.
+    #[error("{n_trees} trees of {sample_size} rows exceed the limit of 2^31 - 1 rows in all")]
+    TooManyRowsInTrees {
+        /// Number of trees.
+        n_trees: usize,
+        /// Rows per tree.
+        sample_size: usize,
+    },
+    /// Instructions were asked for that this processor lacks.
+    #[error("this processor has no {simd}")]
+    UnsupportedSimd {
+        /// Name of the instructions.
+        simd: &'static str,
+    },
     /// A threshold was asked for without any scores.
     #[error("there are no scores to take a threshold from")]
     NoScores,

@@ -1,24 +1,22 @@
-//! The forest: fitting, scoring, introspection.
+//! The forest: scoring, introspection.
 
-use ndarray::{Array1, ArrayView2, Axis, s};
+use ndarray::{Array1, ArrayView2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::kernel::{BLOCK_ROWS, Block, Kernel, LANES, require_finite};
-use crate::params::{IsolationForestParams, IsolationForestValidParams, default_max_depth};
+use crate::finite::is_allowed;
+use crate::kernel::{Kernel, Scratch, Simd};
+use crate::math::exp2_of_negative;
+use crate::model::Model;
+use crate::params::{Form, IsolationForestParams, Missing, Scoring};
 use crate::path_length::{average_path_length, score};
-use crate::random::TreeRng;
 use crate::stored::StoredForest;
-use crate::tree::{GrowLimits, Tree};
 
 /// Rows that one rayon task scores.
 const TASK_ROWS: usize = 4096;
 
-/// Rows and columns that a tree can address.
-const MAX_LEN: usize = i32::MAX as usize;
-
-/// A fitted Isolation Forest. It is immutable; scoring needs only a shared reference.
+/// A fitted isolation forest of any [`Form`]. It is immutable; scoring needs only a shared reference.
 ///
 /// Higher scores are more anomalous: near 1 for rows that few splits isolate, below 0.5 for rows
 /// that need more splits than random data would, 0.5 for every row if the training data was constant.
@@ -30,14 +28,38 @@ const MAX_LEN: usize = i32::MAX as usize;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "StoredForest", into = "StoredForest")]
 pub struct IsolationForest {
-    n_features: usize,
-    sample_size: usize,
-    seed: u64,
-    trees: Vec<Tree>,
+    model: Model,
+    simd: Simd,
     kernel: Kernel,
+    finish: Finish,
+}
+
+/// How a sum of leaf values becomes a score.
+#[derive(Debug, Clone, Copy)]
+struct Finish {
+    scoring: Scoring,
+    n_trees: f64,
     /// `c(sample_size)` added up once per tree, in the order in which path lengths are added up: so
     /// a row whose every path length is `c(sample_size)` scores 0.5 exactly.
     denominator: f64,
+}
+
+impl Finish {
+    fn score(&self, sum: f64) -> f64 {
+        match self.scoring {
+            Scoring::PathLength | Scoring::AdjustedDepth => score(sum, self.denominator),
+            Scoring::Density => {
+                // 1 / (1 + 2^mean), without overflow on either side.
+                let mean = (sum / self.n_trees).clamp(-1000.0, 1000.0);
+                let small = exp2_of_negative(mean.abs());
+                if mean >= 0.0 {
+                    small / (1.0 + small)
+                } else {
+                    (1.0 / (1.0 + small)).min(1.0 - f64::EPSILON / 2.0)
+                }
+            }
+        }
+    }
 }
 
 impl IsolationForest {
@@ -46,65 +68,114 @@ impl IsolationForest {
         IsolationForestParams::new(seed)
     }
 
-    pub(crate) fn from_trees(
-        n_features: usize,
-        sample_size: usize,
-        seed: u64,
-        trees: Vec<Tree>,
-    ) -> Self {
-        let offset = average_path_length(sample_size);
+    pub(crate) fn new(model: Model) -> Self {
+        let simd = Simd::best();
+        let offset = average_path_length(model.sample_size);
         Self {
-            n_features,
-            sample_size,
-            seed,
-            kernel: Kernel::new(&trees),
-            denominator: trees.iter().map(|_| offset).sum(),
-            trees,
+            simd,
+            kernel: Kernel::new(&model, simd),
+            finish: Finish {
+                scoring: model.scoring,
+                n_trees: model.trees.len() as f64,
+                denominator: model.trees.iter().map(|_| offset).sum(),
+            },
+            model,
         }
+    }
+
+    /// The same forest, scoring with other instructions than the best that there are. Scores are the
+    /// same, bit for bit: this is for measuring and for ruling out.
+    ///
+    /// # Errors
+    ///
+    /// Instructions that this processor lacks are refused.
+    pub fn with_simd(self, simd: Simd) -> Result<Self> {
+        if !simd.is_available() {
+            return Err(Error::UnsupportedSimd { simd: simd.name() });
+        }
+        Ok(Self {
+            simd,
+            kernel: Kernel::new(&self.model, simd),
+            ..self
+        })
+    }
+
+    /// Instructions that scoring uses.
+    pub fn simd(&self) -> Simd {
+        self.simd
     }
 
     /// Number of columns of the tables that the forest was fitted on and scores.
     pub fn n_features(&self) -> usize {
-        self.n_features
+        self.model.n_features
     }
 
     /// Number of trees.
     pub fn n_trees(&self) -> usize {
-        self.trees.len()
+        self.model.trees.len()
     }
 
     /// Rows that each tree was grown from.
     pub fn sample_size(&self) -> usize {
-        self.sample_size
+        self.model.sample_size
     }
 
     /// Seed that the forest was fitted with.
     pub fn seed(&self) -> u64 {
-        self.seed
+        self.model.seed
+    }
+
+    /// Which isolation forest.
+    pub fn form(&self) -> Form {
+        self.model.form
+    }
+
+    /// What a leaf says about its rows.
+    pub fn scoring(&self) -> Scoring {
+        self.model.scoring
+    }
+
+    /// What becomes of missing values.
+    pub fn missing(&self) -> Missing {
+        self.model.missing
     }
 
     /// `c(sample_size)`: the mean path length that scores 0.5.
     pub fn offset(&self) -> f64 {
-        average_path_length(self.sample_size)
+        average_path_length(self.model.sample_size)
     }
 
     /// Edges from the root to the deepest leaf of any tree.
     pub fn depth(&self) -> usize {
-        self.trees.iter().map(Tree::depth).max().unwrap_or(0)
+        self.model
+            .trees
+            .iter()
+            .map(|tree| tree.depth)
+            .max()
+            .unwrap_or(0)
     }
 
-    pub(crate) fn trees(&self) -> &[Tree] {
-        &self.trees
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
     }
 
-    /// Scores of `records`, shape (n_samples, n_features): n_samples values in (0, 1), higher is more
-    /// anomalous. A table of no rows has no scores.
+    pub(crate) fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    pub(crate) fn score_of_sum(&self, sum: f64) -> f64 {
+        self.finish.score(sum)
+    }
+
+    /// Scores of `records`, shape (n_samples, n_features), in any memory layout: n_samples values in
+    /// (0, 1), higher is more anomalous. A table of no rows has no scores.
     ///
     /// Large tables are scored on rayon's current pool; the scores don't depend on its size.
     ///
     /// # Errors
     ///
-    /// A wrong number of columns and values that are not finite are refused.
+    /// A wrong number of columns and values that are not finite (but for NaN with
+    /// [`Missing::BothWays`]) are refused.
     pub fn score_samples(&self, records: ArrayView2<'_, f64>) -> Result<Array1<f64>> {
         let mut scores = vec![0.0; records.nrows()];
         self.score_into(records, &mut scores)?;
@@ -118,53 +189,60 @@ impl IsolationForest {
     ///
     /// As [`score_samples`](Self::score_samples); a buffer of another length is refused, too.
     pub fn score_into(&self, records: ArrayView2<'_, f64>, scores: &mut [f64]) -> Result<()> {
-        let denominator = self.denominator;
-        self.map_path_length_sums(records, scores, |sum| score(sum, denominator))
+        self.map_sums(records, scores, |sum| self.finish.score(sum))
     }
 
-    /// Score of one row of `n_features` values, without allocation.
+    /// Score of one row of `n_features` values, without allocation (but for rows with missing values).
     ///
     /// # Errors
     ///
     /// As [`score_samples`](Self::score_samples); the row counts as row 0.
     pub fn score_one(&self, row: &[f64]) -> Result<f64> {
-        self.require_n_features(row.len())?;
-        if let Some(column) = row.iter().position(|value| !value.is_finite()) {
-            return Err(Error::NonFinite {
-                row: 0,
-                column,
-                value: row[column],
-            });
-        }
-        let sum = self.kernel.sum_path_lengths_of_one(&self.trees, row);
-        Ok(score(sum, self.denominator))
+        self.require_row(row)?;
+        Ok(self.finish.score(self.kernel.sum_of_one(&self.model, row)))
     }
 
-    /// Mean path length of each row of `records`, shape (n_samples, n_features): `E(h(x))` of the
-    /// paper, in edges, from which the score is `2^(-E(h(x)) / c(sample_size))`.
+    /// Mean over the trees of what [`Scoring`] says for each row of `records`, shape
+    /// (n_samples, n_features): by default the mean path length `E(h(x))` of Liu 2008, in edges, from
+    /// which the score is `2^(-E(h(x)) / c(sample_size))`; with [`Scoring::Density`] the mean log2
+    /// density.
     ///
     /// # Errors
     ///
     /// As [`score_samples`](Self::score_samples).
     pub fn path_lengths(&self, records: ArrayView2<'_, f64>) -> Result<Array1<f64>> {
-        let n_trees = self.trees.len() as f64;
+        let n_trees = self.finish.n_trees;
         let mut means = vec![0.0; records.nrows()];
-        self.map_path_length_sums(records, &mut means, |sum| sum / n_trees)?;
+        self.map_sums(records, &mut means, |sum| sum / n_trees)?;
         Ok(Array1::from_vec(means))
     }
 
-    fn require_n_features(&self, actual: usize) -> Result<()> {
-        if actual != self.n_features {
+    /// Refuses a row that can't be scored.
+    pub(crate) fn require_row(&self, row: &[f64]) -> Result<()> {
+        self.require_n_features(row.len())?;
+        let allow_nan = self.model.missing == Missing::BothWays;
+        match row.iter().position(|&value| !is_allowed(value, allow_nan)) {
+            Some(column) => Err(Error::NonFinite {
+                row: 0,
+                column,
+                value: row[column],
+            }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn require_n_features(&self, actual: usize) -> Result<()> {
+        if actual != self.model.n_features {
             return Err(Error::WrongFeatureCount {
-                expected: self.n_features,
+                expected: self.model.n_features,
                 actual,
             });
         }
         Ok(())
     }
 
-    /// Writes `finish(sum of path lengths)` of each row.
-    fn map_path_length_sums(
+    /// Writes `finish(sum of leaf values)` of each row.
+    fn map_sums(
         &self,
         records: ArrayView2<'_, f64>,
         out: &mut [f64],
@@ -177,96 +255,26 @@ impl IsolationForest {
                 actual: out.len(),
             });
         }
+        let score_task =
+            |scratch: &mut Scratch, rows: ArrayView2<'_, f64>, first, out: &mut [f64]| {
+                self.kernel
+                    .sum_into(&self.model, &rows, first, scratch, out)?;
+                for sum in out {
+                    *sum = finish(*sum);
+                }
+                Ok(())
+            };
         if out.len() <= TASK_ROWS {
-            return self.map_task(records, 0, out, &finish);
+            return score_task(&mut Scratch::default(), records, 0, out);
         }
         let first_error = out
             .par_chunks_mut(TASK_ROWS)
             .zip(records.axis_chunks_iter(Axis(0), TASK_ROWS).into_par_iter())
             .enumerate()
-            .map(|(task, (out, rows))| self.map_task(rows, task * TASK_ROWS, out, &finish))
+            .map_init(Scratch::default, |scratch, (task, (out, rows))| {
+                score_task(scratch, rows, task * TASK_ROWS, out)
+            })
             .find_first(Result::is_err);
         first_error.unwrap_or(Ok(()))
-    }
-
-    fn map_task(
-        &self,
-        records: ArrayView2<'_, f64>,
-        first_row: usize,
-        out: &mut [f64],
-        finish: &impl Fn(f64) -> f64,
-    ) -> Result<()> {
-        let mut block = Block::new(self.n_features);
-        let mut sums = [[0.0; LANES]; BLOCK_ROWS / LANES];
-        for (block_idx, out) in out.chunks_mut(BLOCK_ROWS).enumerate() {
-            let first = block_idx * BLOCK_ROWS;
-            let rows = records.slice(s![first..first + out.len(), ..]);
-            block.fill(&rows, first_row + first)?;
-            let sums = &mut sums[..out.len().div_ceil(LANES)];
-            self.kernel.sum_path_lengths(&self.trees, &block, sums);
-            for (out, &sum) in out.iter_mut().zip(sums.as_flattened()) {
-                *out = finish(sum);
-            }
-        }
-        Ok(())
-    }
-}
-
-impl IsolationForestValidParams {
-    /// Fits a forest on `records`, shape (n_samples, n_features), in any memory layout. This is what
-    /// linfa's `fit` calls; it needs no [`Dataset`](linfa::Dataset).
-    ///
-    /// Each tree has a generator of its own, seeded from the seed and the tree's index, so the forest
-    /// doesn't depend on the number of threads of rayon's current pool, on which the trees grow.
-    ///
-    /// # Errors
-    ///
-    /// An empty table, one with a value that is not finite, and one with fewer columns than
-    /// `max_features` are refused.
-    pub fn fit_view(&self, records: ArrayView2<'_, f64>) -> Result<IsolationForest> {
-        let (n_samples, n_features) = records.dim();
-        if n_samples == 0 || n_features == 0 {
-            return Err(Error::Empty {
-                n_samples,
-                n_features,
-            });
-        }
-        if n_samples > MAX_LEN || n_features > MAX_LEN {
-            return Err(Error::TooLarge {
-                n_samples,
-                n_features,
-            });
-        }
-        let max_features = self.max_features().unwrap_or(n_features);
-        if max_features > n_features {
-            return Err(Error::InvalidParameter {
-                parameter: "max_features",
-                value: max_features.to_string(),
-                allowed: "at most the number of columns",
-            });
-        }
-        require_finite(&records, 0)?;
-
-        let sample_size = self.sample_size().resolve(n_samples);
-        let limits = GrowLimits {
-            sample_size,
-            max_depth: self
-                .max_depth()
-                .unwrap_or_else(|| default_max_depth(sample_size)),
-            max_features,
-        };
-        let trees = (0..self.n_trees())
-            .into_par_iter()
-            .map(|tree_idx| {
-                let mut rng = TreeRng::new(self.seed(), tree_idx);
-                Tree::grow(&records, limits, &mut rng)
-            })
-            .collect();
-        Ok(IsolationForest::from_trees(
-            n_features,
-            sample_size,
-            self.seed(),
-            trees,
-        ))
     }
 }

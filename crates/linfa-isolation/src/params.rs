@@ -36,6 +36,84 @@ impl From<usize> for SampleSize {
     }
 }
 
+/// How the nodes of a forest split: which of the family of isolation forests is grown.
+///
+/// All forms share sampling, depth limit, path lengths and scores; they differ in the direction in
+/// which a node cuts and in how it chooses the place of the cut. A direction is a sum over columns
+/// `x[c0] + w1 x[c1] + …`; the classic forest cuts along single columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Form {
+    /// Isolation Forest (Liu, Ting, Zhou, ICDM 2008, algorithm 2): one random column, a uniform
+    /// threshold between its extremes in the node.
+    #[default]
+    Classic,
+    /// Extended Isolation Forest (Hariri, Carrasco Kind, Brunner, TKDE 2021, arXiv 1811.02141,
+    /// section 3): a random slope over `extension_level + 1` columns. Level 0 is the classic forest;
+    /// a level beyond the columns there are is refused when fitting.
+    ///
+    /// Two deviations, both isotree's too: the slope is drawn for columns divided by their standard
+    /// deviation in the node (the paper's is drawn for raw columns, so that the column of the
+    /// largest numbers decides alone), and the cut is uniform between the extremes of the projected
+    /// rows (the paper draws a point of the bounding box, whose cut may leave one side empty).
+    Extended {
+        /// Columns in a slope, less one.
+        extension_level: usize,
+    },
+    /// SCiForest (Liu, Ting, Zhou, ECML PKDD 2010, algorithm 2): of
+    /// [`n_candidates`](IsolationForestParams::n_candidates) random directions (default 10), each cut
+    /// where the averaged gain `(σ(Y) − (σ(Y_left) + σ(Y_right)) / 2) / σ(Y)` is largest (equation
+    /// 2), the best. Scores add the paper's range penalty unless
+    /// [`penalize_range`](IsolationForestParams::penalize_range) says otherwise.
+    ///
+    /// Deviations: normal coefficients (the paper: uniform in [−1, 1]), nodes of two rows are split
+    /// (the paper stops there), a threshold lies midway between the rows beside it.
+    SciForest,
+    /// Fair-cut forest (Cortes, arXiv 2110.13402, section 4): as SCiForest, but by pooled gain, in
+    /// which the sides' deviations are weighted by their rows, with one direction by default and
+    /// without a range penalty.
+    FairCut,
+}
+
+/// What a leaf says about the rows that end in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Scoring {
+    /// The number of splits on the way, plus `c(rows in the leaf)` for those that were not made; the
+    /// score is `2^(-mean / c(sample size))` (Liu 2008, equations 1 and 2).
+    #[default]
+    PathLength,
+    /// Density-adjusted path length: a split on the way counts `2 p / (1 + p)` instead of 1, where
+    /// `p` is the share of the node's rows that went the same way divided by the share of the node's
+    /// range on that side. A step into emptiness counts little, a step towards the crowd up to 2,
+    /// and 1 where rows lie evenly.
+    ///
+    /// Cortes (arXiv 2110.13402, section 5; isotree's `adj_depth`) has `2 / (1 + 1 / (2 p))`, 4/3 where
+    /// rows lie evenly, and takes the range of the rows on the side rather than of the side.
+    AdjustedDepth,
+    /// Mean over trees of `log2(density in the leaf / uniform density)`, the product of the `p` of
+    /// [`AdjustedDepth`](Scoring::AdjustedDepth) along the path (isotree's `density`). The score is
+    /// `1 / (1 + 2^mean)`: 0.5 where the density is that of uniform data. No range penalty.
+    Density,
+}
+
+/// What becomes of missing values (NaN) in fitting and scoring. Infinities are refused always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Missing {
+    /// A NaN is an error that names its row and column.
+    #[default]
+    Refuse,
+    /// A row whose value is missing where a node splits goes both ways. In scoring it gets the mean
+    /// of both sides, weighted by the training rows that went there; in fitting it joins one side,
+    /// drawn with the odds of the rows that have the value. Extremes and deviations are those of the
+    /// values that are there; a column of which all are missing is constant.
+    BothWays,
+}
+
 /// Unchecked hyperparameters of an [`IsolationForest`](crate::IsolationForest).
 ///
 /// `fit` on this type checks first; [`ParamGuard::check`] gives the checked form.
@@ -50,6 +128,13 @@ pub struct IsolationForestValidParams {
     max_depth: Option<usize>,
     max_features: Option<usize>,
     seed: u64,
+    form: Form,
+    hyperplane_columns: Option<usize>,
+    n_candidates: Option<usize>,
+    penalize_range: Option<bool>,
+    scoring: Scoring,
+    missing: Missing,
+    check_all_rows: bool,
 }
 
 impl IsolationForestParams {
@@ -63,6 +148,13 @@ impl IsolationForestParams {
             max_depth: None,
             max_features: None,
             seed,
+            form: Form::Classic,
+            hyperplane_columns: None,
+            n_candidates: None,
+            penalize_range: None,
+            scoring: Scoring::PathLength,
+            missing: Missing::Refuse,
+            check_all_rows: true,
         })
     }
 
@@ -88,6 +180,55 @@ impl IsolationForestParams {
     /// is all of them. More columns than the table has are refused when fitting.
     pub fn max_features(mut self, max_features: impl Into<Option<usize>>) -> Self {
         self.0.max_features = max_features.into();
+        self
+    }
+
+    /// Which isolation forest; default [`Form::Classic`].
+    pub fn form(mut self, form: Form) -> Self {
+        self.0.form = form;
+        self
+    }
+
+    /// Columns that a direction of [`Form::SciForest`] or [`Form::FairCut`] combines; default 2. A
+    /// node with fewer columns that vary combines those. [`Form::Extended`] has its level instead.
+    pub fn hyperplane_columns(mut self, n_columns: impl Into<Option<usize>>) -> Self {
+        self.0.hyperplane_columns = n_columns.into();
+        self
+    }
+
+    /// Directions that a node of [`Form::SciForest`] (default 10) or [`Form::FairCut`] (default 1)
+    /// tries, to keep the one of the largest gain.
+    pub fn n_candidates(mut self, n_candidates: impl Into<Option<usize>>) -> Self {
+        self.0.n_candidates = n_candidates.into();
+        self
+    }
+
+    /// Whether a split on the way doesn't count for a row whose projection lies further from the
+    /// threshold than the node's training rows are wide (Liu 2010, section 4.2): rows far outside
+    /// the training range then score higher. Default: [`Form::SciForest`] only. The classic forest
+    /// and extension level 0 have no such penalty.
+    pub fn penalize_range(mut self, penalize_range: impl Into<Option<bool>>) -> Self {
+        self.0.penalize_range = penalize_range.into();
+        self
+    }
+
+    /// What a leaf says about its rows; default [`Scoring::PathLength`].
+    pub fn scoring(mut self, scoring: Scoring) -> Self {
+        self.0.scoring = scoring;
+        self
+    }
+
+    /// What becomes of missing values; default [`Missing::Refuse`].
+    pub fn missing(mut self, missing: Missing) -> Self {
+        self.0.missing = missing;
+        self
+    }
+
+    /// Whether fitting looks for values that are not finite in all rows (the default) or only in
+    /// those that trees draw. Of a large table trees draw few: the look at the others then takes most
+    /// of the time, and only pays if they are bad.
+    pub fn check_all_rows(mut self, check_all_rows: bool) -> Self {
+        self.0.check_all_rows = check_all_rows;
         self
     }
 
@@ -130,6 +271,30 @@ impl ParamGuard for IsolationForestParams {
         if params.max_features == Some(0) {
             return refuse("max_features", "0".into(), "at least 1");
         }
+        let by_gain = matches!(params.form, Form::SciForest | Form::FairCut);
+        for (parameter, value) in [
+            ("hyperplane_columns", params.hyperplane_columns),
+            ("n_candidates", params.n_candidates),
+        ] {
+            match value {
+                Some(0) => return refuse(parameter, "0".into(), "at least 1"),
+                Some(value) if !by_gain => {
+                    let allowed = "unset: only SCiForest and the fair-cut forest have it";
+                    return refuse(parameter, value.to_string(), allowed);
+                }
+                _ => {}
+            }
+        }
+        if params.penalize_range == Some(true) {
+            if params.axis_parallel() {
+                let allowed = "false for splits along single columns";
+                return refuse("penalize_range", "true".into(), allowed);
+            }
+            if params.scoring == Scoring::Density {
+                let allowed = "false with scoring by density";
+                return refuse("penalize_range", "true".into(), allowed);
+            }
+        }
         Ok(params)
     }
 
@@ -163,6 +328,58 @@ impl IsolationForestValidParams {
     /// Seed of all random choices.
     pub fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// Which isolation forest.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// Columns that a split combines at most.
+    pub fn hyperplane_columns(&self) -> usize {
+        match self.form {
+            Form::Classic => 1,
+            Form::Extended { extension_level } => extension_level.saturating_add(1),
+            Form::SciForest | Form::FairCut => self.hyperplane_columns.unwrap_or(2),
+        }
+    }
+
+    /// Directions that a node tries.
+    pub fn n_candidates(&self) -> usize {
+        self.n_candidates.unwrap_or(match self.form {
+            Form::SciForest => 10,
+            Form::Classic | Form::Extended { .. } | Form::FairCut => 1,
+        })
+    }
+
+    /// Whether rows outside the training range are penalized.
+    pub fn penalize_range(&self) -> bool {
+        self.penalize_range
+            .unwrap_or(self.form == Form::SciForest && self.scoring != Scoring::Density)
+    }
+
+    /// What a leaf says about its rows.
+    pub fn scoring(&self) -> Scoring {
+        self.scoring
+    }
+
+    /// What becomes of missing values.
+    pub fn missing(&self) -> Missing {
+        self.missing
+    }
+
+    /// Whether fitting looks at all rows for values that are not finite.
+    pub fn check_all_rows(&self) -> bool {
+        self.check_all_rows
+    }
+
+    /// Whether splits are uniform cuts along single columns, of which the forest keeps exact `f64`
+    /// thresholds.
+    pub(crate) fn axis_parallel(&self) -> bool {
+        matches!(
+            self.form,
+            Form::Classic | Form::Extended { extension_level: 0 }
+        )
     }
 }
 

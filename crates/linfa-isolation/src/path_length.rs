@@ -1,4 +1,6 @@
-//! Path lengths and the score that is made of them (paper, section 2, equations 1 and 2).
+//! Path lengths and the score that is made of them (Liu 2008, section 2, equations 1 and 2).
+
+use crate::math::{exp2_of_negative, ln};
 
 /// Euler-Mascheroni constant.
 const EULER_GAMMA: f64 = 0.577_215_664_901_532_9;
@@ -25,7 +27,7 @@ fn harmonic(n: usize) -> f64 {
         return (1..=n).rev().map(|i| 1.0 / i as f64).sum();
     }
     let x = n as f64;
-    x.ln() + EULER_GAMMA + 0.5 / x - 1.0 / (12.0 * x * x)
+    ln(x) + EULER_GAMMA + 0.5 / x - 1.0 / (12.0 * x * x)
 }
 
 /// Score of a summed path length: `2^(-sum / denominator)` (equation 2), within (0, 1).
@@ -37,44 +39,6 @@ pub(crate) fn score(path_length_sum: f64, denominator: f64) -> f64 {
         return 0.5;
     }
     exp2_of_negative(path_length_sum / denominator).max(f64::MIN_POSITIVE)
-}
-
-/// `2^(-x)` for finite `x >= 0`.
-///
-/// The C library's `exp2` differs in the last bit between processors (it picks a version at run
-/// time), and then two replicas would disagree about a score. This one uses only additions and
-/// multiplications, in one order: the same bits everywhere. Its error is below 2 ulp.
-#[inline]
-fn exp2_of_negative(x: f64) -> f64 {
-    // 1/k! for k = 13 down to 2: the Taylor series of exp on |y| <= ln(2)/2; the first term left
-    // out is below 5e-18.
-    const INVERSE_FACTORIALS: [f64; 12] = [
-        1.0 / 6_227_020_800.0,
-        1.0 / 479_001_600.0,
-        1.0 / 39_916_800.0,
-        1.0 / 3_628_800.0,
-        1.0 / 362_880.0,
-        1.0 / 40_320.0,
-        1.0 / 5_040.0,
-        1.0 / 720.0,
-        1.0 / 120.0,
-        1.0 / 24.0,
-        1.0 / 6.0,
-        1.0 / 2.0,
-    ];
-    // Beyond this the result is subnormal or 0.
-    if x >= 1022.0 {
-        return 0.0;
-    }
-    let whole = (0.5 - x).floor();
-    let rest = -x - whole;
-    let y = rest * std::f64::consts::LN_2;
-    let series = INVERSE_FACTORIALS
-        .iter()
-        .fold(0.0, |sum, coefficient| sum * y + coefficient);
-    let mantissa = 1.0 + (y + y * y * series);
-    let exponent = (whole as i64 + 1023) as u64;
-    mantissa * f64::from_bits(exponent << 52)
 }
 
 #[cfg(test)]
@@ -100,19 +64,6 @@ mod tests {
             let step = average_path_length(n + 1) - average_path_length(n);
             assert!(step > 0.0 && step <= 1.0, "step {step} at {n}");
         }
-    }
-
-    #[test]
-    fn exponential_agrees_with_the_standard_one() {
-        let mut x = 0.0;
-        while x < 60.0 {
-            let (own, standard) = (exp2_of_negative(x), (-x).exp2());
-            assert!((own - standard).abs() <= 4.5e-16 * standard, "2^-{x}");
-            x += 0.000_37;
-        }
-        assert_eq!(exp2_of_negative(0.0), 1.0);
-        assert_eq!(exp2_of_negative(1.0), 0.5);
-        assert_eq!(exp2_of_negative(1_000.0), 2.0_f64.powi(-1_000));
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Random choices. All of them come from named generators with fixed recipes, so that the same seed
 //! gives the same forest with any later version of a random number crate.
 
-use std::collections::HashSet;
-
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
+
+use crate::math::ln;
 
 /// The increment of SplitMix64: 2^64 divided by the golden ratio.
 const SPLIT_MIX_INCREMENT: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -49,6 +49,17 @@ impl TreeRng {
         (product >> 64) as usize
     }
 
+    /// Standard normal (Marsaglia's polar method), with the same bits on every processor.
+    pub(crate) fn normal(&mut self) -> f64 {
+        loop {
+            let (x, y) = (2.0 * self.unit() - 1.0, 2.0 * self.unit() - 1.0);
+            let square = x * x + y * y;
+            if square > 0.0 && square < 1.0 {
+                return x * (-2.0 * ln(square) / square).sqrt();
+            }
+        }
+    }
+
     /// `count` different members of `0..bound`, ascending; every subset is equally likely.
     pub(crate) fn sample(&mut self, bound: usize, count: usize) -> Vec<usize> {
         debug_assert!(count <= bound, "can't draw {count} out of {bound}");
@@ -66,23 +77,176 @@ impl TreeRng {
             all
         } else {
             // Few of many: no list of all (Floyd, CACM 1987).
-            let mut seen = HashSet::with_capacity(count);
+            let mut seen = SmallSet::with_capacity(count);
             for candidate_bound in bound - count..bound {
                 let candidate = self.below(candidate_bound + 1);
                 if !seen.insert(candidate) {
                     seen.insert(candidate_bound);
                 }
             }
-            seen.into_iter().collect()
+            seen.members
         };
         chosen.sort_unstable();
         chosen
     }
 }
 
+/// A set of numbers that only grows: open addressing, half full at most. A fit draws tens of
+/// thousands of rows; the standard library's set costs more than growing the trees from them.
+struct SmallSet {
+    /// Positions in `members`, plus one; 0 is a free slot.
+    slots: Vec<u32>,
+    members: Vec<usize>,
+    shift: u32,
+}
+
+impl SmallSet {
+    fn with_capacity(capacity: usize) -> Self {
+        let n_slots = (2 * capacity).next_power_of_two().max(2);
+        Self {
+            slots: vec![0; n_slots],
+            members: Vec::with_capacity(capacity),
+            shift: u64::BITS - n_slots.ilog2(),
+        }
+    }
+
+    /// Whether `value` is new. No more than the capacity may be inserted.
+    fn insert(&mut self, value: usize) -> bool {
+        let mask = self.slots.len() - 1;
+        let mut slot = ((value as u64).wrapping_mul(SPLIT_MIX_INCREMENT) >> self.shift) as usize;
+        while self.slots[slot] != 0 {
+            if self.members[self.slots[slot] as usize - 1] == value {
+                return false;
+            }
+            slot = (slot + 1) & mask;
+        }
+        self.members.push(value);
+        self.slots[slot] = self.members.len() as u32;
+        true
+    }
+}
+
+/// Draws rows with odds proportional to their weights.
+#[derive(Debug)]
+pub(crate) struct WeightedRows {
+    /// Sum of the weights up to and including each row.
+    cumulative: Vec<f64>,
+    n_positive: usize,
+}
+
+impl WeightedRows {
+    /// `None` if the sum of the weights is not a positive, finite number.
+    pub(crate) fn new(weights: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut sum = 0.0;
+        let mut n_positive = 0;
+        let cumulative = weights
+            .map(|weight| {
+                sum += weight;
+                n_positive += usize::from(weight > 0.0);
+                sum
+            })
+            .collect();
+        (sum > 0.0 && sum.is_finite()).then_some(Self {
+            cumulative,
+            n_positive,
+        })
+    }
+
+    /// Rows of positive weight: no more can be drawn.
+    pub(crate) fn n_positive(&self) -> usize {
+        self.n_positive
+    }
+
+    fn weight(&self, row: usize) -> f64 {
+        let before = row.checked_sub(1).map_or(0.0, |row| self.cumulative[row]);
+        self.cumulative[row] - before
+    }
+
+    fn draw(&self, rng: &mut TreeRng) -> usize {
+        let total = self.cumulative[self.cumulative.len() - 1];
+        loop {
+            let target = rng.unit() * total;
+            let row = self.cumulative.partition_point(|&sum| sum <= target);
+            // Rounding may reach the total itself.
+            if row < self.cumulative.len() {
+                return row;
+            }
+        }
+    }
+
+    /// `count` different rows, ascending, drawn one after another with odds proportional to the
+    /// weights of those that are left.
+    pub(crate) fn sample(&self, rng: &mut TreeRng, count: usize) -> Vec<usize> {
+        debug_assert!(count <= self.n_positive);
+        let mut chosen = SmallSet::with_capacity(count);
+        // Drawing anew on a repetition is drawing from the rest, as long as the rest is not small.
+        let mut n_repeated = 0;
+        while chosen.members.len() < count && n_repeated < 16 + 4 * count {
+            n_repeated += usize::from(!chosen.insert(self.draw(rng)));
+        }
+        let mut members = chosen.members;
+        if members.len() < count {
+            let mut left: Vec<(usize, f64)> = (0..self.cumulative.len())
+                .map(|row| (row, self.weight(row)))
+                .filter(|&(row, weight)| weight > 0.0 && !members.contains(&row))
+                .collect();
+            while members.len() < count && !left.is_empty() {
+                let total: f64 = left.iter().map(|&(_, weight)| weight).sum();
+                let mut target = rng.unit() * total;
+                let drawn = left.iter().position(|&(_, weight)| {
+                    target -= weight;
+                    target < 0.0
+                });
+                members.push(left.remove(drawn.unwrap_or(left.len() - 1)).0);
+            }
+        }
+        members.sort_unstable();
+        members
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+
+    #[test]
+    fn weights_are_odds() {
+        // Row 2 has no weight, row 4 half of all.
+        let rows = WeightedRows::new([1.0, 1.0, 0.0, 1.0, 4.0, 1.0].into_iter()).unwrap();
+        assert_eq!(rows.n_positive(), 5);
+        let mut rng = TreeRng::new(5, 0);
+        let mut hits = [0_u32; 6];
+        for _ in 0..8_000 {
+            hits[rows.sample(&mut rng, 1)[0]] += 1;
+        }
+        assert_eq!(hits[2], 0);
+        assert!((3_800..4_200).contains(&hits[4]), "{hits:?}");
+        assert!((900..1_100).contains(&hits[0]), "{hits:?}");
+        assert_eq!(rows.sample(&mut rng, 5), [0, 1, 3, 4, 5]);
+        assert!(WeightedRows::new([0.0, 0.0].into_iter()).is_none());
+    }
+
+    #[test]
+    fn a_row_of_nearly_all_weight_leaves_room_for_the_others() {
+        let weights = (0..100).map(|row| if row == 7 { 1e18 } else { 1.0 + f64::from(row) });
+        let rows = WeightedRows::new(weights).unwrap();
+        let sample = rows.sample(&mut TreeRng::new(1, 1), 20);
+        assert_eq!(sample.len(), 20);
+        assert!(sample.is_sorted_by(|a, b| a < b));
+        assert!(sample.contains(&7));
+    }
+
+    #[test]
+    fn normal_draws_have_mean_0_and_deviation_1() {
+        let mut rng = TreeRng::new(3, 9);
+        let draws: Vec<f64> = (0..100_000).map(|_| rng.normal()).collect();
+        let mean = draws.iter().sum::<f64>() / 1e5;
+        let square = draws.iter().map(|draw| draw * draw).sum::<f64>() / 1e5;
+        let fourth = draws.iter().map(|draw| draw.powi(4)).sum::<f64>() / 1e5;
+        assert!(mean.abs() < 0.015 && (square - 1.0).abs() < 0.02 && (fourth - 3.0).abs() < 0.15);
+    }
 
     #[test]
     fn samples_are_ascending_and_without_repetition() {

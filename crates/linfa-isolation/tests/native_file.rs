@@ -52,7 +52,6 @@ fn the_file_of_version_1_loads_with_equal_scores() {
     let forest = IsolationForest::from_bytes(&bytes).unwrap();
     assert_eq!(forest.n_trees(), 8);
     assert_eq!(forest.sample_size(), 40);
-    assert_eq!(forest.to_bytes(), bytes);
 
     let text = std::fs::read_to_string(fixture("forest.v1.scores.csv")).unwrap();
     let values: Vec<f64> = text
@@ -70,7 +69,8 @@ fn the_file_of_version_1_loads_with_equal_scores() {
 #[test]
 fn the_same_seed_still_grows_the_forest_of_the_fixture() {
     let bytes = std::fs::read(fixture("forest.v1.bin")).unwrap();
-    assert_eq!(small_forest().to_bytes(), bytes);
+    let loaded = IsolationForest::from_bytes(&bytes).unwrap();
+    assert_eq!(small_forest().to_bytes(), loaded.to_bytes());
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn newer_and_foreign_files_are_named_as_such() {
     newer[8] = FORMAT_VERSION as u8 + 1;
     assert_eq!(
         IsolationForest::from_bytes(&newer).unwrap_err().to_string(),
-        "format version 2 is newer than the newest known version 1"
+        "format version 3 is newer than the newest known version 2"
     );
     for foreign in [
         &b""[..],

@@ -1,169 +1,259 @@
 //! Scoring many rows at once.
 //!
 //! A walk down a tree is a chain of dependent loads: alone it waits for the memory of the last step,
-//! whatever the processor could do meanwhile. So rows are taken in blocks, turned feature-major once
-//! per block, and walk down in groups of [`LANES`], their chains interleaved. The trees are the
-//! outer loop within a block, so that a tree's nodes stay in the first-level cache while the rows
-//! pass.
+//! whatever the processor could do meanwhile. So rows are taken in blocks, and many walks go on at
+//! the same time: rows interleaved in scalar code, or one per lane of a vector register.
 //!
-//! Every path adds a row's path lengths tree by tree, in the order of the trees: the sums are the
-//! same to the last bit whichever kernel, block or thread computes them.
+//! Three kernels share that idea:
+//!
+//! - [`ranked`] for splits along single columns: values are turned into ranks among the forest's
+//!   thresholds once per row, and all trees compare 16-bit ranks;
+//! - [`oblique`] for splits along sums of columns;
+//! - [`compact`] for what the two don't take: very deep trees and very wide tables.
+//!
+//! Every kernel adds a row's leaf values tree by tree, in the order of the trees, and compares
+//! exactly: the sums are the same to the last bit whichever kernel, instructions, block or thread
+//! computes them.
 
-mod deep;
-mod shallow;
+mod compact;
+mod oblique;
+mod ranked;
+mod simd;
 
 use ndarray::ArrayView2;
 
-use crate::error::{Error, Result};
-use crate::tree::Tree;
-use shallow::ShallowTree;
+use crate::error::Result;
+use crate::finite::{is_allowed, require_allowed};
+use crate::model::{Model, Splits};
+use crate::params::Missing;
+use compact::CompactKernel;
+use oblique::ObliqueKernel;
+use ranked::RankedKernel;
+pub use simd::Simd;
 
-/// Rows that walk down a tree together. Measured best of 4, 8, 16 and 32.
-pub(crate) const LANES: usize = 16;
+/// Most rows of a block.
+const BLOCK_ROWS: usize = 256;
 
-/// Rows of a block: 32 KiB at up to 16 features. The rows stream through the first-level cache, the
-/// 5 KiB of a tree stay there.
-pub(crate) const BLOCK_ROWS: usize = 256;
+/// Rows that kernels take at a time: blocks are padded to a multiple of it.
+const GROUP_ROWS: usize = 32;
 
-/// Groups have room for at least this many features: an index masked to a constant length needs no
-/// bounds check.
-const PADDED_FEATURES: usize = 16;
+/// Numbers that a block should not exceed: 64 KiB stay in the second-level cache beside the trees.
+const BLOCK_VALUES: usize = 8192;
 
-/// One value of each row of a group.
-pub(crate) type Lanes = [f64; LANES];
-
-/// Trees in the form that the kernels walk.
+/// Trees in the form that walks need.
 #[derive(Debug, Clone)]
 pub(crate) struct Kernel {
-    /// Padded trees, if all are shallow enough.
-    shallow: Option<Vec<ShallowTree>>,
+    walker: Walker,
+    /// Leaf values by node, tree by tree, for rows with missing values; `None` where those are errors.
+    missing: Option<Vec<Vec<f64>>>,
+}
+
+#[derive(Debug, Clone)]
+enum Walker {
+    Ranked(RankedKernel),
+    Oblique(ObliqueKernel),
+    Compact(CompactKernel),
 }
 
 impl Kernel {
-    pub(crate) fn new(trees: &[Tree]) -> Self {
-        // Padding makes every tree as large as a full one. Where most are far from full that would
-        // cost memory (and let a small file claim a lot of it) for walks that end early anyway.
-        let n_nodes: usize = trees.iter().map(|tree| tree.nodes().len()).sum();
-        let worthwhile = n_nodes >= trees.len() * (shallow::TABLE_LEN / 8);
+    pub(crate) fn new(model: &Model, simd: Simd) -> Self {
+        let walker = match &model.splits {
+            Splits::Axis(axis) => RankedKernel::new(model, axis, simd).map(Walker::Ranked),
+            Splits::Oblique(splits) => ObliqueKernel::new(model, splits, simd).map(Walker::Oblique),
+        };
         Self {
-            shallow: worthwhile
-                .then(|| trees.iter().map(ShallowTree::new).collect())
-                .flatten(),
+            walker: walker.unwrap_or_else(|| Walker::Compact(CompactKernel::new(model))),
+            missing: (model.missing == Missing::BothWays).then(|| {
+                model
+                    .trees
+                    .iter()
+                    .map(|tree| model.leaf_values(tree))
+                    .collect()
+            }),
         }
     }
 
-    /// Sums the path lengths of each row of `block` over all trees into `sums`.
-    pub(crate) fn sum_path_lengths(&self, trees: &[Tree], block: &Block, sums: &mut [Lanes]) {
-        sums.fill([0.0; LANES]);
-        match &self.shallow {
-            Some(shallow_trees) => {
-                for tree in shallow_trees {
-                    tree.add_path_lengths(block, sums);
+    /// Sums each row's leaf values over all trees into `sums`, one place per row of `rows`. The first
+    /// value that is not allowed is refused, its row counted from `first_row`.
+    pub(crate) fn sum_into(
+        &self,
+        model: &Model,
+        rows: &ArrayView2<'_, f64>,
+        first_row: usize,
+        scratch: &mut Scratch,
+        sums: &mut [f64],
+    ) -> Result<()> {
+        let n_features = model.n_features;
+        let block_rows = block_rows(n_features);
+        for (block_idx, sums) in sums.chunks_mut(block_rows).enumerate() {
+            let first = block_idx * block_rows;
+            let block = rows.slice(ndarray::s![first..first + sums.len(), ..]);
+            let any_nan = scratch
+                .block
+                .fill(&block, first_row + first, self.missing.is_some())?;
+            scratch.sums.clear();
+            scratch.sums.resize(scratch.block.padded_rows, 0.0);
+            match &self.walker {
+                Walker::Ranked(kernel) => {
+                    kernel.add(&scratch.block, &mut scratch.ranked, &mut scratch.sums)
                 }
+                Walker::Oblique(kernel) => {
+                    kernel.add(
+                        model,
+                        &scratch.block,
+                        &mut scratch.framed,
+                        &mut scratch.sums,
+                    );
+                }
+                Walker::Compact(kernel) => kernel.add(model, &scratch.block, &mut scratch.sums),
             }
-            None => {
-                for tree in trees {
-                    deep::add_path_lengths(tree, block, sums);
+            let n_rows = sums.len();
+            sums.copy_from_slice(&scratch.sums[..n_rows]);
+            if any_nan && let Some(leaf_values) = &self.missing {
+                for (row, sum) in sums.iter_mut().enumerate() {
+                    let values: Vec<f64> = scratch.block.row(row).collect();
+                    if values.iter().any(|value| value.is_nan()) {
+                        *sum = sum_slowly(model, leaf_values, &values);
+                    }
                 }
             }
         }
+        Ok(())
     }
 
-    /// Sum of the path lengths of one row, without allocation.
-    pub(crate) fn sum_path_lengths_of_one(&self, trees: &[Tree], row: &[f64]) -> f64 {
-        match &self.shallow {
-            Some(shallow_trees) => shallow::sum_of_one(shallow_trees, row),
-            None => trees.iter().map(|tree| tree.path_length(row)).sum(),
+    /// Sum of the leaf values of one row of allowed values, without allocation unless a value is
+    /// missing.
+    pub(crate) fn sum_of_one(&self, model: &Model, row: &[f64]) -> f64 {
+        if let Some(leaf_values) = &self.missing
+            && row.iter().any(|value| value.is_nan())
+        {
+            return sum_slowly(model, leaf_values, row);
+        }
+        match &self.walker {
+            Walker::Ranked(kernel) => kernel.sum_of_one(row),
+            Walker::Oblique(kernel) => kernel.sum_of_one(model, row),
+            Walker::Compact(kernel) => kernel.sum_of_one(model, row),
+        }
+    }
+
+    /// Where `row`, of values that are all there, ends: for each tree in order, the position of its
+    /// leaf among the 2^depth places of a full tree. `false` if this kernel has no such positions.
+    pub(crate) fn leaf_positions(&self, row: &[f64], positions: &mut [u32]) -> bool {
+        match &self.walker {
+            Walker::Ranked(kernel) => {
+                kernel.leaf_positions(row, positions);
+                true
+            }
+            Walker::Oblique(_) | Walker::Compact(_) => false,
+        }
+    }
+
+    /// Levels of the full trees of [`leaf_positions`](Self::leaf_positions).
+    pub(crate) fn padded_depth(&self) -> Option<u32> {
+        match &self.walker {
+            Walker::Ranked(kernel) => Some(kernel.depth()),
+            Walker::Oblique(_) | Walker::Compact(_) => None,
         }
     }
 }
 
-/// Up to [`BLOCK_ROWS`] rows, feature-major within each group of [`LANES`] rows.
-#[derive(Debug)]
-pub(crate) struct Block {
-    n_features: usize,
-    /// Entries per group: `n_features`, or [`PADDED_FEATURES`] if there are fewer.
-    stride: usize,
-    /// One entry per group and feature: `lanes[group * stride + feature][lane]`.
-    lanes: Vec<Lanes>,
+/// [`Kernel::sum_of_one`] by the slow walk, which knows missing values.
+fn sum_slowly(model: &Model, leaf_values: &[Vec<f64>], row: &[f64]) -> f64 {
+    let trees = model.trees.iter().zip(leaf_values);
+    trees
+        .map(|(tree, leaf_values)| model.walk(tree, leaf_values, row))
+        .sum()
+}
+
+/// Rows of a block of a table of `n_features` columns.
+fn block_rows(n_features: usize) -> usize {
+    let rows = BLOCK_VALUES / n_features.max(1) / GROUP_ROWS * GROUP_ROWS;
+    rows.clamp(GROUP_ROWS, BLOCK_ROWS)
+}
+
+/// Memory that scoring reuses from block to block.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    block: Block,
+    sums: Vec<f64>,
+    ranked: ranked::Scratch,
+    framed: Vec<f32>,
+}
+
+/// Some rows, column by column; rows beyond the last are zeros.
+#[derive(Debug, Default)]
+struct Block {
+    n_rows: usize,
+    /// `n_rows` rounded up to [`GROUP_ROWS`].
+    padded_rows: usize,
+    /// `padded_rows` values of each column.
+    values: Vec<f64>,
 }
 
 impl Block {
-    pub(crate) fn new(n_features: usize) -> Self {
-        let stride = n_features.max(PADDED_FEATURES);
-        Self {
-            n_features,
-            stride,
-            lanes: Vec::with_capacity(stride * BLOCK_ROWS / LANES),
-        }
-    }
-
-    /// Takes over `rows`; lanes beyond the last row are zero. The first value in row-major order
-    /// that is not finite is refused, its row counted from `first_row`.
-    pub(crate) fn fill(&mut self, rows: &ArrayView2<'_, f64>, first_row: usize) -> Result<()> {
-        let n_groups = rows.nrows().div_ceil(LANES);
-        self.lanes.clear();
-        self.lanes.resize(n_groups * self.stride, [0.0; LANES]);
-        let groups = self.lanes.chunks_exact_mut(self.stride);
+    /// Takes over `rows`; says whether a value is NaN.
+    fn fill(
+        &mut self,
+        rows: &ArrayView2<'_, f64>,
+        first_row: usize,
+        allow_nan: bool,
+    ) -> Result<bool> {
+        let (n_rows, n_features) = rows.dim();
+        self.n_rows = n_rows;
+        self.padded_rows = n_rows.next_multiple_of(GROUP_ROWS);
+        self.values.resize(self.padded_rows * n_features, 0.0);
+        let columns = self.values.chunks_exact_mut(self.padded_rows);
         if let Some(values) = rows.as_slice() {
-            let row_major_groups = values.chunks(LANES * self.n_features);
-            for (group, group_rows) in groups.zip(row_major_groups) {
-                for (lane, row) in group_rows.chunks_exact(self.n_features).enumerate() {
-                    for (column, &value) in group.iter_mut().zip(row) {
-                        column[lane] = value;
-                    }
+            for (feature, column) in columns.enumerate() {
+                let (taken, padding) = column.split_at_mut(n_rows);
+                for (to, row) in taken.iter_mut().zip(values.chunks_exact(n_features)) {
+                    *to = row[feature];
                 }
+                padding.fill(0.0);
             }
         } else {
-            for (group_idx, group) in groups.enumerate() {
-                for (feature, column) in group.iter_mut().take(self.n_features).enumerate() {
-                    let first = group_idx * LANES;
-                    for (lane, row) in (first..rows.nrows().min(first + LANES)).enumerate() {
-                        column[lane] = rows[[row, feature]];
+            for (values, column) in rows.columns().into_iter().zip(columns) {
+                let (taken, padding) = column.split_at_mut(n_rows);
+                match values.as_slice() {
+                    Some(values) => taken.copy_from_slice(values),
+                    None => {
+                        for (to, &value) in taken.iter_mut().zip(values) {
+                            *to = value;
+                        }
                     }
                 }
+                padding.fill(0.0);
             }
         }
-        if self
-            .lanes
-            .as_flattened()
-            .iter()
-            .all(|value| value.is_finite())
-        {
-            return Ok(());
-        }
-        require_finite(rows, first_row)
-    }
-
-    /// The groups of the block, each at least one entry per feature.
-    fn groups(&self) -> impl Iterator<Item = &[Lanes]> {
-        self.lanes.chunks_exact(self.stride)
-    }
-
-    /// The groups as arrays, if there are at most [`PADDED_FEATURES`] features.
-    fn padded_groups(&self) -> Option<&[[Lanes; PADDED_FEATURES]]> {
-        (self.stride == PADDED_FEATURES).then(|| self.lanes.as_chunks().0)
-    }
-}
-
-/// Refuses the first value in row-major order that is not finite.
-pub(crate) fn require_finite(rows: &ArrayView2<'_, f64>, first_row: usize) -> Result<()> {
-    // A contiguous table is checked without regard to rows first: that is a plain pass over memory.
-    if let Some(values) = rows.as_slice_memory_order() {
-        let n_bad = values
+        // A sum of products with 0 is 0, unless one of the values is not finite.
+        let n_bad: u64 = self
+            .values
             .iter()
             .map(|value| u64::from(!value.is_finite()))
-            .sum::<u64>();
+            .sum();
         if n_bad == 0 {
-            return Ok(());
+            return Ok(false);
         }
+        if self
+            .values
+            .iter()
+            .all(|&value| is_allowed(value, allow_nan))
+        {
+            return Ok(true);
+        }
+        require_allowed(rows, first_row, allow_nan).map(|()| true)
     }
-    match rows.indexed_iter().find(|(_, value)| !value.is_finite()) {
-        Some(((row, column), &value)) => Err(Error::NonFinite {
-            row: first_row + row,
-            column,
-            value,
-        }),
-        None => Ok(()),
+
+    /// The padded values of a column.
+    fn column(&self, feature: usize) -> &[f64] {
+        &self.values[feature * self.padded_rows..][..self.padded_rows]
+    }
+
+    fn columns(&self) -> impl ExactSizeIterator<Item = &[f64]> {
+        self.values.chunks_exact(self.padded_rows)
+    }
+
+    fn row(&self, row: usize) -> impl Iterator<Item = f64> {
+        self.columns().map(move |column| column[row])
     }
 }

@@ -1,0 +1,354 @@
+//! Walks down trees that split along sums of columns.
+//!
+//! Values are brought into the forest's frame and rounded to `f32` once per row. Trees of sums of two
+//! columns, which is what all forms default to, are padded to full depth as in [`super::ranked`]; sums
+//! of more columns are walked on the model's own nodes.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+use super::ranked::leaf_place;
+use super::{Block, Simd};
+use crate::frame::map;
+use crate::model::{Model, ObliqueSplits, Tree};
+
+/// Rows, or trees for a single row, that walk together.
+const LANES: usize = 16;
+
+/// Levels that trees are padded to.
+const DEPTHS: [u32; 3] = [8, 10, 12];
+
+/// Columns that padded trees are used up to.
+const MAX_COLUMNS: usize = 4096;
+
+/// A split of a padded tree: `x[columns[0]] + weight x[columns[1]] > threshold` goes right.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct PaddedSplit {
+    columns: [u16; 2],
+    weight: f32,
+    threshold: f32,
+    /// Distance from the threshold beyond which the split doesn't count.
+    limit: f32,
+}
+
+impl PaddedSplit {
+    /// Sends every row left and counts for every row.
+    const LEFT: Self = Self {
+        columns: [0, 0],
+        weight: 0.0,
+        threshold: f32::INFINITY,
+        limit: f32::INFINITY,
+    };
+}
+
+/// See the [module's documentation](self).
+#[derive(Debug, Clone)]
+pub(super) struct ObliqueKernel {
+    /// Centre and scale of each column.
+    frame: Vec<(f64, f64)>,
+    /// Framed values of a row: a power of two, at least the number of columns.
+    n_slots: usize,
+    trees: Trees,
+    #[cfg(target_arch = "x86_64")]
+    avx512: Option<avx512::Forest>,
+}
+
+#[derive(Debug, Clone)]
+enum Trees {
+    Padded {
+        depth: u32,
+        penalized: bool,
+        /// 2^depth of each tree; the first of each is unused.
+        splits: Vec<PaddedSplit>,
+        /// 2^depth of each tree.
+        leaf_values: Vec<f64>,
+    },
+    /// Leaf values by node, tree by tree; the rest is the model's.
+    AsTheyAre(Vec<Vec<f64>>),
+}
+
+impl ObliqueKernel {
+    /// `None` if the columns are too many.
+    pub(super) fn new(model: &Model, splits: &ObliqueSplits, simd: Simd) -> Option<Self> {
+        if model.n_features > MAX_COLUMNS {
+            return None;
+        }
+        let frame = &splits.frame;
+        let trees = Trees::padded(model, splits).unwrap_or_else(|| {
+            Trees::AsTheyAre(
+                model
+                    .trees
+                    .iter()
+                    .map(|tree| model.leaf_values(tree))
+                    .collect(),
+            )
+        });
+        let n_slots = model.n_features.next_power_of_two().max(16);
+        Some(Self {
+            frame: frame
+                .centres
+                .iter()
+                .copied()
+                .zip(frame.scales.iter().copied())
+                .collect(),
+            n_slots,
+            #[cfg(target_arch = "x86_64")]
+            avx512: (simd == Simd::Avx512)
+                .then(|| avx512::Forest::new(model, splits, &trees, n_slots))
+                .flatten(),
+            trees,
+        })
+    }
+
+    pub(super) fn add(
+        &self,
+        model: &Model,
+        block: &Block,
+        records: &mut Vec<f32>,
+        sums: &mut [f64],
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(forest) = &self.avx512 {
+            forest.add(&self.frame, block, records, sums);
+            return;
+        }
+        records.clear();
+        records.resize(block.padded_rows * self.n_slots, 0.0);
+        for (feature, (column, &(centre, scale))) in block.columns().zip(&self.frame).enumerate() {
+            for (record, &value) in records.chunks_exact_mut(self.n_slots).zip(column) {
+                record[feature] = map(value, centre, scale);
+            }
+        }
+        match &self.trees {
+            Trees::Padded {
+                depth: 8,
+                penalized: false,
+                ..
+            } if self.n_slots == 16 => {
+                self.add_padded::<8, 16, false>(records, sums);
+            }
+            Trees::Padded {
+                depth: 8,
+                penalized: true,
+                ..
+            } if self.n_slots == 16 => {
+                self.add_padded::<8, 16, true>(records, sums);
+            }
+            Trees::Padded { depth: 8, .. } => self.add_padded::<8, 0, true>(records, sums),
+            Trees::Padded { depth: 10, .. } => self.add_padded::<10, 0, true>(records, sums),
+            Trees::Padded { .. } => self.add_padded::<12, 0, true>(records, sums),
+            Trees::AsTheyAre(leaf_values) => {
+                let rows = records.chunks_exact(self.n_slots).zip(sums);
+                for (record, sum) in rows.take(block.n_rows) {
+                    *sum = sum_as_they_are(model, leaf_values, |column| record[column]);
+                }
+            }
+        }
+    }
+
+    /// Sum of the leaf values of one row.
+    pub(super) fn sum_of_one(&self, model: &Model, row: &[f64]) -> f64 {
+        let mut record = [0.0; MAX_COLUMNS];
+        let record = &mut record[..self.n_slots];
+        for ((to, &value), &(centre, scale)) in record.iter_mut().zip(row).zip(&self.frame) {
+            *to = map(value, centre, scale);
+        }
+        match &self.trees {
+            Trees::Padded { depth: 8, .. } if self.n_slots == 16 => {
+                self.sum_padded::<8, 16>(record)
+            }
+            Trees::Padded { depth: 8, .. } => self.sum_padded::<8, 0>(record),
+            Trees::Padded { depth: 10, .. } => self.sum_padded::<10, 0>(record),
+            Trees::Padded { .. } => self.sum_padded::<12, 0>(record),
+            Trees::AsTheyAre(leaf_values) => {
+                sum_as_they_are(model, leaf_values, |column| record[column])
+            }
+        }
+    }
+
+    /// `SLOTS` is `n_slots`, or 0 if that isn't known when this is compiled.
+    fn add_padded<const DEPTH: u32, const SLOTS: usize, const PENALIZED: bool>(
+        &self,
+        records: &[f32],
+        sums: &mut [f64],
+    ) {
+        let Trees::Padded {
+            splits,
+            leaf_values,
+            ..
+        } = &self.trees
+        else {
+            return;
+        };
+        let n_slots = if SLOTS == 0 { self.n_slots } else { SLOTS };
+        let mask = (1_usize << DEPTH) - 1;
+        let trees = splits
+            .chunks_exact(1 << DEPTH)
+            .zip(leaf_values.chunks_exact(1 << DEPTH));
+        for (splits, leaves) in trees {
+            let splits = &splits[..1 << DEPTH];
+            let leaves = &leaves[..1 << DEPTH];
+            let rows = records.chunks_exact(LANES * n_slots);
+            for (records, sums) in rows.zip(sums.as_chunks_mut::<LANES>().0) {
+                let records = &records[..LANES * n_slots];
+                let mut at = [1_usize; LANES];
+                let mut outside = [0_u32; LANES];
+                for _ in 0..DEPTH {
+                    for lane in 0..LANES {
+                        let record = &records[lane * n_slots..(lane + 1) * n_slots];
+                        let split = &splits[at[lane] & mask];
+                        let projection = split.project(record);
+                        at[lane] = 2 * at[lane] + usize::from(projection > split.threshold);
+                        if PENALIZED {
+                            outside[lane] += u32::from(split.is_outside(projection));
+                        }
+                    }
+                }
+                for lane in 0..LANES {
+                    let penalty = if PENALIZED {
+                        f64::from(outside[lane])
+                    } else {
+                        0.0
+                    };
+                    sums[lane] += leaves[at[lane] & mask] - penalty;
+                }
+            }
+        }
+    }
+
+    fn sum_padded<const DEPTH: u32, const SLOTS: usize>(&self, record: &[f32]) -> f64 {
+        let Trees::Padded {
+            splits,
+            leaf_values,
+            ..
+        } = &self.trees
+        else {
+            return f64::NAN;
+        };
+        let n_slots = if SLOTS == 0 { self.n_slots } else { SLOTS };
+        let record = &record[..n_slots];
+        let mask = (1_usize << DEPTH) - 1;
+        let mut sum = 0.0;
+        let trees = splits
+            .chunks(LANES << DEPTH)
+            .zip(leaf_values.chunks(LANES << DEPTH));
+        for (splits, leaves) in trees {
+            let n_trees = splits.len() >> DEPTH;
+            let mut at = [1_usize; LANES];
+            let mut outside = [0_u32; LANES];
+            for _ in 0..DEPTH {
+                for tree in 0..n_trees {
+                    let split = &splits[(tree << DEPTH) + (at[tree] & mask)];
+                    let projection = split.project(record);
+                    at[tree] = 2 * at[tree] + usize::from(projection > split.threshold);
+                    outside[tree] += u32::from(split.is_outside(projection));
+                }
+            }
+            for tree in 0..n_trees {
+                sum += leaves[(tree << DEPTH) + (at[tree] & mask)] - f64::from(outside[tree]);
+            }
+        }
+        sum
+    }
+}
+
+impl PaddedSplit {
+    /// `record` has a power of two of values.
+    #[inline(always)]
+    fn project(&self, record: &[f32]) -> f32 {
+        let mask = record.len() - 1;
+        record[self.columns[0] as usize & mask]
+            + self.weight * record[self.columns[1] as usize & mask]
+    }
+
+    #[inline(always)]
+    fn is_outside(&self, projection: f32) -> bool {
+        (projection - self.threshold).abs() > self.limit
+    }
+}
+
+impl Trees {
+    /// `None` if the trees are too deep, their sums too long, or they are so far from full that
+    /// padding would be a waste.
+    fn padded(model: &Model, oblique: &ObliqueSplits) -> Option<Self> {
+        let deepest = model.trees.iter().map(|tree| tree.depth).max()?;
+        let depth = DEPTHS
+            .into_iter()
+            .find(|&depth| depth as usize >= deepest)?;
+        let n_nodes: usize = model.trees.iter().map(|tree| tree.nodes.len()).sum();
+        if oblique.n_terms > 2 || n_nodes < model.trees.len() << (depth - 3) {
+            return None;
+        }
+        let mut splits = vec![PaddedSplit::LEFT; model.trees.len() << depth];
+        let mut leaf_values = vec![0.0; model.trees.len() << depth];
+        let places = splits
+            .chunks_exact_mut(1 << depth)
+            .zip(leaf_values.chunks_exact_mut(1 << depth));
+        for (tree, (splits, leaves)) in model.trees.iter().zip(places) {
+            pad(model, oblique, tree, depth, splits, leaves);
+        }
+        Some(Self::Padded {
+            depth,
+            penalized: !oblique.limits.is_empty(),
+            splits,
+            leaf_values,
+        })
+    }
+}
+
+fn pad(
+    model: &Model,
+    oblique: &ObliqueSplits,
+    tree: &Tree,
+    depth: u32,
+    splits: &mut [PaddedSplit],
+    leaves: &mut [f64],
+) {
+    let values = model.leaf_values(tree);
+    super::ranked::for_each_padded(tree, |node_idx, heap_idx| {
+        let node = tree.nodes[node_idx];
+        if node.is_leaf() {
+            leaves[leaf_place(heap_idx, depth)] = values[node_idx];
+            return;
+        }
+        let split = node.split as usize;
+        let first = split * oblique.n_terms;
+        let last = first + oblique.n_terms - 1;
+        splits[heap_idx] = PaddedSplit {
+            columns: [oblique.columns[first] as u16, oblique.columns[last] as u16],
+            // A single term is its own last: the second must not count.
+            weight: if last > first {
+                oblique.weights[last]
+            } else {
+                0.0
+            },
+            threshold: oblique.thresholds[split],
+            limit: oblique.limits.get(split).copied().unwrap_or(f32::INFINITY),
+        };
+    });
+}
+
+/// Sum of the leaf values of a row in the frame, on the model's own nodes.
+fn sum_as_they_are(model: &Model, leaf_values: &[Vec<f64>], value: impl Fn(usize) -> f32) -> f64 {
+    let crate::model::Splits::Oblique(oblique) = &model.splits else {
+        return f64::NAN;
+    };
+    let mut sum = 0.0;
+    for (tree, leaf_values) in model.trees.iter().zip(leaf_values) {
+        let mut node_idx = 0;
+        let mut penalty = 0.0;
+        loop {
+            let node = tree.nodes[node_idx];
+            if node.is_leaf() {
+                break;
+            }
+            let projection = oblique.project(node.split, &value);
+            penalty += f64::from(u8::from(oblique.is_outside(node.split, projection)));
+            let right = projection > oblique.thresholds[node.split as usize];
+            node_idx = node.left as usize + usize::from(right);
+        }
+        sum += leaf_values[node_idx] - penalty;
+    }
+    sum
+}
