@@ -1,9 +1,287 @@
-use super::{Block, Ranked, Simd};
+//! [`super::Ranked`] with AVX-512: 8 rows walk down 4 trees in the 32 lanes of a register.
+//!
+//! No step loads from memory by an index. The splits of a level of four trees are 4, 8, … 512 codes,
+//! which permutations look up in registers; so are the 8 rows' codes of up to 64 columns. Walking
+//! four trees at once is the best balance: the fewer the rows of a register, the less permuting it
+//! takes to find a row's code, but the more to find a split.
+
+#![allow(unsafe_code)]
+
+use std::arch::x86_64::*;
+
+use super::{Block, Group, Ranked, Simd};
+
+/// Trees in a register.
+const TREES: usize = 4;
+
+/// Rows in a register.
+const ROWS: usize = 8;
+
+/// Levels of a tree.
+const DEPTH: u32 = 8;
+
+/// Registers of rows that walk at the same time: their steps don't wait for each other, and share
+/// what is loaded of the trees.
+const REGISTERS: usize = 2;
+
+/// First register of each level in a [`Quad`].
+const LEVEL_STARTS: [usize; 8] = [0, 1, 2, 3, 4, 6, 10, 18];
+
+/// What fits into a register.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Register([u16; 32]);
+
+impl Register {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn load(&self) -> __m512i {
+        // SAFETY: 64 readable bytes, aligned to 64.
+        unsafe { _mm512_load_si512(self.0.as_ptr().cast()) }
+    }
+}
+
+/// The splits of four trees: level by level, tree by tree within a level. The roots are repeated for
+/// each row; other levels fill up their last register with anything.
 #[derive(Debug, Clone)]
-pub(super) struct Forest;
+struct Quad([Register; 34]);
+
+/// The trees of a forest, four by four.
+#[derive(Debug, Clone)]
+pub(super) struct Forest {
+    /// Of each group of trees with common ranks.
+    groups: Vec<Vec<Quad>>,
+}
+
 impl Ranked<u16> {
-    pub(super) fn vectorize(&mut self, _: Simd) {}
-    pub(super) fn add_by_vectors(&self, _: &Block, _: &mut Vec<u16>, _: &mut [f64]) -> bool {
-        false
+    /// Prepares for AVX-512 if `simd` says so.
+    pub(super) fn vectorize(&mut self, simd: Simd) {
+        if simd == Simd::Avx512 && self.depth == DEPTH {
+            let groups = self.groups.iter().map(|group| {
+                group.codes.chunks(TREES << DEPTH).map(Quad::new).collect()
+            });
+            self.avx512 = Some(Forest { groups: groups.collect() });
+        }
+    }
+
+    /// `false` if AVX-512 isn't used.
+    pub(super) fn add_by_vectors(
+        &self,
+        block: &Block,
+        scratch: &mut Vec<Register>,
+        sums: &mut [f64],
+    ) -> bool {
+        let Some(forest) = &self.avx512 else {
+            return false;
+        };
+        // SAFETY: the forest was prepared for AVX-512, so the processor has it: `Simd::is_available`
+        // is asked before a forest uses it.
+        unsafe {
+            match self.n_slots {
+                16 => self.add_avx512::<4>(forest, block, scratch, sums),
+                32 => self.add_avx512::<8>(forest, block, scratch, sums),
+                _ => self.add_avx512::<16>(forest, block, scratch, sums),
+            }
+        }
+        true
+    }
+
+    /// `N` is the number of registers for the codes of 8 rows: a quarter of the slots.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    fn add_avx512<const N: usize>(
+        &self,
+        forest: &Forest,
+        block: &Block,
+        scratch: &mut Vec<Register>,
+        sums: &mut [f64],
+    ) {
+        scratch.clear();
+        scratch.resize(block.padded_rows / ROWS * N, Register::default());
+        let (records, _) = scratch.as_chunks_mut::<N>();
+        for (group, quads) in self.groups.iter().zip(&forest.groups) {
+            self.fill_records(group, block, records);
+            for (quad_idx, quad) in quads.iter().enumerate() {
+                let first_tree = group.first_tree + quad_idx * TREES;
+                let n_trees = TREES.min((group.codes.len() >> DEPTH) - quad_idx * TREES);
+                // There are leaves of three trees beyond the last.
+                let leaves = &self.leaf_values[first_tree << DEPTH..][..TREES << DEPTH];
+                let rows = records.as_chunks::<REGISTERS>().0;
+                for (records, sums) in rows.iter().zip(sums.chunks_exact_mut(REGISTERS * ROWS)) {
+                    let leaf_idx = walk::<N>(quad, records);
+                    for (leaf_idx, sums) in leaf_idx.iter().zip(sums.as_chunks_mut::<ROWS>().0) {
+                        for (row, sum) in sums.iter_mut().enumerate() {
+                            for tree in 0..n_trees {
+                                let leaf = leaf_idx.0[tree * ROWS + row] as usize;
+                                *sum += leaves[leaf & ((TREES << DEPTH) - 1)];
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn fill_records<const N: usize>(
+        &self,
+        group: &Group<u16>,
+        block: &Block,
+        records: &mut [[Register; N]],
+    ) {
+        for (column, (feature, ranker)) in group.rankers.iter().enumerate() {
+            let bits = (column << self.shift) as u16;
+            ranker.rank_all(block.column(*feature), |row, rank| {
+                let place = column % TREES * ROWS + row % ROWS;
+                records[row / ROWS][column / TREES].0[place] = bits | rank as u16;
+            });
+        }
+    }
+}
+
+impl Quad {
+    /// `codes` are those of up to four padded trees; missing ones send every row left.
+    fn new(codes: &[u16]) -> Self {
+        let mut quad = Self([Register([u16::MAX; 32]); 34]);
+        for (tree, codes) in codes.chunks_exact(1 << DEPTH).enumerate() {
+            quad.0[0].0[tree * ROWS..(tree + 1) * ROWS].fill(codes[1]);
+            for level in 1..DEPTH as usize {
+                let width = 1 << level;
+                for (idx, &code) in codes[width..2 * width].iter().enumerate() {
+                    let place = tree * width + idx;
+                    quad.0[LEVEL_STARTS[level] + place / 32].0[place % 32] = code;
+                }
+            }
+        }
+        quad
+    }
+}
+
+/// Walks the rows down four trees. The result is for each register of rows the places of their
+/// leaves among the leaves of the four trees, tree by tree.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn walk<const N: usize>(quad: &Quad, records: &[[Register; N]; REGISTERS]) -> [Register; REGISTERS] {
+    let table = |idx: usize| quad.0[idx].load();
+    // The lanes of the first two trees, the second two; of each tree.
+    const PAIRS: [u32; 2] = [0x0000_ffff, 0xffff_0000];
+    const SINGLE: [u32; 4] = [0x0000_00ff, 0x0000_ff00, 0x00ff_0000, 0xff00_0000];
+
+    let lane = Register(std::array::from_fn(|lane| lane as u16)).load();
+    // At level l, the split that a lane is at: tree << l | place within the level.
+    let mut at = [_mm512_srli_epi16::<3>(lane); REGISTERS];
+
+    let roots = table(0);
+    for (at, record) in at.iter_mut().zip(records) {
+        *at = step(*at, roots, record);
+    }
+    for level in 1..=3 {
+        let table = table(LEVEL_STARTS[level]);
+        for (at, record) in at.iter_mut().zip(records) {
+            let code = _mm512_permutexvar_epi16(*at, table);
+            *at = step(*at, code, record);
+        }
+    }
+    {
+        let tables = [table(4), table(5)];
+        for (at, record) in at.iter_mut().zip(records) {
+            let code = _mm512_permutex2var_epi16(tables[0], *at, tables[1]);
+            *at = step(*at, code, record);
+        }
+    }
+    {
+        // Lanes that a permutation doesn't look up keep their index for the next.
+        let mut code = at;
+        for (pair, mask) in PAIRS.into_iter().enumerate() {
+            let tables = [table(6 + 2 * pair), table(7 + 2 * pair)];
+            for code in &mut code {
+                *code = _mm512_mask2_permutex2var_epi16(tables[0], *code, mask, tables[1]);
+            }
+        }
+        for ((at, code), record) in at.iter_mut().zip(code).zip(records) {
+            *at = step(*at, code, record);
+        }
+    }
+    {
+        let mut code = at;
+        for (tree, mask) in SINGLE.into_iter().enumerate() {
+            let tables = [table(10 + 2 * tree), table(11 + 2 * tree)];
+            for code in &mut code {
+                *code = _mm512_mask2_permutex2var_epi16(tables[0], *code, mask, tables[1]);
+            }
+        }
+        for ((at, code), record) in at.iter_mut().zip(code).zip(records) {
+            *at = step(*at, code, record);
+        }
+    }
+    {
+        let (mut low, mut high) = (at, at);
+        for (tree, mask) in SINGLE.into_iter().enumerate() {
+            let first = 18 + 4 * tree;
+            let tables = [table(first), table(first + 1), table(first + 2), table(first + 3)];
+            for (low, high) in low.iter_mut().zip(&mut high) {
+                *low = _mm512_mask2_permutex2var_epi16(tables[0], *low, mask, tables[1]);
+                *high = _mm512_mask2_permutex2var_epi16(tables[2], *high, mask, tables[3]);
+            }
+        }
+        for (i, record) in records.iter().enumerate() {
+            let upper = _mm512_test_epi16_mask(at[i], _mm512_set1_epi16(64));
+            let code = _mm512_mask_blend_epi16(upper, low[i], high[i]);
+            at[i] = step(at[i], code, record);
+        }
+    }
+    at.map(|at| {
+        let mut leaves = Register::default();
+        // SAFETY: 64 writable bytes, aligned to 64.
+        unsafe { _mm512_store_si512(leaves.0.as_mut_ptr().cast(), at) };
+        leaves
+    })
+}
+
+/// From the splits `at` with `code` to those on the next level.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn step<const N: usize>(at: __m512i, code: __m512i, record: &[Register; N]) -> __m512i {
+    let value = select(code, record);
+    let right = _mm512_cmpgt_epu16_mask(value, code);
+    let left_child = _mm512_add_epi16(at, at);
+    _mm512_mask_add_epi16(left_child, right, left_child, _mm512_set1_epi16(1))
+}
+
+/// The code of each lane's row in the column of its split.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn select<const N: usize>(code: __m512i, record: &[Register; N]) -> __m512i {
+    let record = |idx: usize| record[idx].load();
+    // column << 3 | row: in which register, and where in it.
+    let shifted = match N {
+        4 => _mm512_srli_epi16::<9>(code),
+        8 => _mm512_srli_epi16::<8>(code),
+        _ => _mm512_srli_epi16::<7>(code),
+    };
+    let row = _mm512_set_epi64(
+        0x0007_0006_0005_0004,
+        0x0003_0002_0001_0000,
+        0x0007_0006_0005_0004,
+        0x0003_0002_0001_0000,
+        0x0007_0006_0005_0004,
+        0x0003_0002_0001_0000,
+        0x0007_0006_0005_0004,
+        0x0003_0002_0001_0000,
+    );
+    // (shifted & !7) | row
+    let idx = _mm512_ternarylogic_epi64::<0b1111_1000>(row, shifted, _mm512_set1_epi16(!7));
+    let pair = |first: usize| _mm512_permutex2var_epi16(record(first), idx, record(first + 1));
+    let bit = |bit: i16| _mm512_test_epi16_mask(idx, _mm512_set1_epi16(1 << bit));
+    let blend = |mask, low, high| _mm512_mask_blend_epi16(mask, low, high);
+    // Bit 6 of the index and those above say which pair of registers.
+    let four = |first: usize, bit_6| blend(bit_6, pair(first), pair(first + 2));
+    match N {
+        4 => four(0, _mm512_movepi16_mask(code)),
+        8 => blend(_mm512_movepi16_mask(code), four(0, bit(6)), four(4, bit(6))),
+        _ => {
+            let (bit_6, bit_7) = (bit(6), bit(7));
+            let low = blend(bit_7, four(0, bit_6), four(4, bit_6));
+            let high = blend(bit_7, four(8, bit_6), four(12, bit_6));
+            blend(_mm512_movepi16_mask(code), low, high)
+        }
     }
 }

@@ -24,7 +24,10 @@ use rank::Ranker;
 const LANES: usize = 16;
 
 /// Levels that trees are padded to.
-const DEPTHS: [u32; 4] = [6, 8, 10, 12];
+const DEPTHS: [u32; 3] = [8, 10, 12];
+
+/// Trees beyond the last that leaves are kept for: vectors take trees four by four.
+const EXTRA_TREES: usize = 3;
 
 /// Codes of a row at least.
 const LEAST_SLOTS: usize = 16;
@@ -36,7 +39,7 @@ const MAX_NARROW_COLUMNS: usize = 64;
 const MAX_WIDE_COLUMNS: usize = 4096;
 
 /// Column and rank of a split, or of a value, in one integer: the column in the upper bits.
-trait Code: Copy + Ord + Default + Send + Sync + std::fmt::Debug {
+pub(super) trait Code: Copy + Ord + Default + Send + Sync + std::fmt::Debug {
     const BITS: u32;
     /// The code of a split that sends every row left.
     const LEFT: Self;
@@ -81,6 +84,8 @@ pub(super) enum RankedKernel {
 pub(super) struct Scratch {
     narrow: Vec<u16>,
     wide: Vec<u32>,
+    #[cfg(target_arch = "x86_64")]
+    registers: Vec<avx512::Register>,
 }
 
 impl RankedKernel {
@@ -112,7 +117,7 @@ impl RankedKernel {
         match self {
             Self::Narrow(ranked) => {
                 #[cfg(target_arch = "x86_64")]
-                if ranked.add_by_vectors(block, &mut scratch.narrow, sums) {
+                if ranked.add_by_vectors(block, &mut scratch.registers, sums) {
                     return;
                 }
                 match ranked.n_slots {
@@ -175,7 +180,7 @@ pub(super) struct Ranked<C> {
     /// Codes of a row: a power of two, at least the number of columns.
     n_slots: usize,
     groups: Vec<Group<C>>,
-    /// 2^depth values of each tree.
+    /// 2^depth values of each tree, and of [`EXTRA_TREES`] more.
     leaf_values: Vec<f64>,
     /// For vector instructions, if they are used.
     #[cfg(target_arch = "x86_64")]
@@ -214,7 +219,7 @@ impl<C: Code> Ranked<C> {
         }
         groups.push(grouping.finish(&model.trees[first_tree..], first_tree, depth, shift));
 
-        let mut leaf_values = vec![0.0; model.trees.len() << depth];
+        let mut leaf_values = vec![0.0; (model.trees.len() + EXTRA_TREES) << depth];
         for (tree, places) in model
             .trees
             .iter()
@@ -245,7 +250,6 @@ impl<C: Code> Ranked<C> {
     /// `SLOTS` is `n_slots`, or 0 if that isn't known when this is compiled.
     fn add<const SLOTS: usize>(&self, block: &Block, records: &mut Vec<C>, sums: &mut [f64]) {
         match self.depth {
-            6 => self.add_at_depth::<SLOTS, 6>(block, records, sums),
             8 => self.add_at_depth::<SLOTS, 8>(block, records, sums),
             10 => self.add_at_depth::<SLOTS, 10>(block, records, sums),
             _ => self.add_at_depth::<SLOTS, 12>(block, records, sums),
@@ -289,7 +293,6 @@ impl<C: Code> Ranked<C> {
             match (self.n_slots, self.depth) {
                 (16, 8) => self.visit_group::<8>(group, &record[..16], 16, &mut visit),
                 (n_slots, 8) => self.visit_group::<8>(group, record, n_slots, &mut visit),
-                (n_slots, 6) => self.visit_group::<6>(group, record, n_slots, &mut visit),
                 (n_slots, 10) => self.visit_group::<10>(group, record, n_slots, &mut visit),
                 (n_slots, _) => self.visit_group::<12>(group, record, n_slots, &mut visit),
             }
