@@ -22,7 +22,7 @@ const DEPTH: u32 = 8;
 
 /// Registers of rows that walk at the same time: their steps don't wait for each other, and share
 /// what is loaded of the trees.
-const REGISTERS: usize = 2;
+const REGISTERS: usize = 4;
 
 /// First register of each level in a [`Quad`].
 const LEVEL_STARTS: [usize; 8] = [0, 1, 2, 3, 4, 6, 10, 18];
@@ -95,27 +95,26 @@ impl Ranked<u16> {
         scratch: &mut Vec<Register>,
         sums: &mut [f64],
     ) {
+        let n_registers = block.padded_rows / ROWS;
         scratch.clear();
-        scratch.resize(block.padded_rows / ROWS * N, Register::default());
-        let (records, _) = scratch.as_chunks_mut::<N>();
+        scratch.resize(n_registers * (N + 1), Register::default());
+        let (places, records) = scratch.split_at_mut(n_registers);
+        let (records, _) = records.as_chunks_mut::<N>();
         for (group, quads) in self.groups.iter().zip(&forest.groups) {
             self.fill_records(group, block, records);
             for (quad_idx, quad) in quads.iter().enumerate() {
+                let rows = records.as_chunks::<REGISTERS>().0;
+                for (records, places) in rows.iter().zip(places.as_chunks_mut::<REGISTERS>().0) {
+                    *places = walk::<N>(quad, records);
+                }
                 let first_tree = group.first_tree + quad_idx * TREES;
-                let n_trees = TREES.min((group.codes.len() >> DEPTH) - quad_idx * TREES);
                 // There are leaves of three trees beyond the last.
                 let leaves = &self.leaf_values[first_tree << DEPTH..][..TREES << DEPTH];
-                let rows = records.as_chunks::<REGISTERS>().0;
-                for (records, sums) in rows.iter().zip(sums.chunks_exact_mut(REGISTERS * ROWS)) {
-                    let leaf_idx = walk::<N>(quad, records);
-                    for (leaf_idx, sums) in leaf_idx.iter().zip(sums.as_chunks_mut::<ROWS>().0) {
-                        for (row, sum) in sums.iter_mut().enumerate() {
-                            for tree in 0..n_trees {
-                                let leaf = leaf_idx.0[tree * ROWS + row] as usize;
-                                *sum += leaves[leaf & ((TREES << DEPTH) - 1)];
-                            }
-                        }
-                    }
+                match (group.codes.len() >> DEPTH) - quad_idx * TREES {
+                    1 => add_leaves::<1>(leaves, places, sums),
+                    2 => add_leaves::<2>(leaves, places, sums),
+                    3 => add_leaves::<3>(leaves, places, sums),
+                    _ => add_leaves::<4>(leaves, places, sums),
                 }
             }
         }
@@ -133,6 +132,18 @@ impl Ranked<u16> {
                 let place = column % TREES * ROWS + row % ROWS;
                 records[row / ROWS][column / TREES].0[place] = bits | rank as u16;
             });
+        }
+    }
+}
+
+/// Adds the leaves of `TREES` trees, tree by tree, to the sum of each row.
+fn add_leaves<const TREES: usize>(leaves: &[f64], places: &[Register], sums: &mut [f64]) {
+    let leaves = &leaves[..self::TREES << DEPTH];
+    for (places, sums) in places.iter().zip(sums.as_chunks_mut::<ROWS>().0) {
+        for (row, sum) in sums.iter_mut().enumerate() {
+            for tree in 0..TREES {
+                *sum += leaves[places.0[tree * ROWS + row] as usize & ((self::TREES << DEPTH) - 1)];
+            }
         }
     }
 }
