@@ -40,6 +40,7 @@ impl Simd {
             Self::Avx512 => {
                 std::arch::is_x86_feature_detected!("avx512f")
                     && std::arch::is_x86_feature_detected!("avx512bw")
+                    && std::arch::is_x86_feature_detected!("popcnt")
             }
             #[cfg(all(target_arch = "aarch64", not(miri)))]
             Self::Neon => std::arch::is_aarch64_feature_detected!("neon"),

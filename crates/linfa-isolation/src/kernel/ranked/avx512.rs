@@ -57,10 +57,13 @@ impl Ranked<u16> {
     /// Prepares for AVX-512 if `simd` says so.
     pub(super) fn vectorize(&mut self, simd: Simd) {
         if simd == Simd::Avx512 && self.depth == DEPTH {
-            let groups = self.groups.iter().map(|group| {
-                group.codes.chunks(TREES << DEPTH).map(Quad::new).collect()
+            let groups = self
+                .groups
+                .iter()
+                .map(|group| group.codes.chunks(TREES << DEPTH).map(Quad::new).collect());
+            self.avx512 = Some(Forest {
+                groups: groups.collect(),
             });
-            self.avx512 = Some(Forest { groups: groups.collect() });
         }
     }
 
@@ -87,7 +90,7 @@ impl Ranked<u16> {
     }
 
     /// `N` is the number of registers for the codes of 8 rows: a quarter of the slots.
-    #[target_feature(enable = "avx512f,avx512bw")]
+    #[target_feature(enable = "avx512f,avx512bw,popcnt")]
     fn add_avx512<const N: usize>(
         &self,
         forest: &Forest,
@@ -120,6 +123,7 @@ impl Ranked<u16> {
         }
     }
 
+    #[target_feature(enable = "avx512f,avx512bw,popcnt")]
     fn fill_records<const N: usize>(
         &self,
         group: &Group<u16>,
@@ -128,9 +132,12 @@ impl Ranked<u16> {
     ) {
         for (column, (feature, ranker)) in group.rankers.iter().enumerate() {
             let bits = (column << self.shift) as u16;
-            ranker.rank_all(block.column(*feature), |row, rank| {
-                let place = column % TREES * ROWS + row % ROWS;
-                records[row / ROWS][column / TREES].0[place] = bits | rank as u16;
+            let place = column % TREES * ROWS;
+            ranker.rank_all_avx512(block.column(*feature), |record, ranks| {
+                let codes = &mut records[record][column / TREES].0[place..place + ROWS];
+                for (code, rank) in codes.iter_mut().zip(ranks) {
+                    *code = bits | rank;
+                }
             });
         }
     }
@@ -170,7 +177,10 @@ impl Quad {
 /// leaves among the leaves of the four trees, tree by tree.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn walk<const N: usize>(quad: &Quad, records: &[[Register; N]; REGISTERS]) -> [Register; REGISTERS] {
+fn walk<const N: usize>(
+    quad: &Quad,
+    records: &[[Register; N]; REGISTERS],
+) -> [Register; REGISTERS] {
     let table = |idx: usize| quad.0[idx].load();
     // The lanes of the first two trees, the second two; of each tree.
     const PAIRS: [u32; 2] = [0x0000_ffff, 0xffff_0000];
@@ -227,7 +237,12 @@ fn walk<const N: usize>(quad: &Quad, records: &[[Register; N]; REGISTERS]) -> [R
         let (mut low, mut high) = (at, at);
         for (tree, mask) in SINGLE.into_iter().enumerate() {
             let first = 18 + 4 * tree;
-            let tables = [table(first), table(first + 1), table(first + 2), table(first + 3)];
+            let tables = [
+                table(first),
+                table(first + 1),
+                table(first + 2),
+                table(first + 3),
+            ];
             for (low, high) in low.iter_mut().zip(&mut high) {
                 *low = _mm512_mask2_permutex2var_epi16(tables[0], *low, mask, tables[1]);
                 *high = _mm512_mask2_permutex2var_epi16(tables[2], *high, mask, tables[3]);
