@@ -101,7 +101,7 @@ impl Kernel {
                     kernel.add(
                         model,
                         &scratch.block,
-                        &mut scratch.framed,
+                        &mut scratch.oblique,
                         &mut scratch.sums,
                     );
                 }
@@ -177,7 +177,7 @@ pub(crate) struct Scratch {
     block: Block,
     sums: Vec<f64>,
     ranked: ranked::Scratch,
-    framed: Vec<f32>,
+    oblique: oblique::Scratch,
 }
 
 /// Some rows, column by column; rows beyond the last are zeros.

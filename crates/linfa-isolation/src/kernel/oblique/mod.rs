@@ -54,6 +54,14 @@ pub(super) struct ObliqueKernel {
     avx512: Option<avx512::Forest>,
 }
 
+/// Memory that is reused from block to block.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    records: Vec<f32>,
+    #[cfg(target_arch = "x86_64")]
+    avx512: avx512::Scratch,
+}
+
 #[derive(Debug, Clone)]
 enum Trees {
     Padded {
@@ -95,7 +103,7 @@ impl ObliqueKernel {
             n_slots,
             #[cfg(target_arch = "x86_64")]
             avx512: (simd == Simd::Avx512)
-                .then(|| avx512::Forest::new(model, splits, &trees, n_slots))
+                .then(|| avx512::Forest::new(&trees, model.n_features, n_slots))
                 .flatten(),
             trees,
         })
@@ -105,14 +113,15 @@ impl ObliqueKernel {
         &self,
         model: &Model,
         block: &Block,
-        records: &mut Vec<f32>,
+        scratch: &mut Scratch,
         sums: &mut [f64],
     ) {
         #[cfg(target_arch = "x86_64")]
-        if let Some(forest) = &self.avx512 {
-            forest.add(&self.frame, block, records, sums);
+        if let (Some(forest), Trees::Padded { leaf_values, .. }) = (&self.avx512, &self.trees) {
+            forest.add(&self.frame, leaf_values, block, &mut scratch.avx512, sums);
             return;
         }
+        let records = &mut scratch.records;
         records.clear();
         records.resize(block.padded_rows * self.n_slots, 0.0);
         for (feature, (column, &(centre, scale))) in block.columns().zip(&self.frame).enumerate() {
