@@ -41,7 +41,10 @@ fn run() -> Result<()> {
     let mut scores = vec![0.0; records.nrows()];
     forest.score_into(records.view(), &mut scores)?;
 
-    let bytes: Vec<u8> = scores.iter().flat_map(|score| score.to_le_bytes()).collect();
+    let bytes: Vec<u8> = scores
+        .iter()
+        .flat_map(|score| score.to_le_bytes())
+        .collect();
     let mut stdout = io::stdout().lock();
     stdout.write_all(&bytes)?;
     stdout.flush()?;
