@@ -2,9 +2,10 @@
 //!
 //! Options: `--rows N` (default 1,000,000), `--columns N` (default 10), `--n-trees N` (default 100),
 //! `--sample-size N` (default 256), `--threads N` (default: all cores), `--runs N` (default 5),
-//! `--fit-rows N` (default: all), `--data FILE` (raw little-endian `f64`, row after row, instead of a
-//! table of standard normal values made here), `--json` (each measurement as a line of JSON with the
-//! value of every run, instead of a table of medians). `benches/forest/run.sh` runs this beside its peers.
+//! `--score-rows N` (only the first ones; default: all), `--data FILE` (raw little-endian `f64`, row
+//! after row, instead of a table of standard normal values made here), `--json` (each measurement as a
+//! line of JSON with the value of every run, instead of a table of medians). `benches/forest/run.sh`
+//! runs this beside its peers.
 //!
 //! The seed is 42. The data is made or read outside the timed parts. Fitting takes all threads;
 //! scoring is timed on one and on all, and one row and 1,024 rows on one.
@@ -27,8 +28,11 @@ use serde_json::json;
 /// Rows of the small table.
 const N_SMALL: usize = 1024;
 
-/// Rows that are scored one by one.
+/// Rows that are scored one by one, and of smaller tables that are scored together.
 const N_SINGLE: usize = 20_000;
+
+/// Loads that are timed together.
+const N_LOADS: usize = 20;
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -53,7 +57,7 @@ fn main() -> Result<()> {
 struct Arguments {
     data: Option<String>,
     n_rows: usize,
-    n_fit_rows: usize,
+    n_score_rows: usize,
     n_columns: usize,
     n_trees: usize,
     sample_size: usize,
@@ -67,7 +71,7 @@ impl Arguments {
         let mut parsed = Self {
             data: None,
             n_rows: 1_000_000,
-            n_fit_rows: usize::MAX,
+            n_score_rows: usize::MAX,
             n_columns: 10,
             n_trees: 100,
             sample_size: 256,
@@ -87,7 +91,7 @@ impl Arguments {
                 "--json" => parsed.json = true,
                 "--data" => parsed.data = Some(value()?),
                 "--rows" => parsed.n_rows = count(&name, &value()?)?,
-                "--fit-rows" => parsed.n_fit_rows = count(&name, &value()?)?,
+                "--score-rows" => parsed.n_score_rows = count(&name, &value()?)?,
                 "--columns" => parsed.n_columns = count(&name, &value()?)?,
                 "--n-trees" => parsed.n_trees = count(&name, &value()?)?,
                 "--sample-size" => parsed.sample_size = count(&name, &value()?)?,
@@ -162,9 +166,7 @@ fn measure(
     let all_threads = pool(arguments.n_threads)?;
     let one_thread = pool(1)?;
     let params = case.params.clone().check()?;
-    let fit_records = records.slice(s![..records.nrows().min(arguments.n_fit_rows), ..]);
-    let forest = params.fit_view(fit_records)?;
-    let mut scores = vec![0.0; records.nrows()];
+    let forest = params.fit_view(records)?;
     let mut measurements = Vec::new();
     let mut add = |name, unit, per_second: f64, seconds: Vec<f64>| {
         let values = seconds.iter().map(|seconds| seconds * per_second).collect();
@@ -172,44 +174,44 @@ fn measure(
     };
 
     let seconds = all_threads.install(|| {
-        time(n_runs, || {
-            drop(black_box(params.fit_view(fit_records)?));
+        time(n_runs, 1, || {
+            drop(black_box(params.fit_view(records)?));
             Ok(())
         })
     })?;
     add("fit", "ms", 1e3, seconds);
 
+    let n_rows = records.nrows().min(arguments.n_score_rows);
+    let mut scores = vec![0.0; n_rows];
     let mut score = |pool: &ThreadPool, n_rows: usize| {
         let records = records.slice(s![..n_rows, ..]);
         pool.install(|| {
-            time(n_runs, || {
+            time(n_runs, (N_SINGLE / n_rows).max(1), || {
                 Ok(forest.score_into(records, black_box(&mut scores[..n_rows]))?)
             })
         })
     };
-    let n_rows = records.nrows();
+    let ns_per_row = 1e9 / n_rows as f64;
     add(
         "score_one_thread",
         "ns/row",
-        1e9 / n_rows as f64,
+        ns_per_row,
         score(&one_thread, n_rows)?,
     );
     add(
         "score_all_threads",
         "ns/row",
-        1e9 / n_rows as f64,
+        ns_per_row,
         score(&all_threads, n_rows)?,
     );
-    add(
-        "score_1024_rows",
-        "ms",
-        1e3,
-        score(&one_thread, n_rows.min(N_SMALL))?,
-    );
+    if n_rows >= N_SMALL {
+        add("score_1024_rows", "ms", 1e3, score(&one_thread, N_SMALL)?);
+    }
 
     let n_single = n_rows.min(N_SINGLE);
-    let seconds = time(n_runs, || {
-        for row in records.slice(s![..n_single, ..]).rows() {
+    let rows = records.slice(s![..n_single, ..]);
+    let seconds = time(n_runs, N_SINGLE / n_single, || {
+        for row in rows.rows() {
             let row = row.to_slice().ok_or("the table is not row-major")?;
             black_box(forest.score_one(row)?);
         }
@@ -218,7 +220,7 @@ fn measure(
     add("score_one_row", "us", 1e6 / n_single as f64, seconds);
 
     let bytes = forest.to_bytes();
-    let seconds = time(n_runs, || {
+    let seconds = time(n_runs, N_LOADS, || {
         drop(black_box(IsolationForest::from_bytes(&bytes)?));
         Ok(())
     })?;
@@ -231,14 +233,16 @@ fn pool(n_threads: usize) -> Result<ThreadPool> {
     Ok(builder.build()?)
 }
 
-/// Seconds of each run, after one that isn't timed.
-fn time(n_runs: usize, mut run: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
-    run()?;
+/// Seconds that a call takes, `n_calls` timed together, once a run and after one that isn't timed.
+fn time(n_runs: usize, n_calls: usize, mut call: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+    call()?;
     let mut seconds = Vec::with_capacity(n_runs);
     for _ in 0..n_runs {
         let start = Instant::now();
-        run()?;
-        seconds.push(start.elapsed().as_secs_f64());
+        for _ in 0..n_calls {
+            call()?;
+        }
+        seconds.push(start.elapsed().as_secs_f64() / n_calls as f64);
     }
     Ok(seconds)
 }
