@@ -172,7 +172,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def our_times(bench: str, arguments: list[str]) -> list[dict]:
-    """Every measurement of our bench: its form, name, unit and the value of each run."""
+    """Every measurement of our bench: its form, instructions, name, unit and the value of each run."""
     command = [bench, "--bench", "--json", *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -250,7 +250,7 @@ def main() -> None:
     path = work / "table.f64"
     table = write_table(path, n_rows, N_COLUMNS)
     arguments = ["--data", str(path), "--rows", str(n_rows), "--columns", str(N_COLUMNS)]
-    arguments += ["--threads", str(N_THREADS), "--runs", "1"]
+    arguments += ["--threads", str(N_THREADS), "--runs", "1", "--simd", "all"]
 
     # By form, contender and measurement.
     times: dict[str, dict[str, dict[str, list[float]]]] = defaultdict(
@@ -259,9 +259,10 @@ def main() -> None:
     peers: dict[tuple[str, str], PeerTimes] = {}
     for run in range(n_runs):
         print(f"\rrun {run + 1} of {n_runs} ", end="", file=sys.stderr, flush=True)
-        for measurement in our_times(bench, arguments):
-            times[measurement["form"]]["ours"][measurement["name"]] += measurement["values"]
-        for form in times:
+        for form in FORMS:
+            for measurement in our_times(bench, [*arguments, "--form", form]):
+                contender = f"ours, {measurement['simd']}"
+                times[form][contender][measurement["name"]] += measurement["values"]
             for peer in FORMS[form].peers:
                 if run == 0:
                     peers[form, peer.name] = PeerTimes(peer, table, FORMS[form].sizes)
@@ -272,6 +273,7 @@ def main() -> None:
     print(f"{n_rows:,} rows × {N_COLUMNS} columns, {N_THREADS} threads, medians of {n_runs} runs")
     packages = ("scikit-learn", "isotree", "coniferest", "onnxruntime", "numpy")
     print(", ".join(f"{package} {version(package)}" for package in packages))
+    print("ours with each kind of vector instructions; in parentheses the ratio to the first line")
     for form, contenders in times.items():
         print_form(form, contenders)
 

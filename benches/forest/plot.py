@@ -68,11 +68,10 @@ def measure(bench: str, path: Path, table: Table, point: Point) -> dict[str, dic
     arguments = ["--data", str(path), "--rows", str(point.n_fit_rows)]
     arguments += ["--score-rows", str(point.n_rows), "--columns", str(point.n_columns)]
     arguments += ["--n-trees", str(point.n_trees), "--sample-size", str(point.sample_size)]
-    arguments += ["--threads", str(N_THREADS), "--runs", "1"]
+    arguments += ["--threads", str(N_THREADS), "--runs", "1", "--form", "classic"]
     ours = {
         measurement["name"]: measurement["values"][0]
         for measurement in our_times(bench, arguments)
-        if measurement["form"] == "classic"
     }
     times = {"ours": {"fit": ours["fit"], "score": ours["score_one_thread"]}}
     for peer in (SCIKIT_LEARN, CONIFEREST):

@@ -1,14 +1,18 @@
 //! Time to fit, to score and to load: `cargo bench -p linfa-isolation --bench score [-- OPTIONS]`.
 //!
-//! Options: `--rows N` (default 1,000,000), `--columns N` (default 10), `--n-trees N` (default 100),
-//! `--sample-size N` (default 256), `--threads N` (default: all cores), `--runs N` (default 5),
-//! `--score-rows N` (only the first ones; default: all), `--data FILE` (raw little-endian `f64`, row
-//! after row, instead of a table of standard normal values made here), `--json` (each measurement as a
-//! line of JSON with the value of every run, instead of a table of medians). `benches/forest/run.sh`
-//! runs this beside its peers.
+//! - `--form NAME`: only `classic`, `extended` (level 1), `sci_forest` or `fair_cut`;
+//! - `--simd NAME`: `portable`, `avx2`, `avx512` or `neon` instead of the best that the processor has,
+//!   or `all` that it has, the best first;
+//! - `--n-trees N` (default 100, of SCiForest and fair-cut forest 200), `--sample-size N` (default 256);
+//! - `--rows N` (default 1,000,000) of `--columns N` (default 10) are fitted on, `--score-rows N` of them
+//!   (default: all) scored, on `--threads N` (default: all cores), `--runs N` times (default 5);
+//! - `--data FILE`: a table of raw little-endian `f64`, row after row, instead of one of standard normal
+//!   values made here;
+//! - `--json`: each measurement as a line of JSON with the value of every run, instead of a table of
+//!   medians, least and most. `benches/forest/run.sh` runs this beside the peers.
 //!
 //! The seed is 42. The data is made or read outside the timed parts. Fitting takes all threads;
-//! scoring is timed on one and on all, and one row and 1,024 rows on one.
+//! scoring is timed on one and on all, and 1,024 rows and one row on one.
 
 use std::error::Error;
 use std::fs::File;
@@ -18,7 +22,7 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use linfa::ParamGuard;
-use linfa_isolation::{IsolationForest, IsolationForestParams};
+use linfa_isolation::{Form, IsolationForest, IsolationForestParams, Simd};
 use ndarray::{Array2, ArrayView2, s};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng, SeedableRng};
@@ -42,7 +46,7 @@ fn main() -> Result<()> {
         Some(path) => read_table(path, arguments.n_rows, arguments.n_columns)?,
         None => normal_table(arguments.n_rows, arguments.n_columns),
     };
-    for case in cases(&arguments) {
+    for case in cases(&arguments)? {
         for measurement in measure(&case, records.view(), &arguments)? {
             if arguments.json {
                 println!("{}", measurement.to_json(&case));
@@ -59,8 +63,10 @@ struct Arguments {
     n_rows: usize,
     n_score_rows: usize,
     n_columns: usize,
-    n_trees: usize,
+    n_trees: Option<usize>,
     sample_size: usize,
+    form: Option<String>,
+    simd: Option<String>,
     n_threads: usize,
     n_runs: usize,
     json: bool,
@@ -73,8 +79,10 @@ impl Arguments {
             n_rows: 1_000_000,
             n_score_rows: usize::MAX,
             n_columns: 10,
-            n_trees: 100,
+            n_trees: None,
             sample_size: 256,
+            form: None,
+            simd: None,
             n_threads: rayon::current_num_threads(),
             n_runs: 5,
             json: false,
@@ -93,7 +101,9 @@ impl Arguments {
                 "--rows" => parsed.n_rows = count(&name, &value()?)?,
                 "--score-rows" => parsed.n_score_rows = count(&name, &value()?)?,
                 "--columns" => parsed.n_columns = count(&name, &value()?)?,
-                "--n-trees" => parsed.n_trees = count(&name, &value()?)?,
+                "--n-trees" => parsed.n_trees = Some(count(&name, &value()?)?),
+                "--form" => parsed.form = Some(value()?),
+                "--simd" => parsed.simd = Some(value()?),
                 "--sample-size" => parsed.sample_size = count(&name, &value()?)?,
                 "--threads" => parsed.n_threads = count(&name, &value()?)?,
                 "--runs" => parsed.n_runs = count(&name, &value()?)?,
@@ -115,16 +125,47 @@ fn count(name: &str, value: &str) -> Result<usize> {
 struct Case {
     form: &'static str,
     params: IsolationForestParams,
+    simd: Simd,
 }
 
-fn cases(arguments: &Arguments) -> Vec<Case> {
-    let params = IsolationForest::params(42)
-        .n_trees(arguments.n_trees)
-        .sample_size(arguments.sample_size);
-    vec![Case {
-        form: "classic",
-        params,
-    }]
+fn cases(arguments: &Arguments) -> Result<Vec<Case>> {
+    let mut simds = match arguments.simd.as_deref() {
+        None => vec![Simd::best()],
+        Some("all") => Simd::ALL
+            .into_iter()
+            .filter(|simd| simd.is_available())
+            .collect(),
+        Some(name) => {
+            let known = Simd::ALL.into_iter().find(|simd| simd.name() == name);
+            vec![known.ok_or_else(|| format!("unknown instructions `{name}`"))?]
+        }
+    };
+    simds.sort_by_key(|&simd| simd != Simd::best());
+    let mut forms = vec![
+        ("classic", Form::Classic, 100),
+        ("extended", Form::Extended { extension_level: 1 }, 100),
+        ("sci_forest", Form::SciForest, 200),
+        ("fair_cut", Form::FairCut, 200),
+    ];
+    if let Some(wanted) = &arguments.form {
+        forms.retain(|(name, ..)| name == wanted);
+        if forms.is_empty() {
+            return Err(format!("unknown form `{wanted}`").into());
+        }
+    }
+    let mut cases = Vec::new();
+    for (name, form, n_trees) in forms {
+        let params = IsolationForest::params(42)
+            .form(form)
+            .n_trees(arguments.n_trees.unwrap_or(n_trees))
+            .sample_size(arguments.sample_size);
+        cases.extend(simds.iter().map(|&simd| Case {
+            form: name,
+            params: params.clone(),
+            simd,
+        }));
+    }
+    Ok(cases)
 }
 
 /// One figure: a value per run.
@@ -136,24 +177,23 @@ struct Measurement {
 
 impl Measurement {
     fn to_json(&self, case: &Case) -> String {
-        let (form, name, unit, values) = (case.form, self.name, self.unit, &self.values);
-        json!({"form": form, "name": name, "unit": unit, "values": values}).to_string()
+        json!({
+            "form": case.form,
+            "simd": case.simd.name(),
+            "name": self.name,
+            "unit": self.unit,
+            "values": self.values,
+        })
+        .to_string()
     }
 
     fn to_line(&self, case: &Case) -> String {
-        let mut sorted = self.values.clone();
-        sorted.sort_by(f64::total_cmp);
-        let [least, .., most] = sorted[..] else {
-            return format!(
-                "{:<12} {:<18} {:>10.3} {}",
-                case.form, self.name, sorted[0], self.unit
-            );
-        };
-        let median = sorted[sorted.len() / 2];
-        format!(
-            "{:<12} {:<18} {median:>10.3} {} ({least:.3} to {most:.3})",
-            case.form, self.name, self.unit
-        )
+        let mut values = self.values.clone();
+        values.sort_by(f64::total_cmp);
+        let (least, most) = (values[0], values[values.len() - 1]);
+        let (median, unit) = (values[values.len() / 2], self.unit);
+        let (form, simd, name) = (case.form, case.simd.name(), self.name);
+        format!("{form:<11} {simd:<9} {name:<18} {median:>10.3} {unit:<7} {least:.3} to {most:.3}")
     }
 }
 
@@ -166,7 +206,7 @@ fn measure(
     let all_threads = pool(arguments.n_threads)?;
     let one_thread = pool(1)?;
     let params = case.params.clone().check()?;
-    let forest = params.fit_view(records)?;
+    let forest = params.fit_view(records)?.with_simd(case.simd)?;
     let mut measurements = Vec::new();
     let mut add = |name, unit, per_second: f64, seconds: Vec<f64>| {
         let values = seconds.iter().map(|seconds| seconds * per_second).collect();

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 
 use linfa::ParamGuard;
-use linfa_isolation::{IsolationForest, IsolationForestParams};
+use linfa_isolation::{Form, IsolationForest, IsolationForestParams, Scoring};
 use ndarray::Array2;
 
 const USAGE: &str = "usage: score_table --columns N --seed N \
@@ -36,8 +36,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let options = Options::parse(std::env::args().skip(1))?;
+    let params = options.params()?.check()?;
     let records = read_table(options.n_columns)?;
-    let forest = options.params()?.check()?.fit_view(records.view())?;
+    let forest = params.fit_view(records.view())?;
     let mut scores = vec![0.0; records.nrows()];
     forest.score_into(records.view(), &mut scores)?;
 
@@ -104,21 +105,24 @@ impl Options {
         if self.extension_level.is_some() && self.form != "extended" {
             return Err("`--extension-level` goes with `--form extended` only".into());
         }
-        let mut params = IsolationForest::params(self.seed);
-        match self.form.as_str() {
-            "classic" => {}
-            "extended" | "sci_forest" | "fair_cut" => {
-                return Err(format!("the form `{}` is not available yet", self.form).into());
-            }
+        let form = match self.form.as_str() {
+            "classic" => Form::Classic,
+            "extended" => Form::Extended {
+                extension_level: self.extension_level.unwrap_or(1),
+            },
+            "sci_forest" => Form::SciForest,
+            "fair_cut" => Form::FairCut,
             form => return Err(format!("unknown form `{form}`\n{USAGE}").into()),
-        }
-        match self.scoring.as_str() {
-            "path_length" => {}
-            "adjusted_depth" | "density" => {
-                return Err(format!("the scoring `{}` is not available yet", self.scoring).into());
-            }
+        };
+        let scoring = match self.scoring.as_str() {
+            "path_length" => Scoring::PathLength,
+            "adjusted_depth" => Scoring::AdjustedDepth,
+            "density" => Scoring::Density,
             scoring => return Err(format!("unknown scoring `{scoring}`\n{USAGE}").into()),
-        }
+        };
+        let mut params = IsolationForest::params(self.seed)
+            .form(form)
+            .scoring(scoring);
         if let Some(n_trees) = self.n_trees {
             params = params.n_trees(n_trees);
         }
