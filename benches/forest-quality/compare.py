@@ -133,7 +133,7 @@ def judge(program: str, name: str, table: Table, seed: int) -> dict[str, list[fl
     form = FORMS[name]
     scores = {OURS: our_scores(program, form, table.records, seed)}
     with warnings.catch_warnings():
-        # isotree warns where a table has fewer rows than a sample; scikit-learn does the same silently elsewhere.
+        # Where a table has fewer rows than a sample, all take all rows; two say so every time.
         warnings.simplefilter("ignore", UserWarning)
         for peer_name, peer in form.peers.items():
             scores[peer_name] = peer(table.records, form.n_trees, seed)
@@ -162,7 +162,9 @@ def cells(values: Values) -> str:
     return line
 
 
-def print_form(name: str, tables: list[Table], results: list[dict[str, Values]]) -> dict[str, Values]:
+def print_form(
+    name: str, tables: list[Table], results: list[dict[str, Values]]
+) -> dict[str, Values]:
     """Prints the tables of one form; `results` holds, per table, the values of each metric."""
     form = FORMS[name]
     print(f"\n{name}: {form.n_trees} trees of {SAMPLE_SIZE} rows")
@@ -218,7 +220,9 @@ def main() -> None:
         f"fitted and scored on the same rows without labels, {n_seeds} seeds; "
         f"peers: scikit-learn {version('scikit-learn')}, isotree {version('isotree')}"
     )
-    print("mean over seeds ± its standard error; diff: ours less the peer, in standard errors of that")
+    print(
+        "mean over seeds ± its standard error; diff: ours less the peer, in standard errors of that"
+    )
 
     means = {}
     # One process per core; neither ours nor a peer scores otherwise with another number of threads.

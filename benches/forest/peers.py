@@ -76,7 +76,8 @@ def fit_scikit_learn(table: Table, sizes: Sizes, n_threads: int) -> Score:
 
     def score(rows: Table) -> object:
         with joblib.parallel_config(backend="threading", n_jobs=n_threads):
-            return model.score_samples(rows)
+            scores = model.score_samples(rows)
+        return scores
 
     return score
 
@@ -141,9 +142,7 @@ FORMS = {
             Peer("onnxruntime", export_to_onnx, times_fit=False),
         ],
     ),
-    "extended": Form(
-        Sizes(n_trees=100, sample_size=256), [Peer("isotree", isotree_with(ndim=2))]
-    ),
+    "extended": Form(Sizes(n_trees=100, sample_size=256), [Peer("isotree", isotree_with(ndim=2))]),
     "sci_forest": Form(
         Sizes(n_trees=200, sample_size=256),
         [
@@ -193,7 +192,9 @@ class PeerTimes:
             "score_all_threads": self.seconds_to_score(self.all_threads, len(self.table), 1),
         }
         times = {name: value * (1e9 / len(self.table)) for name, value in times.items()}
-        times["score_1024_rows"] = 1e3 * self.seconds_to_score(self.one_thread, N_SMALL, N_SMALL_CALLS)
+        times["score_1024_rows"] = 1e3 * self.seconds_to_score(
+            self.one_thread, N_SMALL, N_SMALL_CALLS
+        )
         times["score_one_row"] = 1e6 * self.seconds_to_score(self.one_thread, 1, N_SINGLE)
         if self.peer.times_fit:
             times["fit"] = 1e3 * self.seconds_to_fit()

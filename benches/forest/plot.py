@@ -70,8 +70,7 @@ def measure(bench: str, path: Path, table: Table, point: Point) -> dict[str, dic
     arguments += ["--n-trees", str(point.n_trees), "--sample-size", str(point.sample_size)]
     arguments += ["--threads", str(N_THREADS), "--runs", "1", "--form", "classic"]
     ours = {
-        measurement["name"]: measurement["values"][0]
-        for measurement in our_times(bench, arguments)
+        measurement["name"]: measurement["values"][0] for measurement in our_times(bench, arguments)
     }
     times = {"ours": {"fit": ours["fit"], "score": ours["score_one_thread"]}}
     for peer in (SCIKIT_LEARN, CONIFEREST):
@@ -122,27 +121,38 @@ def main() -> None:
         tables[n_columns] = (path, write_table(path, n_table_rows, n_columns))
 
     # The same point lies on several axes, and is measured once a run.
-    times: dict[Point, dict[str, Times]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    times: dict[Point, dict[str, Times]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
     for run in range(n_runs):
         print(f"\rrun {run + 1} of {n_runs} ", end="", file=sys.stderr, flush=True)
-        for point in dict.fromkeys(point for values in points.values() for point in values.values()):
-            for contender, values in measure(bench, *tables[point.n_columns], point).items():
-                for name, value in values.items():
-                    times[point][contender][name].append(value)
+        for point in dict.fromkeys(
+            point for values in points.values() for point in values.values()
+        ):
+            measured = measure(bench, *tables[point.n_columns], point)
+            for contender, named in measured.items():
+                for name, time in named.items():
+                    times[point][contender][name].append(time)
     print(file=sys.stderr)
 
     medians = {
         axis: {
             value: {
-                contender: {name: statistics.median(values) for name, values in named.items()}
-                for contender, named in times[point].items()
+                contender: {name: statistics.median(runs) for name, runs in run_times.items()}
+                for contender, run_times in times[point].items()
             }
             for value, point in values.items()
         }
         for axis, values in points.items()
     }
     print(f"medians of {n_runs} runs; fitted on {N_THREADS} threads, scored on one\n")
-    rows = [["", *(f"{name}: fit, ms" for name in STYLES), *(f"{name}: score, ns/row" for name in STYLES)]]
+    rows = [
+        [
+            "",
+            *(f"{name}: fit, ms" for name in STYLES),
+            *(f"{name}: score, ns/row" for name in STYLES),
+        ]
+    ]
     for axis, values in medians.items():
         for value, contenders in values.items():
             cells = [three_digits(contenders[name]["fit"]) for name in STYLES]
