@@ -1,9 +1,12 @@
 //! The forest: scoring, introspection.
 
+use std::sync::OnceLock;
+
 use ndarray::{Array1, ArrayView2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::contributions::Credits;
 use crate::error::{Error, Result};
 use crate::finite::is_allowed;
 use crate::kernel::{Kernel, Scratch, Simd};
@@ -32,6 +35,8 @@ pub struct IsolationForest {
     simd: Simd,
     kernel: Kernel,
     finish: Finish,
+    /// What contributions need, made when they are first asked for.
+    credits: OnceLock<Credits>,
 }
 
 /// How a sum of leaf values becomes a score.
@@ -80,6 +85,7 @@ impl IsolationForest {
                 denominator: model.trees.iter().map(|_| offset).sum(),
             },
             model,
+            credits: OnceLock::new(),
         }
     }
 
@@ -96,6 +102,7 @@ impl IsolationForest {
         Ok(Self {
             simd,
             kernel: Kernel::new(&self.model, simd),
+            credits: OnceLock::new(),
             ..self
         })
     }
@@ -163,8 +170,8 @@ impl IsolationForest {
         &self.kernel
     }
 
-    pub(crate) fn score_of_sum(&self, sum: f64) -> f64 {
-        self.finish.score(sum)
+    pub(crate) fn credits_cell(&self) -> &OnceLock<Credits> {
+        &self.credits
     }
 
     /// Scores of `records`, shape (n_samples, n_features), in any memory layout: n_samples values in

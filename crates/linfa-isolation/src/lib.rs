@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod contributions;
 mod error;
 mod finite;
 mod forest;
@@ -17,6 +18,7 @@ mod random;
 mod stored;
 mod threshold;
 
+pub use contributions::Contributions;
 pub use error::{Error, FormatError, Result};
 pub use forest::IsolationForest;
 pub use kernel::Simd;

@@ -176,10 +176,15 @@ impl ObliqueSplits {
     /// multiplications, so that all agree.
     #[inline]
     pub(crate) fn project(&self, split: u32, value: impl Fn(usize) -> f32) -> f32 {
-        let first = split as usize * self.n_terms;
-        let columns = &self.columns[first..first + self.n_terms];
-        let weights = &self.weights[first..first + self.n_terms];
+        let (columns, weights) = self.terms(split);
         project(columns, weights, value)
+    }
+
+    /// Columns and weights of a split.
+    #[inline]
+    pub(crate) fn terms(&self, split: u32) -> (&[u32], &[f32]) {
+        let terms = split as usize * self.n_terms..(split as usize + 1) * self.n_terms;
+        (&self.columns[terms.clone()], &self.weights[terms])
     }
 
     /// Whether `projection` is outside of what training saw at the split.

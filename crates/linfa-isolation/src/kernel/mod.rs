@@ -20,7 +20,7 @@ mod oblique;
 mod ranked;
 mod simd;
 
-use ndarray::ArrayView2;
+use ndarray::{ArrayView2, Axis};
 
 use crate::error::Result;
 use crate::finite::{is_allowed, require_allowed};
@@ -136,24 +136,105 @@ impl Kernel {
         }
     }
 
-    /// Where `row`, of values that are all there, ends: for each tree in order, the position of its
-    /// leaf among the 2^depth places of a full tree. `false` if this kernel has no such positions.
-    pub(crate) fn leaf_positions(&self, row: &[f64], positions: &mut [u32]) -> bool {
+    /// Calls `visit` with the row's leaf in each tree, tree by tree, if trees are padded. No value may
+    /// be missing.
+    pub(crate) fn visit_leaves(&self, row: &[f64], visit: impl FnMut(Leaf)) {
         match &self.walker {
-            Walker::Ranked(kernel) => {
-                kernel.leaf_positions(row, positions);
-                true
-            }
-            Walker::Oblique(_) | Walker::Compact(_) => false,
+            Walker::Ranked(kernel) => kernel.visit_leaves(row, visit),
+            Walker::Oblique(kernel) => kernel.visit_leaves(row, visit),
+            Walker::Compact(_) => {}
         }
     }
 
-    /// Levels of the full trees of [`leaf_positions`](Self::leaf_positions).
+    /// Calls `visit` with each row of `rows`, whose values are known to be allowed, and its leaves as
+    /// in [`visit_leaves`](Self::visit_leaves), or `None` if a value is missing.
+    pub(crate) fn each_row_of_leaves(
+        &self,
+        model: &Model,
+        rows: &ArrayView2<'_, f64>,
+        scratch: &mut Scratch,
+        mut visit: impl FnMut(usize, Option<RowLeaves<'_>>),
+    ) {
+        let Some(depth) = self.padded_depth() else {
+            return;
+        };
+        let block_rows = block_rows(model.n_features);
+        for (block_idx, rows) in rows.axis_chunks_iter(Axis(0), block_rows).enumerate() {
+            // Values were checked before.
+            let Ok(any_nan) = scratch.block.fill(&rows, 0, true) else {
+                return;
+            };
+            let padded_rows = scratch.block.padded_rows;
+            scratch.leaves.resize(model.trees.len() * padded_rows, 0);
+            scratch.outside.clear();
+            match &self.walker {
+                Walker::Ranked(kernel) => {
+                    kernel.find_leaves(&scratch.block, &mut scratch.ranked, &mut scratch.leaves);
+                }
+                Walker::Oblique(kernel) => {
+                    scratch.outside.resize(scratch.leaves.len(), 0);
+                    let (leaves, outside) = (&mut scratch.leaves, &mut scratch.outside);
+                    kernel.find_leaves(&scratch.block, &mut scratch.oblique, leaves, outside);
+                }
+                Walker::Compact(_) => {}
+            }
+            for row in 0..rows.nrows() {
+                let missing = any_nan && scratch.block.row(row).any(|value| value.is_nan());
+                let leaves = (!missing).then_some(RowLeaves {
+                    leaves: &scratch.leaves,
+                    outside: &scratch.outside,
+                    at: row,
+                    padded_rows,
+                    first_place: 0,
+                    n_places: 1 << depth,
+                });
+                visit(block_idx * block_rows + row, leaves);
+            }
+        }
+    }
+
+    /// Levels of the padded trees, if trees are padded.
     pub(crate) fn padded_depth(&self) -> Option<u32> {
         match &self.walker {
             Walker::Ranked(kernel) => Some(kernel.depth()),
-            Walker::Oblique(_) | Walker::Compact(_) => None,
+            Walker::Oblique(kernel) => kernel.depth(),
+            Walker::Compact(_) => None,
         }
+    }
+}
+
+/// Where a row ends in a padded tree.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Leaf {
+    /// Among the leaves of all trees, 2^depth for each.
+    pub(crate) place: usize,
+    /// Splits on the way that the row is outside of the training range of.
+    pub(crate) n_outside: u32,
+}
+
+/// The leaves of a row, tree by tree.
+pub(crate) struct RowLeaves<'a> {
+    leaves: &'a [u16],
+    /// Empty if there is no training range.
+    outside: &'a [u16],
+    at: usize,
+    padded_rows: usize,
+    first_place: usize,
+    n_places: usize,
+}
+
+impl Iterator for RowLeaves<'_> {
+    type Item = Leaf;
+
+    #[inline]
+    fn next(&mut self) -> Option<Leaf> {
+        let leaf = Leaf {
+            place: self.first_place + *self.leaves.get(self.at)? as usize,
+            n_outside: self.outside.get(self.at).copied().unwrap_or(0).into(),
+        };
+        self.at += self.padded_rows;
+        self.first_place += self.n_places;
+        Some(leaf)
     }
 }
 
@@ -163,6 +244,22 @@ fn sum_slowly(model: &Model, leaf_values: &[Vec<f64>], row: &[f64]) -> f64 {
     trees
         .map(|(tree, leaf_values)| model.walk(tree, leaf_values, row))
         .sum()
+}
+
+/// Places of padded trees that are always granted: a few megabytes.
+const FREE_PLACES: usize = 1 << 18;
+
+/// The depth, one of `depths`, that trees are padded to, if padding is worth its memory: where trees
+/// are far from full, it makes them much larger, and would let a small file claim a lot.
+fn padded_depth(model: &Model, depths: &[u32]) -> Option<u32> {
+    let deepest = model.trees.iter().map(|tree| tree.depth).max()?;
+    let depth = depths
+        .iter()
+        .copied()
+        .find(|&depth| depth as usize >= deepest)?;
+    let n_nodes: usize = model.trees.iter().map(|tree| tree.nodes.len()).sum();
+    let n_places = model.trees.len() << depth;
+    (n_places <= FREE_PLACES.max(8 * n_nodes)).then_some(depth)
 }
 
 /// Rows of a block of a table of `n_features` columns.
@@ -178,6 +275,10 @@ pub(crate) struct Scratch {
     sums: Vec<f64>,
     ranked: ranked::Scratch,
     oblique: oblique::Scratch,
+    /// Places of the leaves: for each tree, of each row.
+    leaves: Vec<u16>,
+    /// Splits that rows are outside of: for each tree, of each row.
+    outside: Vec<u16>,
 }
 
 /// Some rows, column by column; rows beyond the last are zeros.

@@ -144,6 +144,73 @@ impl Forest {
         scratch: &mut Scratch,
         sums: &mut [f64],
     ) {
+        let penalized = self.penalized;
+        let leaf_values = leaf_values.chunks_exact(1 << DEPTH);
+        self.walk_trees(
+            frame,
+            block,
+            scratch,
+            leaf_values,
+            |leaves, places, outside| {
+                let leaves = &leaves[..1 << DEPTH];
+                let ends = places.iter().zip(outside.iter());
+                for ((places, outside), sums) in ends.zip(sums.as_chunks_mut::<ROWS>().0) {
+                    for (row, sum) in sums.iter_mut().enumerate() {
+                        let leaf = leaves[places.0[row] as usize & ((1 << DEPTH) - 1)];
+                        let penalty = if penalized {
+                            f64::from(outside.0[row])
+                        } else {
+                            0.0
+                        };
+                        *sum += leaf - penalty;
+                    }
+                }
+            },
+        );
+    }
+
+    /// Places of the leaves, and the splits on the way that rows are outside of: for each tree, of each
+    /// row.
+    pub(super) fn find_leaves(
+        &self,
+        frame: &[(f64, f64)],
+        block: &Block,
+        scratch: &mut Scratch,
+        places: &mut [u16],
+        outside: &mut [u16],
+    ) {
+        let ends = places
+            .chunks_exact_mut(block.padded_rows)
+            .zip(outside.chunks_exact_mut(block.padded_rows));
+        self.walk_trees(
+            frame,
+            block,
+            scratch,
+            ends,
+            |(places, outside), found, out| {
+                for (place, found) in places
+                    .iter_mut()
+                    .zip(found.iter().flat_map(|found| found.0))
+                {
+                    *place = found as u16;
+                }
+                for (outside, out) in outside.iter_mut().zip(out.iter().flat_map(|out| out.0)) {
+                    *outside = out as u16;
+                }
+            },
+        );
+    }
+
+    /// Walks the block down each tree; gives `finish` the tree's item of `of_trees`, the places of the
+    /// rows' leaves and the splits that they are outside of.
+    fn walk_trees<T>(
+        &self,
+        frame: &[(f64, f64)],
+        block: &Block,
+        scratch: &mut Scratch,
+        of_trees: impl Iterator<Item = T>,
+        mut finish: impl FnMut(T, &[Register], &[Register]),
+    ) {
         let n_registers = block.padded_rows / ROWS;
         let Scratch {
             records,
@@ -177,21 +244,9 @@ impl Forest {
                 (_, true) => self.walk_all::<0, true>(tree, records, places, outside),
             }
         };
-        for (tree, leaves) in self.trees.iter().zip(leaf_values.chunks_exact(1 << DEPTH)) {
+        for (tree, of_tree) in self.trees.iter().zip(of_trees) {
             walk_all(tree, places, outside);
-            let leaves = &leaves[..1 << DEPTH];
-            let ends = places.iter().zip(outside.iter());
-            for ((places, outside), sums) in ends.zip(sums.as_chunks_mut::<ROWS>().0) {
-                for (row, sum) in sums.iter_mut().enumerate() {
-                    let leaf = leaves[places.0[row] as usize & ((1 << DEPTH) - 1)];
-                    let penalty = if self.penalized {
-                        f64::from(outside.0[row])
-                    } else {
-                        0.0
-                    };
-                    *sum += leaf - penalty;
-                }
-            }
+            finish(of_tree, places, outside);
         }
     }
 

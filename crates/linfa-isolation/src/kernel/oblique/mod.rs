@@ -8,7 +8,7 @@
 mod avx512;
 
 use super::ranked::leaf_place;
-use super::{Block, Simd};
+use super::{Block, Leaf, Simd, padded_depth};
 use crate::frame::map;
 use crate::model::{Model, ObliqueSplits, Tree};
 
@@ -122,26 +122,14 @@ impl ObliqueKernel {
             return;
         }
         let records = &mut scratch.records;
-        records.clear();
-        records.resize(block.padded_rows * self.n_slots, 0.0);
-        for (feature, (column, &(centre, scale))) in block.columns().zip(&self.frame).enumerate() {
-            for (record, &value) in records.chunks_exact_mut(self.n_slots).zip(column) {
-                record[feature] = map(value, centre, scale);
-            }
-        }
+        self.fill_records(block, records);
         match &self.trees {
             Trees::Padded {
                 depth: 8,
                 penalized: false,
                 ..
-            } if self.n_slots == 16 => {
-                self.add_padded::<8, 16, false>(records, sums);
-            }
-            Trees::Padded {
-                depth: 8,
-                penalized: true,
-                ..
-            } if self.n_slots == 16 => {
+            } if self.n_slots == 16 => self.add_padded::<8, 16, false>(records, sums),
+            Trees::Padded { depth: 8, .. } if self.n_slots == 16 => {
                 self.add_padded::<8, 16, true>(records, sums);
             }
             Trees::Padded { depth: 8, .. } => self.add_padded::<8, 0, true>(records, sums),
@@ -156,8 +144,87 @@ impl ObliqueKernel {
         }
     }
 
+    fn fill_records(&self, block: &Block, records: &mut Vec<f32>) {
+        records.clear();
+        records.resize(block.padded_rows * self.n_slots, 0.0);
+        for (feature, (column, &(centre, scale))) in block.columns().zip(&self.frame).enumerate() {
+            for (record, &value) in records.chunks_exact_mut(self.n_slots).zip(column) {
+                record[feature] = map(value, centre, scale);
+            }
+        }
+    }
+
+    /// Places of the leaves, and the splits on the way that rows are outside of: for each tree, of each
+    /// row. Only for padded trees.
+    pub(super) fn find_leaves(
+        &self,
+        block: &Block,
+        scratch: &mut Scratch,
+        places: &mut [u16],
+        outside: &mut [u16],
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(forest) = &self.avx512 {
+            forest.find_leaves(&self.frame, block, &mut scratch.avx512, places, outside);
+            return;
+        }
+        let records = &mut scratch.records;
+        self.fill_records(block, records);
+        let Trees::Padded { depth, splits, .. } = &self.trees else {
+            return;
+        };
+        let walk = match depth {
+            8 => walk_lanes::<8, true>,
+            10 => walk_lanes::<10, true>,
+            _ => walk_lanes::<12, true>,
+        };
+        let of_trees = places
+            .chunks_exact_mut(block.padded_rows)
+            .zip(outside.chunks_exact_mut(block.padded_rows));
+        for (splits, (places, outside)) in splits.chunks_exact(1 << depth).zip(of_trees) {
+            let rows = records.chunks_exact(LANES * self.n_slots);
+            let ends = places
+                .as_chunks_mut()
+                .0
+                .iter_mut()
+                .zip(outside.as_chunks_mut().0);
+            for (records, (places, outside)) in rows.zip(ends) {
+                let (at, out) = walk(splits, records, self.n_slots);
+                *places = at.map(|at| (at & ((1 << depth) - 1)) as u16);
+                *outside = out.map(|out| out as u16);
+            }
+        }
+    }
+
+    pub(super) fn depth(&self) -> Option<u32> {
+        match &self.trees {
+            Trees::Padded { depth, .. } => Some(*depth),
+            Trees::AsTheyAre(_) => None,
+        }
+    }
+
     /// Sum of the leaf values of one row.
     pub(super) fn sum_of_one(&self, model: &Model, row: &[f64]) -> f64 {
+        match &self.trees {
+            Trees::Padded { leaf_values, .. } => {
+                let mut sum = 0.0;
+                self.visit_leaves(row, |leaf| {
+                    sum += leaf_values[leaf.place] - f64::from(leaf.n_outside);
+                });
+                sum
+            }
+            Trees::AsTheyAre(leaf_values) => {
+                let value = |column: usize| {
+                    let (centre, scale) = self.frame[column];
+                    map(row[column], centre, scale)
+                };
+                sum_as_they_are(model, leaf_values, value)
+            }
+        }
+    }
+
+    /// See [`Kernel::visit_leaves`](super::Kernel::visit_leaves).
+    pub(super) fn visit_leaves(&self, row: &[f64], visit: impl FnMut(Leaf)) {
         let mut record = [0.0; MAX_COLUMNS];
         let record = &mut record[..self.n_slots];
         for ((to, &value), &(centre, scale)) in record.iter_mut().zip(row).zip(&self.frame) {
@@ -165,14 +232,12 @@ impl ObliqueKernel {
         }
         match &self.trees {
             Trees::Padded { depth: 8, .. } if self.n_slots == 16 => {
-                self.sum_padded::<8, 16>(record)
+                self.visit_padded::<8, 16>(record, visit);
             }
-            Trees::Padded { depth: 8, .. } => self.sum_padded::<8, 0>(record),
-            Trees::Padded { depth: 10, .. } => self.sum_padded::<10, 0>(record),
-            Trees::Padded { .. } => self.sum_padded::<12, 0>(record),
-            Trees::AsTheyAre(leaf_values) => {
-                sum_as_they_are(model, leaf_values, |column| record[column])
-            }
+            Trees::Padded { depth: 8, .. } => self.visit_padded::<8, 0>(record, visit),
+            Trees::Padded { depth: 10, .. } => self.visit_padded::<10, 0>(record, visit),
+            Trees::Padded { .. } => self.visit_padded::<12, 0>(record, visit),
+            Trees::AsTheyAre(_) => {}
         }
     }
 
@@ -196,24 +261,10 @@ impl ObliqueKernel {
             .chunks_exact(1 << DEPTH)
             .zip(leaf_values.chunks_exact(1 << DEPTH));
         for (splits, leaves) in trees {
-            let splits = &splits[..1 << DEPTH];
             let leaves = &leaves[..1 << DEPTH];
             let rows = records.chunks_exact(LANES * n_slots);
             for (records, sums) in rows.zip(sums.as_chunks_mut::<LANES>().0) {
-                let records = &records[..LANES * n_slots];
-                let mut at = [1_usize; LANES];
-                let mut outside = [0_u32; LANES];
-                for _ in 0..DEPTH {
-                    for lane in 0..LANES {
-                        let record = &records[lane * n_slots..(lane + 1) * n_slots];
-                        let split = &splits[at[lane] & mask];
-                        let projection = split.project(record);
-                        at[lane] = 2 * at[lane] + usize::from(projection > split.threshold);
-                        if PENALIZED {
-                            outside[lane] += u32::from(split.is_outside(projection));
-                        }
-                    }
-                }
+                let (at, outside) = walk_lanes::<DEPTH, PENALIZED>(splits, records, n_slots);
                 for lane in 0..LANES {
                     let penalty = if PENALIZED {
                         f64::from(outside[lane])
@@ -226,23 +277,19 @@ impl ObliqueKernel {
         }
     }
 
-    fn sum_padded<const DEPTH: u32, const SLOTS: usize>(&self, record: &[f32]) -> f64 {
-        let Trees::Padded {
-            splits,
-            leaf_values,
-            ..
-        } = &self.trees
-        else {
-            return f64::NAN;
+    fn visit_padded<const DEPTH: u32, const SLOTS: usize>(
+        &self,
+        record: &[f32],
+        mut visit: impl FnMut(Leaf),
+    ) {
+        let Trees::Padded { splits, .. } = &self.trees else {
+            return;
         };
         let n_slots = if SLOTS == 0 { self.n_slots } else { SLOTS };
         let record = &record[..n_slots];
         let mask = (1_usize << DEPTH) - 1;
-        let mut sum = 0.0;
-        let trees = splits
-            .chunks(LANES << DEPTH)
-            .zip(leaf_values.chunks(LANES << DEPTH));
-        for (splits, leaves) in trees {
+        let mut first = 0;
+        for splits in splits.chunks(LANES << DEPTH) {
             let n_trees = splits.len() >> DEPTH;
             let mut at = [1_usize; LANES];
             let mut outside = [0_u32; LANES];
@@ -255,11 +302,41 @@ impl ObliqueKernel {
                 }
             }
             for tree in 0..n_trees {
-                sum += leaves[(tree << DEPTH) + (at[tree] & mask)] - f64::from(outside[tree]);
+                visit(Leaf {
+                    place: first + (at[tree] & mask),
+                    n_outside: outside[tree],
+                });
+                first += 1 << DEPTH;
             }
         }
-        sum
     }
+}
+
+/// Walks [`LANES`] rows down a tree, to the places of their leaves (with a bit above them set), and
+/// counts the splits on the way that they are outside of.
+#[inline(always)]
+fn walk_lanes<const DEPTH: u32, const PENALIZED: bool>(
+    splits: &[PaddedSplit],
+    records: &[f32],
+    n_slots: usize,
+) -> ([usize; LANES], [u32; LANES]) {
+    let mask = (1_usize << DEPTH) - 1;
+    let splits = &splits[..1 << DEPTH];
+    let records = &records[..LANES * n_slots];
+    let mut at = [1_usize; LANES];
+    let mut outside = [0_u32; LANES];
+    for _ in 0..DEPTH {
+        for lane in 0..LANES {
+            let record = &records[lane * n_slots..(lane + 1) * n_slots];
+            let split = &splits[at[lane] & mask];
+            let projection = split.project(record);
+            at[lane] = 2 * at[lane] + usize::from(projection > split.threshold);
+            if PENALIZED {
+                outside[lane] += u32::from(split.is_outside(projection));
+            }
+        }
+    }
+    (at, outside)
 }
 
 impl PaddedSplit {
@@ -278,17 +355,12 @@ impl PaddedSplit {
 }
 
 impl Trees {
-    /// `None` if the trees are too deep, their sums too long, or they are so far from full that
-    /// padding would be a waste.
+    /// `None` if the trees are too deep or too far from full to be padded, or their sums too long.
     fn padded(model: &Model, oblique: &ObliqueSplits) -> Option<Self> {
-        let deepest = model.trees.iter().map(|tree| tree.depth).max()?;
-        let depth = DEPTHS
-            .into_iter()
-            .find(|&depth| depth as usize >= deepest)?;
-        let n_nodes: usize = model.trees.iter().map(|tree| tree.nodes.len()).sum();
-        if oblique.n_terms > 2 || n_nodes < model.trees.len() << (depth - 3) {
+        if oblique.n_terms > 2 {
             return None;
         }
+        let depth = padded_depth(model, &DEPTHS)?;
         let mut splits = vec![PaddedSplit::LEFT; model.trees.len() << depth];
         let mut leaf_values = vec![0.0; model.trees.len() << depth];
         let places = splits

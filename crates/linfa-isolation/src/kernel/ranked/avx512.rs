@@ -104,7 +104,7 @@ impl Ranked<u16> {
         let (places, records) = scratch.split_at_mut(n_registers);
         let (records, _) = records.as_chunks_mut::<N>();
         for (group, quads) in self.groups.iter().zip(&forest.groups) {
-            self.fill_records(group, block, records);
+            self.fill_records_avx512(group, block, records);
             for (quad_idx, quad) in quads.iter().enumerate() {
                 let rows = records.as_chunks::<REGISTERS>().0;
                 for (records, places) in rows.iter().zip(places.as_chunks_mut::<REGISTERS>().0) {
@@ -123,8 +123,64 @@ impl Ranked<u16> {
         }
     }
 
+    /// Places of the leaves: for each tree, of each row. `false` if AVX-512 isn't used.
+    pub(super) fn find_leaves_by_vectors(
+        &self,
+        block: &Block,
+        scratch: &mut Vec<Register>,
+        places: &mut [u16],
+    ) -> bool {
+        let Some(forest) = &self.avx512 else {
+            return false;
+        };
+        // SAFETY: as in `add_by_vectors`.
+        unsafe {
+            match self.n_slots {
+                16 => self.find_leaves_avx512::<4>(forest, block, scratch, places),
+                32 => self.find_leaves_avx512::<8>(forest, block, scratch, places),
+                _ => self.find_leaves_avx512::<16>(forest, block, scratch, places),
+            }
+        }
+        true
+    }
+
     #[target_feature(enable = "avx512f,avx512bw,popcnt")]
-    fn fill_records<const N: usize>(
+    fn find_leaves_avx512<const N: usize>(
+        &self,
+        forest: &Forest,
+        block: &Block,
+        scratch: &mut Vec<Register>,
+        places: &mut [u16],
+    ) {
+        scratch.clear();
+        scratch.resize(block.padded_rows / ROWS * N, Register::default());
+        let (records, _) = scratch.as_chunks_mut::<N>();
+        for (group, quads) in self.groups.iter().zip(&forest.groups) {
+            self.fill_records_avx512(group, block, records);
+            let n_trees = group.codes.len() >> DEPTH;
+            let of_group = &mut places[group.first_tree * block.padded_rows..];
+            let of_group = &mut of_group[..n_trees * block.padded_rows];
+            for (quad, places) in quads
+                .iter()
+                .zip(of_group.chunks_mut(TREES * block.padded_rows))
+            {
+                for (chunk, records) in records.as_chunks::<REGISTERS>().0.iter().enumerate() {
+                    for (i, found) in walk::<N>(quad, records).iter().enumerate() {
+                        let row = (chunk * REGISTERS + i) * ROWS;
+                        let of_trees = places.chunks_exact_mut(block.padded_rows);
+                        for (places, found) in of_trees.zip(found.0.as_chunks::<ROWS>().0) {
+                            let mask = (1 << DEPTH) - 1;
+                            places[row..row + ROWS]
+                                .copy_from_slice(&found.map(|place| place & mask));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,popcnt")]
+    fn fill_records_avx512<const N: usize>(
         &self,
         group: &Group<u16>,
         block: &Block,

@@ -16,7 +16,7 @@
 mod avx512;
 mod rank;
 
-use super::{Block, Simd};
+use super::{Block, Leaf, Simd, padded_depth};
 use crate::model::{AxisSplits, Model, Tree};
 use rank::Ranker;
 
@@ -89,16 +89,11 @@ pub(super) struct Scratch {
 }
 
 impl RankedKernel {
-    /// `None` if the trees are too deep, the columns too many, or the trees so far from full that
-    /// padding them would be a waste (and let a small file claim a lot of memory).
+    /// `None` if the trees are too deep or too far from full to be padded, or the columns too many.
     pub(super) fn new(model: &Model, axis: &AxisSplits, simd: Simd) -> Option<Self> {
-        let deepest = model.trees.iter().map(|tree| tree.depth).max()?;
-        let depth = DEPTHS
-            .into_iter()
-            .find(|&depth| depth as usize >= deepest)?;
-        let n_nodes: usize = model.trees.iter().map(|tree| tree.nodes.len()).sum();
+        let depth = padded_depth(model, &DEPTHS)?;
         let n_columns = axis.columns.len();
-        if n_nodes < model.trees.len() << (depth - 3) || n_columns > MAX_WIDE_COLUMNS {
+        if n_columns > MAX_WIDE_COLUMNS {
             return None;
         }
         if depth <= 8 && n_columns <= MAX_NARROW_COLUMNS {
@@ -146,20 +141,31 @@ impl RankedKernel {
         sum
     }
 
-    /// The place of the row's leaf in each tree.
-    pub(super) fn leaf_positions(&self, row: &[f64], positions: &mut [u32]) {
-        let mask = (1 << self.depth()) - 1;
-        let mut positions = positions.iter_mut();
-        let mut keep = |leaf: usize| {
-            if let Some(position) = positions.next() {
-                *position = leaf as u32 & mask;
-            }
+    /// See [`Kernel::visit_leaves`](super::Kernel::visit_leaves).
+    pub(super) fn visit_leaves(&self, row: &[f64], mut visit: impl FnMut(Leaf)) {
+        let visit = |place| {
+            visit(Leaf {
+                place,
+                n_outside: 0,
+            });
         };
         match self {
+            Self::Narrow(ranked) => ranked.visit_leaves(row, &mut [0; MAX_NARROW_COLUMNS], visit),
+            Self::Wide(ranked) => ranked.visit_leaves(row, &mut [0; MAX_WIDE_COLUMNS], visit),
+        }
+    }
+
+    /// Places of the leaves: for each tree, of each row.
+    pub(super) fn find_leaves(&self, block: &Block, scratch: &mut Scratch, places: &mut [u16]) {
+        match self {
             Self::Narrow(ranked) => {
-                ranked.visit_leaves(row, &mut [0; MAX_NARROW_COLUMNS], &mut keep)
+                #[cfg(target_arch = "x86_64")]
+                if ranked.find_leaves_by_vectors(block, &mut scratch.registers, places) {
+                    return;
+                }
+                ranked.find_leaves(block, &mut scratch.narrow, places);
             }
-            Self::Wide(ranked) => ranked.visit_leaves(row, &mut [0; MAX_WIDE_COLUMNS], &mut keep),
+            Self::Wide(ranked) => ranked.find_leaves(block, &mut scratch.wide, places),
         }
     }
 
@@ -264,19 +270,49 @@ impl<C: Code> Ranked<C> {
     ) {
         let n_slots = if SLOTS == 0 { self.n_slots } else { SLOTS };
         let shift = C::BITS - n_slots.ilog2();
-        records.clear();
-        records.resize(block.padded_rows * n_slots, C::default());
         for group in &self.groups {
-            for (column, (feature, ranker)) in group.rankers.iter().enumerate() {
-                ranker.rank_all(block.column(*feature), |row, rank| {
-                    records[row * n_slots + column] = C::new(column, shift, rank);
-                });
-            }
+            self.fill_records(group, block, records);
             for (tree, codes) in group.codes.chunks_exact(1 << DEPTH).enumerate() {
-                let leaves = self.leaves(group.first_tree + tree);
+                let leaves = &self.leaves(group.first_tree + tree)[..1 << DEPTH];
                 let rows = records.chunks_exact(LANES * n_slots);
-                for (records, sums) in rows.zip(sums.as_chunks_mut().0) {
-                    add_lanes::<C, DEPTH>(codes, leaves, records, n_slots, shift, sums);
+                for (records, sums) in rows.zip(sums.as_chunks_mut::<LANES>().0) {
+                    let places = walk_lanes::<C, DEPTH>(codes, records, n_slots, shift);
+                    for (sum, place) in sums.iter_mut().zip(places) {
+                        *sum += leaves[place & ((1 << DEPTH) - 1)];
+                    }
+                }
+            }
+        }
+    }
+
+    fn fill_records(&self, group: &Group<C>, block: &Block, records: &mut Vec<C>) {
+        records.clear();
+        records.resize(block.padded_rows * self.n_slots, C::default());
+        for (column, (feature, ranker)) in group.rankers.iter().enumerate() {
+            ranker.rank_all(block.column(*feature), |row, rank| {
+                records[row * self.n_slots + column] = C::new(column, self.shift, rank);
+            });
+        }
+    }
+
+    /// Places of the leaves: for each tree, of each row.
+    fn find_leaves(&self, block: &Block, records: &mut Vec<C>, places: &mut [u16]) {
+        let mask = (1 << self.depth) - 1;
+        for group in &self.groups {
+            self.fill_records(group, block, records);
+            let of_trees = places[group.first_tree * block.padded_rows..]
+                .chunks_exact_mut(block.padded_rows)
+                .zip(group.codes.chunks_exact(1 << self.depth));
+            for (places, codes) in of_trees {
+                let rows = records.chunks_exact(LANES * self.n_slots);
+                for (records, places) in rows.zip(places.as_chunks_mut::<LANES>().0) {
+                    let walk = match self.depth {
+                        8 => walk_lanes::<C, 8>,
+                        10 => walk_lanes::<C, 10>,
+                        _ => walk_lanes::<C, 12>,
+                    };
+                    *places = walk(codes, records, self.n_slots, self.shift)
+                        .map(|place| (place & mask) as u16);
                 }
             }
         }
@@ -340,20 +376,17 @@ impl<C: Code> Ranked<C> {
     }
 }
 
-/// Walks [`LANES`] rows down a tree, level by level, and adds their leaves to `sums`. Every index is
-/// masked to the length of its table, so none needs a bounds check.
+/// Walks [`LANES`] rows down a tree, level by level, to the places of their leaves (with a bit above
+/// them set). Every index is masked to the length of its table, so none needs a bounds check.
 #[inline(always)]
-fn add_lanes<C: Code, const DEPTH: u32>(
+fn walk_lanes<C: Code, const DEPTH: u32>(
     codes: &[C],
-    leaves: &[f64],
     records: &[C],
     n_slots: usize,
     shift: u32,
-    sums: &mut [f64; LANES],
-) {
+) -> [usize; LANES] {
     let mask = (1_usize << DEPTH) - 1;
     let codes = &codes[..1 << DEPTH];
-    let leaves = &leaves[..1 << DEPTH];
     let records = &records[..LANES * n_slots];
     let mut at = [1_usize; LANES];
     for _ in 0..DEPTH {
@@ -363,9 +396,7 @@ fn add_lanes<C: Code, const DEPTH: u32>(
             *at = 2 * *at + usize::from(value > code);
         }
     }
-    for (sum, at) in sums.iter_mut().zip(at) {
-        *sum += leaves[at & mask];
-    }
+    at
 }
 
 /// Calls `visit` with each node of a tree and its place in the padded tree.

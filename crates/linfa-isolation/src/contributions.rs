@@ -1,0 +1,612 @@
+//! Which columns made a row's score, and in which direction.
+//!
+//! In each tree, a step from a node of `n` training rows to a child of `m` is credited with
+//! `ln(n / m)`: how surprising it is to go that way. The credits of a path sum to
+//! `ln(sample size / rows in the leaf)`; divided by that, they are shares of the tree's verdict, one
+//! for each split on the way. A split along one column gives its share to that column, as too high if
+//! the row went right, too low if left. A split along a sum gives it to the columns that pulled the
+//! row to its side, in proportion to their terms (in the frame, that is as distances from the mean),
+//! as too high if the value is above the mean.
+//!
+//! A tree that isolates the row early has found something, one that takes long has not: a tree counts
+//! `2^(-h)`, where `h` is what its leaf says (by default the path length). The weighted mean of the
+//! trees' shares, times the score, is what [`IsolationForest::contributions`] returns: no part is
+//! negative, and together they are the score.
+//!
+//! Published attributions for isolation forests go the same way with other weights: DIFFI (Carletti,
+//! Terzi, Susto, 2020, arXiv 2007.11117) weights by `1 / h` and scales by how uneven a split is; the
+//! split into too high and too low is that of AWS's random cut forests.
+
+use ndarray::{Array1, Array2, ArrayView2, Axis};
+use rayon::prelude::*;
+
+use crate::error::{Error, Result};
+use crate::forest::IsolationForest;
+use crate::kernel::{Leaf, Scratch};
+use crate::math::{exp2_of_negative, ln};
+use crate::model::{AxisSplits, Model, ObliqueSplits, Splits, Tree};
+
+/// Rows that one rayon task takes.
+const TASK_ROWS: usize = 1024;
+
+/// Scores with the columns' parts in them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Contributions {
+    /// The scores, n_samples long, as [`IsolationForest::score_samples`] gives them.
+    pub scores: Array1<f64>,
+    /// What each column contributed by being too high, shape (n_samples, n_features), not negative.
+    pub too_high: Array2<f64>,
+    /// What each column contributed by being too low, shape (n_samples, n_features), not negative.
+    pub too_low: Array2<f64>,
+}
+
+impl Contributions {
+    /// What each column contributed, shape (n_samples, n_features). A row's sum is its score, up to
+    /// rounding.
+    #[must_use]
+    pub fn total(&self) -> Array2<f64> {
+        &self.too_high + &self.too_low
+    }
+}
+
+/// Credits that are known before any row comes. Rows collect them in *slots*: two for each column,
+/// too high and too low.
+#[derive(Debug, Clone)]
+pub(crate) enum Credits {
+    /// All slots of each leaf: padded trees with splits along few single columns.
+    AllSlots(AllSlots),
+    /// The slots of each leaf that aren't 0: padded trees with splits along many single columns.
+    SomeSlots(SomeSlots),
+    /// The way to each leaf: padded trees with splits along sums, whose credits depend on the row.
+    Ways(Ways),
+    /// Of each step: trees that aren't padded, and rows with missing values.
+    Steps(StepCredits),
+}
+
+/// Slots up to which all of each leaf are kept.
+const MAX_ALL_SLOTS: usize = 64;
+
+/// The slots of all leaves, as many for each.
+#[derive(Debug, Clone)]
+pub(crate) struct AllSlots {
+    /// The leaf at each place of all padded trees.
+    leaf_at: Vec<u32>,
+    n_slots: usize,
+    slots: Vec<f32>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SomeSlots {
+    /// First part of each place of all padded trees, and the number of parts.
+    starts: Vec<u32>,
+    /// Slots and credits.
+    parts: Vec<(u32, f32)>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Ways {
+    /// First step to each place of all padded trees, and the number of steps.
+    starts: Vec<u32>,
+    steps: Vec<Step>,
+}
+
+/// A step on the way to a leaf at a split along a sum of two columns.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    columns: [u16; 2],
+    /// Weights of the columns, negative for a step to the left; the second is 0 if there is only one
+    /// column.
+    weights: [f32; 2],
+    credit: f32,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct StepCredits {
+    /// `ln(n / m)` of going left and right, split by split.
+    of_split: Vec<[f64; 2]>,
+    /// What ends a walk, by node, tree by tree.
+    leaf_values: Vec<Vec<f64>>,
+}
+
+impl Credits {
+    fn new(forest: &IsolationForest) -> Self {
+        let model = forest.model();
+        let steps = StepCredits::new(model);
+        match (&model.splits, forest.kernel().padded_depth()) {
+            (Splits::Axis(axis), Some(depth)) => {
+                let sparse = SomeSlots::new(model, axis, &steps, depth);
+                if 2 * model.n_features <= MAX_ALL_SLOTS {
+                    Self::AllSlots(AllSlots::new(&sparse, 2 * model.n_features))
+                } else {
+                    Self::SomeSlots(sparse)
+                }
+            }
+            (Splits::Oblique(oblique), Some(depth)) => {
+                Self::Ways(Ways::new(model, oblique, &steps, depth))
+            }
+            (_, None) => Self::Steps(steps),
+        }
+    }
+
+    /// Adds the credits of the leaf at a place of all padded trees, which the row reached outside of
+    /// so many splits. `framed` is the row in the frame, if splits are along sums.
+    #[inline]
+    fn add_leaf(&self, leaf: Leaf, framed: &[f32], slots: &mut [f32]) {
+        match self {
+            Self::AllSlots(credits) => credits.add(leaf.place, slots),
+            Self::SomeSlots(credits) => credits.add(leaf.place, slots),
+            Self::Ways(ways) => ways.add(leaf, framed, slots),
+            Self::Steps(_) => {}
+        }
+    }
+}
+
+/// What a tree counts whose walk ended with `value`: 2^-value, within what sums of `f32` can hold.
+fn tree_weight(value: f64) -> f64 {
+    let magnitude = exp2_of_negative(value.abs().min(60.0));
+    if value < 0.0 {
+        1.0 / magnitude
+    } else {
+        magnitude
+    }
+}
+
+/// Calls `visit` with the place of each leaf among those of all padded trees, in order, its weight
+/// over the sum of the credits on the way (0 if there are none), and the way: splits, whether the step
+/// went right, and credits.
+fn for_each_leaf(
+    model: &Model,
+    steps: &StepCredits,
+    depth: u32,
+    mut visit: impl FnMut(usize, f64, &[(u32, bool, f64)]),
+) {
+    let mut way = Vec::new();
+    for (tree_idx, tree) in model.trees.iter().enumerate() {
+        let values = &steps.leaf_values[tree_idx];
+        // Depth first, left before right: leaves come in the order of their places.
+        let mut pending = vec![(0, 1_usize)];
+        while let Some((node_idx, heap_idx)) = pending.pop() {
+            let node = tree.nodes[node_idx];
+            if node_idx > 0 {
+                // Children 2 k + 1 and 2 k + 2 belong to the k-th inner node of the tree, and splits
+                // are numbered alike.
+                let split = tree.nodes[0].split + (node_idx as u32 - 1) / 2;
+                let right = node_idx % 2 == 0;
+                way.truncate(heap_idx.ilog2() as usize - 1);
+                way.push((
+                    split,
+                    right,
+                    steps.of_split[split as usize][usize::from(right)],
+                ));
+            } else {
+                way.clear();
+            }
+            if !node.is_leaf() {
+                let left = node.left as usize;
+                pending.push((left + 1, 2 * heap_idx + 1));
+                pending.push((left, 2 * heap_idx));
+                continue;
+            }
+            let place = (heap_idx << (depth - heap_idx.ilog2())) & ((1 << depth) - 1);
+            let sum: f64 = way.iter().map(|(_, _, credit)| credit).sum();
+            let scale = if sum > 0.0 {
+                tree_weight(values[node_idx]) / sum
+            } else {
+                0.0
+            };
+            visit((tree_idx << depth) + place, scale, &way);
+        }
+    }
+}
+
+impl SomeSlots {
+    fn new(model: &Model, axis: &AxisSplits, steps: &StepCredits, depth: u32) -> Self {
+        let n_places = model.trees.len() << depth;
+        let mut starts = Vec::with_capacity(n_places + 1);
+        let mut parts: Vec<(u32, f32)> = Vec::new();
+        for_each_leaf(model, steps, depth, |place, scale, way| {
+            starts.resize(place + 1, parts.len() as u32);
+            let first = parts.len();
+            for &(split, right, credit) in way {
+                let slot = 2 * axis.split(split).0 + u32::from(!right);
+                let credit = (credit * scale) as f32;
+                match parts[first..].iter_mut().find(|part| part.0 == slot) {
+                    Some(part) => part.1 += credit,
+                    None => parts.push((slot, credit)),
+                }
+            }
+        });
+        starts.resize(n_places + 1, parts.len() as u32);
+        Self { starts, parts }
+    }
+
+    fn of(&self, place: usize) -> &[(u32, f32)] {
+        &self.parts[self.starts[place] as usize..self.starts[place + 1] as usize]
+    }
+
+    #[inline]
+    fn add(&self, place: usize, slots: &mut [f32]) {
+        for &(slot, credit) in self.of(place) {
+            slots[slot as usize] += credit;
+        }
+    }
+}
+
+impl AllSlots {
+    fn new(sparse: &SomeSlots, n_slots: usize) -> Self {
+        // The first leaf has no credits, as have the places where no leaf is.
+        let mut slots = vec![0.0; n_slots];
+        let leaf_at = (0..sparse.starts.len() - 1).map(|place| {
+            let parts = sparse.of(place);
+            if parts.is_empty() {
+                return 0;
+            }
+            let first = slots.len();
+            slots.resize(first + n_slots, 0.0);
+            for &(slot, credit) in parts {
+                slots[first + slot as usize] = credit;
+            }
+            (first / n_slots) as u32
+        });
+        Self {
+            leaf_at: leaf_at.collect(),
+            n_slots,
+            slots,
+        }
+    }
+
+    #[inline]
+    fn add(&self, place: usize, slots: &mut [f32]) {
+        let first = self.leaf_at[place] as usize * self.n_slots;
+        for (slot, credit) in slots
+            .iter_mut()
+            .zip(&self.slots[first..first + self.n_slots])
+        {
+            *slot += credit;
+        }
+    }
+}
+
+impl Ways {
+    fn new(model: &Model, oblique: &ObliqueSplits, credits: &StepCredits, depth: u32) -> Self {
+        let n_places = model.trees.len() << depth;
+        let mut starts = Vec::with_capacity(n_places + 1);
+        let mut steps = Vec::new();
+        for_each_leaf(model, credits, depth, |place, scale, way| {
+            starts.resize(place + 1, steps.len() as u32);
+            for &(split, right, credit) in way {
+                let (columns, weights) = oblique.terms(split);
+                let last = columns.len() - 1;
+                let direction = if right { 1.0 } else { -1.0 };
+                let second = if last > 0 { weights[last] } else { 0.0 };
+                steps.push(Step {
+                    columns: [columns[0] as u16, columns[last] as u16],
+                    weights: [direction, direction * second],
+                    credit: (credit * scale) as f32,
+                });
+            }
+        });
+        starts.resize(n_places + 1, steps.len() as u32);
+        Self { starts, steps }
+    }
+
+    #[inline]
+    fn add(&self, leaf: Leaf, framed: &[f32], slots: &mut [f32]) {
+        // Splits that don't count make the path shorter.
+        let factor = (1_u64 << leaf.n_outside) as f32;
+        let steps = self.starts[leaf.place] as usize..self.starts[leaf.place + 1] as usize;
+        for step in &self.steps[steps] {
+            let credit = step.credit * factor;
+            let columns = step.columns.map(usize::from);
+            if step.weights[1] == 0.0 {
+                slots[2 * columns[0] + usize::from(step.weights[0] < 0.0)] += credit;
+                continue;
+            }
+            let values = columns.map(|column| framed[column]);
+            let pulls = [0, 1].map(|term| (step.weights[term] * values[term]).max(0.0));
+            let pulled = pulls[0] + pulls[1];
+            let share = if pulled > 0.0 { pulls[0] / pulled } else { 0.5 };
+            slots[2 * columns[0] + usize::from(values[0] < 0.0)] += credit * share;
+            slots[2 * columns[1] + usize::from(values[1] < 0.0)] += credit * (1.0 - share);
+        }
+    }
+}
+
+impl StepCredits {
+    fn new(model: &Model) -> Self {
+        let mut of_split = vec![[0.0; 2]; model.splits.len()];
+        for tree in &model.trees {
+            for node in tree.nodes.iter().filter(|node| !node.is_leaf()) {
+                let left = node.left as usize;
+                let credit =
+                    |child: usize| ln(f64::from(node.n_rows) / f64::from(tree.nodes[child].n_rows));
+                of_split[node.split as usize] = [credit(left), credit(left + 1)];
+            }
+        }
+        Self {
+            of_split,
+            leaf_values: model
+                .trees
+                .iter()
+                .map(|tree| model.leaf_values(tree))
+                .collect(),
+        }
+    }
+
+    /// Adds the credits of a row to `slots`, going both ways where a value is missing.
+    fn add_row(&self, model: &Model, row: &[f64], slots: &mut [f32]) {
+        let mut way = Vec::new();
+        for (tree, leaf_values) in model.trees.iter().zip(&self.leaf_values) {
+            let walk = Walk {
+                credits: self,
+                model,
+                tree,
+                leaf_values,
+                row,
+            };
+            way.clear();
+            walk.from(0, 0.0, 1.0, slots, &mut way);
+        }
+    }
+}
+
+struct Walk<'a> {
+    credits: &'a StepCredits,
+    model: &'a Model,
+    tree: &'a Tree,
+    leaf_values: &'a [f64],
+    row: &'a [f64],
+}
+
+impl Walk<'_> {
+    /// Walks on from a node that the row reaches with `probability`, and adds the credits of `path`
+    /// and of the rest of the way.
+    fn from(
+        &self,
+        start: usize,
+        mut penalty: f64,
+        probability: f64,
+        slots: &mut [f32],
+        path: &mut Vec<(u32, f64)>,
+    ) {
+        let mut node_idx = start;
+        loop {
+            let node = self.tree.nodes[node_idx];
+            if node.is_leaf() {
+                break;
+            }
+            let left = node.left as usize;
+            let Some(side) = self.model.side(node.split, self.row) else {
+                let len = path.len();
+                let share = f64::from(self.tree.nodes[left].n_rows) / f64::from(node.n_rows);
+                self.from(left, penalty, probability * share, slots, path);
+                path.truncate(len);
+                self.from(left + 1, penalty, probability * (1.0 - share), slots, path);
+                path.truncate(len);
+                return;
+            };
+            penalty += f64::from(u8::from(side.outside));
+            let credit = self.credits.of_split[node.split as usize][usize::from(side.right)];
+            match &self.model.splits {
+                Splits::Axis(axis) => {
+                    path.push((
+                        2 * axis.split(node.split).0 + u32::from(!side.right),
+                        credit,
+                    ));
+                }
+                Splits::Oblique(oblique) => {
+                    share_out(oblique, node.split, side.right, credit, self.row, path);
+                }
+            }
+            node_idx = left + usize::from(side.right);
+        }
+        let sum: f64 = path.iter().map(|(_, credit)| credit).sum();
+        if sum > 0.0 {
+            let scale = probability * tree_weight(self.leaf_values[node_idx] - penalty) / sum;
+            for &(slot, credit) in path.iter() {
+                slots[slot as usize] += (credit * scale) as f32;
+            }
+        }
+    }
+}
+
+/// Shares the credit of a step out among the columns of its sum.
+fn share_out(
+    oblique: &ObliqueSplits,
+    split: u32,
+    right: bool,
+    credit: f64,
+    row: &[f64],
+    path: &mut Vec<(u32, f64)>,
+) {
+    let (columns, weights) = oblique.terms(split);
+    let framed = |column: u32| oblique.frame.map(column as usize, row[column as usize]);
+    let n_used = weights.iter().filter(|&&weight| weight != 0.0).count();
+    if n_used == 1 {
+        path.push((2 * columns[0] + u32::from(!right), credit));
+        return;
+    }
+    let direction = if right { 1.0 } else { -1.0 };
+    let pull = |column: u32, weight: f32| direction * f64::from(weight * framed(column));
+    let terms = || {
+        columns
+            .iter()
+            .zip(weights)
+            .map(|(&column, &weight)| (column, weight))
+    };
+    let pulled: f64 = terms()
+        .map(|(column, weight)| pull(column, weight).max(0.0))
+        .sum();
+    for (column, weight) in terms().filter(|&(_, weight)| weight != 0.0) {
+        let share = if pulled > 0.0 {
+            pull(column, weight).max(0.0) / pulled
+        } else {
+            1.0 / n_used as f64
+        };
+        let low = framed(column) < 0.0;
+        path.push((2 * column + u32::from(low), credit * share));
+    }
+}
+
+impl IsolationForest {
+    /// Scores of `records`, shape (n_samples, n_features), with each column's part in them and the
+    /// direction of it. A row's parts sum to its score, up to rounding. See
+    /// [`Contributions`] for the shapes.
+    ///
+    /// ```
+    /// use linfa::ParamGuard;
+    /// use linfa_isolation::IsolationForest;
+    /// use ndarray::Array2;
+    ///
+    /// let records = Array2::from_shape_fn((400, 3), |(i, j)| ((i * (7 + 4 * j)) % 101) as f64);
+    /// let forest = IsolationForest::params(1).check()?.fit_view(records.view())?;
+    /// let suspect = ndarray::array![[50.0, -300.0, 50.0]];
+    /// let why = forest.contributions(suspect.view())?;
+    /// assert!(why.too_low[[0, 1]] > 0.6 * why.scores[0]);
+    /// assert!((why.total().sum() - why.scores[0]).abs() < 1e-12);
+    /// # Ok::<(), linfa_isolation::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`score_samples`](Self::score_samples).
+    pub fn contributions(&self, records: ArrayView2<'_, f64>) -> Result<Contributions> {
+        let (n_samples, n_features) = records.dim();
+        let scores = self.score_samples(records)?;
+        let mut too_high = Array2::zeros((n_samples, n_features));
+        let mut too_low = Array2::zeros((n_samples, n_features));
+        let tasks = records
+            .axis_chunks_iter(Axis(0), TASK_ROWS)
+            .into_par_iter()
+            .zip(scores.axis_chunks_iter(Axis(0), TASK_ROWS))
+            .zip(too_high.axis_chunks_iter_mut(Axis(0), TASK_ROWS))
+            .zip(too_low.axis_chunks_iter_mut(Axis(0), TASK_ROWS));
+        tasks.for_each_init(
+            || (Scratch::default(), vec![0.0_f32; 2 * n_features]),
+            |(scratch, slots), (((rows, scores), mut too_high), mut too_low)| {
+                self.each_row_of_slots(&rows, scratch, slots, |row, slots| {
+                    let mut high = too_high.row_mut(row);
+                    let mut low = too_low.row_mut(row);
+                    share_score(scores[row], slots, |column, parts| {
+                        (high[column], low[column]) = parts;
+                    });
+                });
+            },
+        );
+        Ok(Contributions {
+            scores,
+            too_high,
+            too_low,
+        })
+    }
+
+    /// [`contributions`](Self::contributions) of one row, into buffers of `n_features` places; returns
+    /// the score.
+    ///
+    /// # Errors
+    ///
+    /// As [`score_one`](Self::score_one); buffers of another length are refused, too.
+    pub fn contributions_one(
+        &self,
+        row: &[f64],
+        too_high: &mut [f64],
+        too_low: &mut [f64],
+    ) -> Result<f64> {
+        for actual in [too_high.len(), too_low.len()] {
+            if actual != self.n_features() {
+                return Err(Error::WrongOutputLength {
+                    expected: self.n_features(),
+                    actual,
+                });
+            }
+        }
+        let score = self.score_one(row)?;
+        let mut slots = vec![0.0_f32; 2 * row.len()];
+        self.add_slots_of_one(row, &mut slots);
+        share_score(score, &slots, |column, (high, low)| {
+            too_high[column] = high;
+            too_low[column] = low;
+        });
+        Ok(score)
+    }
+
+    /// Calls `visit` with each row of `rows`, whose values are known to be allowed, and its slots.
+    fn each_row_of_slots(
+        &self,
+        rows: &ArrayView2<'_, f64>,
+        scratch: &mut Scratch,
+        slots: &mut [f32],
+        mut visit: impl FnMut(usize, &[f32]),
+    ) {
+        let credits = self.credits();
+        if let Credits::Steps(steps) = credits {
+            for (row, values) in rows.rows().into_iter().enumerate() {
+                slots.fill(0.0);
+                steps.add_row(self.model(), &values.to_vec(), slots);
+                visit(row, slots);
+            }
+            return;
+        }
+        let mut framed = Vec::new();
+        let kernel = self.kernel();
+        kernel.each_row_of_leaves(self.model(), rows, scratch, |row, leaves| {
+            slots.fill(0.0);
+            match leaves {
+                Some(leaves) => {
+                    self.frame_row(rows.row(row).iter().copied(), &mut framed);
+                    leaves.for_each(|leaf| credits.add_leaf(leaf, &framed, slots));
+                }
+                None => self.add_slots_of_one(&rows.row(row).to_vec(), slots),
+            }
+            visit(row, slots);
+        });
+    }
+
+    /// The row in the frame, if splits are along sums.
+    fn frame_row(&self, row: impl Iterator<Item = f64>, framed: &mut Vec<f32>) {
+        framed.clear();
+        if let Splits::Oblique(oblique) = &self.model().splits {
+            let frame = &oblique.frame;
+            framed.extend(
+                row.enumerate()
+                    .map(|(column, value)| frame.map(column, value)),
+            );
+        }
+    }
+
+    fn add_slots_of_one(&self, row: &[f64], slots: &mut [f32]) {
+        match self.credits() {
+            Credits::Steps(steps) => steps.add_row(self.model(), row, slots),
+            _ if row.iter().any(|value| value.is_nan()) => {
+                StepCredits::new(self.model()).add_row(self.model(), row, slots);
+            }
+            credits => {
+                let mut framed = Vec::new();
+                self.frame_row(row.iter().copied(), &mut framed);
+                self.kernel()
+                    .visit_leaves(row, |leaf| credits.add_leaf(leaf, &framed, slots));
+            }
+        }
+    }
+
+    fn credits(&self) -> &Credits {
+        self.credits_cell().get_or_init(|| Credits::new(self))
+    }
+}
+
+/// Shares `score` out in proportion to `slots`; evenly if nothing speaks for any column.
+fn share_score(score: f64, slots: &[f32], mut keep: impl FnMut(usize, (f64, f64))) {
+    let sum: f64 = slots.iter().map(|&slot| f64::from(slot)).sum();
+    let even = score / slots.len() as f64;
+    let scale = score / sum;
+    for (column, parts) in slots.as_chunks::<2>().0.iter().enumerate() {
+        let part = |slot: usize| {
+            if sum > 0.0 {
+                scale * f64::from(parts[slot])
+            } else {
+                even
+            }
+        };
+        keep(column, (part(0), part(1)));
+    }
+}
