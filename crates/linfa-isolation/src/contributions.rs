@@ -4,9 +4,9 @@
 //! `ln(n / m)`: how surprising it is to go that way. The credits of a path sum to
 //! `ln(sample size / rows in the leaf)`; divided by that, they are shares of the tree's verdict, one
 //! for each split on the way. A split along one column gives its share to that column, as too high if
-//! the row went right, too low if left. A split along a sum gives it to the columns that pulled the
-//! row to its side, in proportion to their terms (in the frame, that is as distances from the mean),
-//! as too high if the value is above the mean.
+//! the row went right, too low if left. In forests that split along sums, it goes to the columns that
+//! pulled the row to its side, in proportion to their terms (as distances from the mean), and is for
+//! too high if the value is above the mean.
 //!
 //! A tree that isolates the row early has found something, one that takes long has not: a tree counts
 //! `2^(-h)`, where `h` is what its leaf says (by default the path length). The weighted mean of the
@@ -17,14 +17,16 @@
 //! Terzi, Susto, 2020, arXiv 2007.11117) weights by `1 / h` and scales by how uneven a split is; the
 //! split into too high and too low is that of AWS's random cut forests.
 
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView1, ArrayView2, Axis};
 use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+use crate::finite::require_allowed;
 use crate::forest::IsolationForest;
 use crate::kernel::{Leaf, Scratch};
 use crate::math::{exp2_of_negative, ln};
 use crate::model::{AxisSplits, Model, ObliqueSplits, Splits, Tree};
+use crate::params::Missing;
 
 /// Rows that one rayon task takes.
 const TASK_ROWS: usize = 1024;
@@ -85,19 +87,28 @@ pub(crate) struct SomeSlots {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Ways {
-    /// First step to each place of all padded trees, and the number of steps.
-    starts: Vec<u32>,
-    steps: Vec<Step>,
+    /// The first part of the way to the leaf at each place of all padded trees.
+    first_at: Vec<u32>,
+    /// Parts of each way.
+    n_parts: usize,
+    parts: Vec<Part>,
 }
 
-/// A step on the way to a leaf at a split along a sum of two columns.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    columns: [u16; 2],
-    /// Weights of the columns, negative for a step to the left; the second is 0 if there is only one
-    /// column.
-    weights: [f32; 2],
-    credit: f32,
+/// Steps in a [`Part`].
+const PART_STEPS: usize = 8;
+
+/// Less than any pull that counts.
+const TINY: f32 = 1e-30;
+
+/// Steps on the way to a leaf, at splits along sums of two columns. Ways are filled up with steps
+/// without credit: doing them costs less than mispredicting where the way ends.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(64))]
+struct Part {
+    columns: [[u16; PART_STEPS]; 2],
+    /// Weights of the columns, negated for a step to the left.
+    weights: [[f32; PART_STEPS]; 2],
+    credits: [f32; PART_STEPS],
 }
 
 #[derive(Debug, Clone)]
@@ -131,7 +142,7 @@ impl Credits {
     /// Adds the credits of the leaf at a place of all padded trees, which the row reached outside of
     /// so many splits. `framed` is the row in the frame, if splits are along sums.
     #[inline]
-    fn add_leaf(&self, leaf: Leaf, framed: &[f32], slots: &mut [f32]) {
+    fn add_leaf(&self, leaf: Leaf, framed: FramedRow<'_>, slots: &mut [f32]) {
         match self {
             Self::AllSlots(credits) => credits.add(leaf.place, slots),
             Self::SomeSlots(credits) => credits.add(leaf.place, slots),
@@ -269,45 +280,128 @@ impl AllSlots {
 
 impl Ways {
     fn new(model: &Model, oblique: &ObliqueSplits, credits: &StepCredits, depth: u32) -> Self {
-        let n_places = model.trees.len() << depth;
-        let mut starts = Vec::with_capacity(n_places + 1);
-        let mut steps = Vec::new();
+        let n_parts = (depth as usize).div_ceil(PART_STEPS);
+        let mut ways = Self {
+            // Where no leaf is, and at leaves without credits, is the way of no steps.
+            first_at: vec![0; model.trees.len() << depth],
+            n_parts,
+            parts: vec![Part::default(); n_parts],
+        };
         for_each_leaf(model, credits, depth, |place, scale, way| {
-            starts.resize(place + 1, steps.len() as u32);
-            for &(split, right, credit) in way {
+            let first = ways.parts.len();
+            ways.first_at[place] = first as u32;
+            ways.parts.resize(first + n_parts, Part::default());
+            for (idx, &(split, right, credit)) in way.iter().enumerate() {
                 let (columns, weights) = oblique.terms(split);
                 let last = columns.len() - 1;
                 let direction = if right { 1.0 } else { -1.0 };
-                let second = if last > 0 { weights[last] } else { 0.0 };
-                steps.push(Step {
-                    columns: [columns[0] as u16, columns[last] as u16],
-                    weights: [direction, direction * second],
-                    credit: (credit * scale) as f32,
-                });
+                let (part, step) = (&mut ways.parts[first + idx / PART_STEPS], idx % PART_STEPS);
+                part.columns[0][step] = columns[0] as u16;
+                part.columns[1][step] = columns[last] as u16;
+                part.weights[0][step] = direction;
+                part.weights[1][step] = if last > 0 {
+                    direction * weights[last]
+                } else {
+                    0.0
+                };
+                part.credits[step] = (credit * scale) as f32;
             }
         });
-        starts.resize(n_places + 1, steps.len() as u32);
-        Self { starts, steps }
+        ways
     }
 
     #[inline]
-    fn add(&self, leaf: Leaf, framed: &[f32], slots: &mut [f32]) {
+    fn add(&self, leaf: Leaf, row: FramedRow<'_>, slots: &mut [f32]) {
         // Splits that don't count make the path shorter.
         let factor = (1_u64 << leaf.n_outside) as f32;
-        let steps = self.starts[leaf.place] as usize..self.starts[leaf.place + 1] as usize;
-        for step in &self.steps[steps] {
-            let credit = step.credit * factor;
-            let columns = step.columns.map(usize::from);
-            if step.weights[1] == 0.0 {
-                slots[2 * columns[0] + usize::from(step.weights[0] < 0.0)] += credit;
-                continue;
+        let first = self.first_at[leaf.place] as usize;
+        let parts = &self.parts[first..first + self.n_parts];
+        // Known lengths make masks constants.
+        if let (Ok(values), Ok(slot_of), Ok(slots)) = (
+            <&[f32; 16]>::try_from(row.values),
+            <&[u32; 16]>::try_from(row.slots),
+            <&mut [f32; 32]>::try_from(&mut *slots),
+        ) {
+            add_parts(parts, factor, values, slot_of, slots);
+        } else {
+            add_parts(parts, factor, row.values, row.slots, slots);
+        }
+    }
+}
+
+/// Adds the credits of a way. Lengths are powers of two: masked, an index needs no bounds check.
+#[inline(always)]
+fn add_parts(parts: &[Part], factor: f32, values: &[f32], slot_of: &[u32], slots: &mut [f32]) {
+    if values.is_empty() || slot_of.len() != values.len() || slots.is_empty() {
+        return;
+    }
+    let column_mask = values.len() - 1;
+    let slot_mask = slots.len() - 1;
+    for part in parts {
+        let values = part
+            .columns
+            .map(|columns| columns.map(|column| values[column as usize & column_mask]));
+        let mut given = [[0.0_f32; PART_STEPS]; 2];
+        for step in 0..PART_STEPS {
+            let pull = |term: usize| (part.weights[term][step] * values[term][step]).max(0.0);
+            // Where no column pulls, both get half. Arithmetic instead of a branch, which would be
+            // mispredicted often.
+            let (first, second) = (pull(0) + TINY, pull(1) + TINY);
+            let credit = part.credits[step] * factor;
+            given[0][step] = credit * (first / (first + second));
+            given[1][step] = credit - given[0][step];
+        }
+        for (columns, given) in part.columns.iter().zip(given) {
+            for (&column, given) in columns.iter().zip(given) {
+                let slot = slot_of[column as usize & column_mask];
+                slots[slot as usize & slot_mask] += given;
             }
-            let values = columns.map(|column| framed[column]);
-            let pulls = [0, 1].map(|term| (step.weights[term] * values[term]).max(0.0));
-            let pulled = pulls[0] + pulls[1];
-            let share = if pulled > 0.0 { pulls[0] / pulled } else { 0.5 };
-            slots[2 * columns[0] + usize::from(values[0] < 0.0)] += credit * share;
-            slots[2 * columns[1] + usize::from(values[1] < 0.0)] += credit * (1.0 - share);
+        }
+    }
+}
+
+/// A row in the frame, filled up to a power of two of columns; empty if splits are not along sums.
+#[derive(Debug, Clone, Copy)]
+struct FramedRow<'a> {
+    values: &'a [f32],
+    /// The slot of each column that its value speaks for: too high from the mean on, too low below.
+    slots: &'a [u32],
+}
+
+/// Rows in the frame.
+#[derive(Debug, Default)]
+struct FramedRows {
+    /// Columns of a row, filled up.
+    n_columns: usize,
+    values: Vec<f32>,
+    slots: Vec<u32>,
+}
+
+impl FramedRows {
+    /// Takes over `rows`, if splits are along sums.
+    fn fill<'a>(&mut self, model: &Model, rows: impl Iterator<Item = ArrayView1<'a, f64>>) {
+        let Splits::Oblique(oblique) = &model.splits else {
+            return;
+        };
+        self.n_columns = model.n_features.next_power_of_two();
+        self.values.clear();
+        self.slots.clear();
+        for (row_idx, row) in rows.enumerate() {
+            for (column, &value) in row.iter().enumerate() {
+                let value = oblique.frame.map(column, value);
+                self.values.push(value);
+                self.slots.push(2 * column as u32 + u32::from(value < 0.0));
+            }
+            self.values.resize((row_idx + 1) * self.n_columns, 0.0);
+            self.slots.resize((row_idx + 1) * self.n_columns, 0);
+        }
+    }
+
+    fn row(&self, row: usize) -> FramedRow<'_> {
+        let values = row * self.n_columns..(row + 1) * self.n_columns;
+        FramedRow {
+            values: &self.values[values.clone()],
+            slots: &self.slots[values],
         }
     }
 }
@@ -422,10 +516,6 @@ fn share_out(
     let (columns, weights) = oblique.terms(split);
     let framed = |column: u32| oblique.frame.map(column as usize, row[column as usize]);
     let n_used = weights.iter().filter(|&&weight| weight != 0.0).count();
-    if n_used == 1 {
-        path.push((2 * columns[0] + u32::from(!right), credit));
-        return;
-    }
     let direction = if right { 1.0 } else { -1.0 };
     let pull = |column: u32, weight: f32| direction * f64::from(weight * framed(column));
     let terms = || {
@@ -472,19 +562,22 @@ impl IsolationForest {
     /// As [`score_samples`](Self::score_samples).
     pub fn contributions(&self, records: ArrayView2<'_, f64>) -> Result<Contributions> {
         let (n_samples, n_features) = records.dim();
-        let scores = self.score_samples(records)?;
+        self.require_n_features(n_features)?;
+        require_allowed(&records, 0, self.missing() == Missing::BothWays)?;
+        let mut scores = Array1::zeros(n_samples);
         let mut too_high = Array2::zeros((n_samples, n_features));
         let mut too_low = Array2::zeros((n_samples, n_features));
         let tasks = records
             .axis_chunks_iter(Axis(0), TASK_ROWS)
             .into_par_iter()
-            .zip(scores.axis_chunks_iter(Axis(0), TASK_ROWS))
+            .zip(scores.axis_chunks_iter_mut(Axis(0), TASK_ROWS))
             .zip(too_high.axis_chunks_iter_mut(Axis(0), TASK_ROWS))
             .zip(too_low.axis_chunks_iter_mut(Axis(0), TASK_ROWS));
         tasks.for_each_init(
-            || (Scratch::default(), vec![0.0_f32; 2 * n_features]),
-            |(scratch, slots), (((rows, scores), mut too_high), mut too_low)| {
-                self.each_row_of_slots(&rows, scratch, slots, |row, slots| {
+            || (Scratch::default(), SlotScratch::default()),
+            |(scratch, slots), (((rows, mut scores), mut too_high), mut too_low)| {
+                self.each_row_of_slots(&rows, scratch, slots, |row, sum, slots| {
+                    scores[row] = self.score_of_sum(sum);
                     let mut high = too_high.row_mut(row);
                     let mut low = too_low.row_mut(row);
                     share_score(scores[row], slots, |column, parts| {
@@ -521,59 +614,72 @@ impl IsolationForest {
             }
         }
         let score = self.score_one(row)?;
-        let mut slots = vec![0.0_f32; 2 * row.len()];
+        let mut slots = vec![0.0; padded_slots(row.len())];
         self.add_slots_of_one(row, &mut slots);
-        share_score(score, &slots, |column, (high, low)| {
+        share_score(score, &slots[..2 * row.len()], |column, (high, low)| {
             too_high[column] = high;
             too_low[column] = low;
         });
         Ok(score)
     }
 
-    /// Calls `visit` with each row of `rows`, whose values are known to be allowed, and its slots.
+    /// Calls `visit` with each row of `rows`, whose values are known to be allowed, the sum of its leaf
+    /// values and its slots.
     fn each_row_of_slots(
         &self,
         rows: &ArrayView2<'_, f64>,
         scratch: &mut Scratch,
-        slots: &mut [f32],
-        mut visit: impl FnMut(usize, &[f32]),
+        slots: &mut SlotScratch,
+        mut visit: impl FnMut(usize, f64, &[f32]),
     ) {
-        let credits = self.credits();
-        if let Credits::Steps(steps) = credits {
+        let n_slots = 2 * self.n_features();
+        let stride = padded_slots(self.n_features());
+        let SlotScratch {
+            slots,
+            sums,
+            framed,
+        } = slots;
+        let (kernel, credits) = (self.kernel(), self.credits());
+        if let Credits::Steps(_) = credits {
             for (row, values) in rows.rows().into_iter().enumerate() {
-                slots.fill(0.0);
-                steps.add_row(self.model(), &values.to_vec(), slots);
-                visit(row, slots);
+                let values = values.to_vec();
+                slots.clear();
+                slots.resize(stride, 0.0);
+                self.add_slots_of_one(&values, slots);
+                let sum = kernel.sum_of_one(self.model(), &values);
+                visit(row, sum, &slots[..n_slots]);
             }
             return;
         }
-        let mut framed = Vec::new();
-        let kernel = self.kernel();
-        kernel.each_row_of_leaves(self.model(), rows, scratch, |row, leaves| {
-            slots.fill(0.0);
-            match leaves {
-                Some(leaves) => {
-                    self.frame_row(rows.row(row).iter().copied(), &mut framed);
-                    leaves.for_each(|leaf| credits.add_leaf(leaf, &framed, slots));
+        kernel.each_block_of_leaves(self.model(), rows, scratch, |first, rows, leaves| {
+            slots.clear();
+            slots.resize(rows.nrows() * stride, 0.0);
+            sums.clear();
+            sums.resize(rows.nrows(), 0.0);
+            framed.fill(self.model(), rows.rows().into_iter());
+            // Tree by tree: the credits of a tree fit into the first-level cache.
+            for tree in leaves.trees() {
+                let ends = sums.iter_mut().zip(slots.chunks_exact_mut(stride));
+                for (row, (leaf, (sum, slots))) in tree.zip(ends).enumerate() {
+                    *sum += kernel.leaf_value(leaf);
+                    credits.add_leaf(leaf, framed.row(row), slots);
                 }
-                None => self.add_slots_of_one(&rows.row(row).to_vec(), slots),
             }
-            visit(row, slots);
+            let may_miss = self.missing() == Missing::BothWays;
+            let ends = sums.iter_mut().zip(slots.chunks_exact_mut(stride));
+            for (row, (values, (sum, slots))) in rows.rows().into_iter().zip(ends).enumerate() {
+                if may_miss && values.iter().any(|value| value.is_nan()) {
+                    let values = values.to_vec();
+                    slots.fill(0.0);
+                    self.add_slots_of_one(&values, slots);
+                    *sum = kernel.sum_of_one(self.model(), &values);
+                }
+                visit(first + row, *sum, &slots[..n_slots]);
+            }
         });
     }
 
-    /// The row in the frame, if splits are along sums.
-    fn frame_row(&self, row: impl Iterator<Item = f64>, framed: &mut Vec<f32>) {
-        framed.clear();
-        if let Splits::Oblique(oblique) = &self.model().splits {
-            let frame = &oblique.frame;
-            framed.extend(
-                row.enumerate()
-                    .map(|(column, value)| frame.map(column, value)),
-            );
-        }
-    }
-
+    /// Adds the credits of one row to slots filled up to a power of two.
     fn add_slots_of_one(&self, row: &[f64], slots: &mut [f32]) {
         match self.credits() {
             Credits::Steps(steps) => steps.add_row(self.model(), row, slots),
@@ -581,10 +687,10 @@ impl IsolationForest {
                 StepCredits::new(self.model()).add_row(self.model(), row, slots);
             }
             credits => {
-                let mut framed = Vec::new();
-                self.frame_row(row.iter().copied(), &mut framed);
+                let mut framed = FramedRows::default();
+                framed.fill(self.model(), std::iter::once(ArrayView1::from(row)));
                 self.kernel()
-                    .visit_leaves(row, |leaf| credits.add_leaf(leaf, &framed, slots));
+                    .visit_leaves(row, |leaf| credits.add_leaf(leaf, framed.row(0), slots));
             }
         }
     }
@@ -592,6 +698,21 @@ impl IsolationForest {
     fn credits(&self) -> &Credits {
         self.credits_cell().get_or_init(|| Credits::new(self))
     }
+}
+
+/// Memory that is reused from block to block.
+#[derive(Debug, Default)]
+struct SlotScratch {
+    /// Of each row.
+    slots: Vec<f32>,
+    /// Sums of leaf values.
+    sums: Vec<f64>,
+    framed: FramedRows,
+}
+
+/// Slots for `n_features` columns, filled up to a power of two.
+fn padded_slots(n_features: usize) -> usize {
+    (2 * n_features).next_power_of_two()
 }
 
 /// Shares `score` out in proportion to `slots`; evenly if nothing speaks for any column.

@@ -170,6 +170,10 @@ impl IsolationForest {
         &self.kernel
     }
 
+    pub(crate) fn score_of_sum(&self, sum: f64) -> f64 {
+        self.finish.score(sum)
+    }
+
     pub(crate) fn credits_cell(&self) -> &OnceLock<Credits> {
         &self.credits
     }

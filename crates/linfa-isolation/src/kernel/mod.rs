@@ -146,14 +146,15 @@ impl Kernel {
         }
     }
 
-    /// Calls `visit` with each row of `rows`, whose values are known to be allowed, and its leaves as
-    /// in [`visit_leaves`](Self::visit_leaves), or `None` if a value is missing.
-    pub(crate) fn each_row_of_leaves(
+    /// Takes `rows`, whose values are known to be allowed, block by block; calls `visit` with the first
+    /// row of each block, its rows, and the leaves in which they end, if trees are padded. Leaves of
+    /// rows with missing values are not to be trusted.
+    pub(crate) fn each_block_of_leaves(
         &self,
         model: &Model,
         rows: &ArrayView2<'_, f64>,
         scratch: &mut Scratch,
-        mut visit: impl FnMut(usize, Option<RowLeaves<'_>>),
+        mut visit: impl FnMut(usize, ArrayView2<'_, f64>, BlockLeaves<'_>),
     ) {
         let Some(depth) = self.padded_depth() else {
             return;
@@ -161,35 +162,40 @@ impl Kernel {
         let block_rows = block_rows(model.n_features);
         for (block_idx, rows) in rows.axis_chunks_iter(Axis(0), block_rows).enumerate() {
             // Values were checked before.
-            let Ok(any_nan) = scratch.block.fill(&rows, 0, true) else {
+            if scratch.block.fill(&rows, 0, true).is_err() {
                 return;
-            };
+            }
             let padded_rows = scratch.block.padded_rows;
             scratch.leaves.resize(model.trees.len() * padded_rows, 0);
             scratch.outside.clear();
+            scratch.outside.resize(scratch.leaves.len(), 0);
+            let (leaves, outside) = (&mut scratch.leaves, &mut scratch.outside);
             match &self.walker {
                 Walker::Ranked(kernel) => {
-                    kernel.find_leaves(&scratch.block, &mut scratch.ranked, &mut scratch.leaves);
+                    kernel.find_leaves(&scratch.block, &mut scratch.ranked, leaves);
                 }
                 Walker::Oblique(kernel) => {
-                    scratch.outside.resize(scratch.leaves.len(), 0);
-                    let (leaves, outside) = (&mut scratch.leaves, &mut scratch.outside);
                     kernel.find_leaves(&scratch.block, &mut scratch.oblique, leaves, outside);
                 }
                 Walker::Compact(_) => {}
             }
-            for row in 0..rows.nrows() {
-                let missing = any_nan && scratch.block.row(row).any(|value| value.is_nan());
-                let leaves = (!missing).then_some(RowLeaves {
-                    leaves: &scratch.leaves,
-                    outside: &scratch.outside,
-                    at: row,
-                    padded_rows,
-                    first_place: 0,
-                    n_places: 1 << depth,
-                });
-                visit(block_idx * block_rows + row, leaves);
-            }
+            let found = BlockLeaves {
+                leaves,
+                outside,
+                padded_rows,
+                n_places: 1 << depth,
+            };
+            visit(block_idx * block_rows, rows, found);
+        }
+    }
+
+    /// What a walk that ends there adds to a sum.
+    #[inline]
+    pub(crate) fn leaf_value(&self, leaf: Leaf) -> f64 {
+        match &self.walker {
+            Walker::Ranked(kernel) => kernel.leaf_value(leaf),
+            Walker::Oblique(kernel) => kernel.leaf_value(leaf),
+            Walker::Compact(_) => f64::NAN,
         }
     }
 
@@ -212,29 +218,30 @@ pub(crate) struct Leaf {
     pub(crate) n_outside: u32,
 }
 
-/// The leaves of a row, tree by tree.
-pub(crate) struct RowLeaves<'a> {
+/// The leaves of the rows of a block.
+pub(crate) struct BlockLeaves<'a> {
+    /// For each tree, of each row.
     leaves: &'a [u16],
-    /// Empty if there is no training range.
     outside: &'a [u16],
-    at: usize,
     padded_rows: usize,
-    first_place: usize,
     n_places: usize,
 }
 
-impl Iterator for RowLeaves<'_> {
-    type Item = Leaf;
-
-    #[inline]
-    fn next(&mut self) -> Option<Leaf> {
-        let leaf = Leaf {
-            place: self.first_place + *self.leaves.get(self.at)? as usize,
-            n_outside: self.outside.get(self.at).copied().unwrap_or(0).into(),
-        };
-        self.at += self.padded_rows;
-        self.first_place += self.n_places;
-        Some(leaf)
+impl BlockLeaves<'_> {
+    /// For each tree, the leaf of each row (and of some rows beyond the last).
+    pub(crate) fn trees(&self) -> impl Iterator<Item = impl Iterator<Item = Leaf>> {
+        let leaves = self.leaves.chunks_exact(self.padded_rows);
+        let trees = leaves.zip(self.outside.chunks_exact(self.padded_rows));
+        trees.enumerate().map(|(tree, (leaves, outside))| {
+            let first = tree * self.n_places;
+            leaves
+                .iter()
+                .zip(outside)
+                .map(move |(&leaf, &n_outside)| Leaf {
+                    place: first + leaf as usize,
+                    n_outside: n_outside.into(),
+                })
+        })
     }
 }
 

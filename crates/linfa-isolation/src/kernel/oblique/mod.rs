@@ -196,6 +196,16 @@ impl ObliqueKernel {
         }
     }
 
+    #[inline]
+    pub(super) fn leaf_value(&self, leaf: Leaf) -> f64 {
+        match &self.trees {
+            Trees::Padded { leaf_values, .. } => {
+                leaf_values[leaf.place] - f64::from(leaf.n_outside)
+            }
+            Trees::AsTheyAre(_) => f64::NAN,
+        }
+    }
+
     pub(super) fn depth(&self) -> Option<u32> {
         match &self.trees {
             Trees::Padded { depth, .. } => Some(*depth),

@@ -169,6 +169,14 @@ impl RankedKernel {
         }
     }
 
+    #[inline]
+    pub(super) fn leaf_value(&self, leaf: Leaf) -> f64 {
+        match self {
+            Self::Narrow(ranked) => ranked.leaf_values[leaf.place],
+            Self::Wide(ranked) => ranked.leaf_values[leaf.place],
+        }
+    }
+
     pub(super) fn depth(&self) -> u32 {
         match self {
             Self::Narrow(ranked) => ranked.depth,
