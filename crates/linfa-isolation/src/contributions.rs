@@ -419,11 +419,7 @@ impl StepCredits {
         }
         Self {
             of_split,
-            leaf_values: model
-                .trees
-                .iter()
-                .map(|tree| model.leaf_values(tree))
-                .collect(),
+            leaf_values: model.leaf_values().collect(),
         }
     }
 

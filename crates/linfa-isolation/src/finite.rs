@@ -1,8 +1,12 @@
 //! Looking for values that a forest doesn't take.
 
 use ndarray::ArrayView2;
+use rayon::prelude::*;
 
 use crate::error::{Error, Result};
+
+/// Values that one rayon task looks at.
+const CHUNK_LEN: usize = 1 << 17;
 
 /// Whether `value` may be fitted or scored.
 #[inline]
@@ -19,11 +23,14 @@ pub(crate) fn require_allowed(
 ) -> Result<()> {
     // A contiguous table is checked without regard to rows first: that is a plain pass over memory.
     if let Some(values) = rows.as_slice_memory_order() {
-        let n_bad = values
-            .iter()
-            .map(|&value| u64::from(!is_allowed(value, allow_nan)))
-            .sum::<u64>();
-        if n_bad == 0 {
+        let all_allowed = |values: &[f64]| {
+            let bad = values
+                .iter()
+                .map(|&value| u64::from(!is_allowed(value, allow_nan)));
+            bad.sum::<u64>() == 0
+        };
+        let chunks = values.par_chunks(CHUNK_LEN);
+        if chunks.map(all_allowed).reduce(|| true, |a, b| a && b) {
             return Ok(());
         }
     }
@@ -46,20 +53,25 @@ pub(crate) fn require_allowed_rows(
     drawn: &[usize],
     allow_nan: bool,
 ) -> Result<()> {
-    let mut first: Option<Error> = None;
-    let mut first_row = usize::MAX;
+    let mut first: Option<(usize, usize)> = None;
     for &row in drawn {
-        let bad = |value: &f64| !is_allowed(*value, allow_nan);
-        if row < first_row
-            && let Some(column) = records.row(row).iter().position(bad)
-        {
-            first_row = row;
-            first = Some(Error::NonFinite {
-                row,
-                column,
-                value: records[[row, column]],
-            });
+        let values = records.row(row);
+        let column = match values.as_slice() {
+            Some(values) if values.iter().all(|&value| is_allowed(value, allow_nan)) => None,
+            _ => values
+                .iter()
+                .position(|&value| !is_allowed(value, allow_nan)),
+        };
+        if let Some(column) = column {
+            first = first.min(Some((row, column))).or(Some((row, column)));
         }
     }
-    first.map_or(Ok(()), Err)
+    match first {
+        Some((row, column)) => Err(Error::NonFinite {
+            row,
+            column,
+            value: records[[row, column]],
+        }),
+        None => Ok(()),
+    }
 }

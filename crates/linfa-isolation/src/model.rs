@@ -6,7 +6,7 @@ use crate::error::FormatError;
 use crate::frame::Frame;
 use crate::math::log2;
 use crate::params::{Form, Missing, Scoring};
-use crate::path_length::average_path_length;
+use crate::path_length::AveragePathLengths;
 
 /// Smallest range share that densities are computed with.
 const SMALLEST_SHARE: f64 = 1.0 / (1_u64 << 40) as f64;
@@ -308,15 +308,22 @@ impl Model {
         Ok(())
     }
 
-    /// What ends a walk in each leaf of `tree`, by node; NaN for inner nodes.
+    /// What ends a walk in each leaf, tree by tree and by node; NaN for inner nodes.
     ///
     /// For path lengths that is the depth plus `c(rows)`, for densities their logarithm.
-    pub(crate) fn leaf_values(&self, tree: &Tree) -> Vec<f64> {
+    pub(crate) fn leaf_values(&self) -> impl Iterator<Item = Vec<f64>> {
+        let mut rest = AveragePathLengths::default();
+        self.trees
+            .iter()
+            .map(move |tree| self.leaf_values_of(tree, &mut rest))
+    }
+
+    fn leaf_values_of(&self, tree: &Tree, rest: &mut AveragePathLengths) -> Vec<f64> {
         let mut values = vec![0.0; tree.nodes.len()];
         for (node_idx, node) in tree.nodes.iter().enumerate() {
             if node.is_leaf() {
                 if self.scoring != Scoring::Density {
-                    values[node_idx] += average_path_length(node.n_rows as usize);
+                    values[node_idx] += rest.get(node.n_rows as usize);
                 }
                 continue;
             }

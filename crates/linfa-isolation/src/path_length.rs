@@ -30,6 +30,25 @@ fn harmonic(n: usize) -> f64 {
     ln(x) + EULER_GAMMA + 0.5 / x - 1.0 / (12.0 * x * x)
 }
 
+/// [`average_path_length`] for many small counts: each is computed once.
+#[derive(Debug, Default)]
+pub(crate) struct AveragePathLengths(Vec<f64>);
+
+impl AveragePathLengths {
+    pub(crate) fn get(&mut self, n: usize) -> f64 {
+        if n > EXACT_HARMONIC_LIMIT {
+            return average_path_length(n);
+        }
+        if n >= self.0.len() {
+            self.0.resize(n + 1, f64::NAN);
+        }
+        if self.0[n].is_nan() {
+            self.0[n] = average_path_length(n);
+        }
+        self.0[n]
+    }
+}
+
 /// Score of a summed path length: `2^(-sum / denominator)` (equation 2), within (0, 1).
 ///
 /// A sample of one row makes `c(1) = 0`; then every score is 0.5, as in scikit-learn.

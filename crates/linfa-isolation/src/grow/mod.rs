@@ -27,6 +27,9 @@ const MAX_LEN: usize = i32::MAX as usize;
 /// Splits that a forest can address.
 const MAX_SPLITS: usize = i32::MAX as usize;
 
+/// Numbers in a line of the cache.
+const CACHE_LINE: usize = 8;
+
 /// Trees whose rows decide about the frame of a forest that splits along sums of columns.
 const N_FRAME_TREES: usize = 8;
 
@@ -367,9 +370,6 @@ impl<T: Copy + PartialOrd + Default> Sample<T> {
     ) -> Result<Self> {
         let rows = sampler.sample(rng, limits.sample_size);
         let columns = rng.sample(records.ncols(), limits.max_features);
-        if limits.unchecked {
-            require_allowed_rows(records, &rows, limits.allow_nan)?;
-        }
         let mut columns: Vec<SampleColumn<T>> = columns
             .into_iter()
             .map(|column| SampleColumn {
@@ -377,22 +377,27 @@ impl<T: Copy + PartialOrd + Default> Sample<T> {
                 values: vec![T::default(); rows.len()],
             })
             .collect();
-        for (position, &row) in rows.iter().enumerate() {
-            let values = records.row(row);
-            match values.as_slice() {
-                Some(values) => {
-                    for column in &mut columns {
-                        let feature = column.feature as usize;
-                        column.values[position] = map(feature, values[feature]);
-                    }
-                }
-                None => {
-                    for column in &mut columns {
-                        let feature = column.feature as usize;
-                        column.values[position] = map(feature, values[feature]);
-                    }
+        if let Some(values) = records.as_slice() {
+            let n_features = records.ncols();
+            fetch(values, n_features, &rows);
+            for (position, &row) in rows.iter().enumerate() {
+                let values = &values[row * n_features..(row + 1) * n_features];
+                for column in &mut columns {
+                    let feature = column.feature as usize;
+                    column.values[position] = map(feature, values[feature]);
                 }
             }
+        } else {
+            for column in &mut columns {
+                let feature = column.feature as usize;
+                let values = records.column(feature);
+                for (to, &row) in column.values.iter_mut().zip(&rows) {
+                    *to = map(feature, values[row]);
+                }
+            }
+        }
+        if limits.unchecked {
+            require_allowed_rows(records, &rows, limits.allow_nan)?;
         }
         columns.retain(|column| {
             let first = column.values[0];
@@ -403,6 +408,21 @@ impl<T: Copy + PartialOrd + Default> Sample<T> {
             columns,
         })
     }
+}
+
+/// Brings `rows` into the cache. Drawn rows are scattered over a table that is far larger; this loop
+/// does nothing but wait for them, so it waits for many at the same time.
+fn fetch(values: &[f64], n_features: usize, rows: &[usize]) {
+    let mut sum = 0.0;
+    for &row in rows {
+        let mut at = row * n_features;
+        while at < (row + 1) * n_features {
+            sum += values[at];
+            at += CACHE_LINE;
+        }
+        sum += values[(row + 1) * n_features - 1];
+    }
+    std::hint::black_box(sum);
 }
 
 /// The shape of a tree: nodes breadth first, splits numbered from 0.

@@ -29,28 +29,29 @@ pub(super) struct CompactKernel {
 
 impl CompactKernel {
     pub(super) fn new(model: &Model) -> Self {
-        let trees = model.trees.iter().map(|tree| {
-            let mut nodes = Vec::new();
-            if let Splits::Axis(axis) = &model.splits {
-                nodes.reserve_exact(tree.nodes.len());
-                for node in &tree.nodes {
-                    let (column, threshold) = if node.is_leaf() {
-                        (0, f64::INFINITY)
-                    } else {
-                        axis.split(node.split)
-                    };
-                    nodes.push(AxisNode {
-                        threshold,
-                        column,
-                        left: node.left,
-                    });
+        let trees = model
+            .trees
+            .iter()
+            .zip(model.leaf_values())
+            .map(|(tree, leaf_values)| {
+                let mut nodes = Vec::new();
+                if let Splits::Axis(axis) = &model.splits {
+                    nodes.reserve_exact(tree.nodes.len());
+                    for node in &tree.nodes {
+                        let (column, threshold) = if node.is_leaf() {
+                            (0, f64::INFINITY)
+                        } else {
+                            axis.split(node.split)
+                        };
+                        nodes.push(AxisNode {
+                            threshold,
+                            column,
+                            left: node.left,
+                        });
+                    }
                 }
-            }
-            CompactTree {
-                nodes,
-                leaf_values: model.leaf_values(tree),
-            }
-        });
+                CompactTree { nodes, leaf_values }
+            });
         Self {
             trees: trees.collect(),
         }

@@ -63,13 +63,7 @@ impl Kernel {
         };
         Self {
             walker: walker.unwrap_or_else(|| Walker::Compact(CompactKernel::new(model))),
-            missing: (model.missing == Missing::BothWays).then(|| {
-                model
-                    .trees
-                    .iter()
-                    .map(|tree| model.leaf_values(tree))
-                    .collect()
-            }),
+            missing: (model.missing == Missing::BothWays).then(|| model.leaf_values().collect()),
         }
     }
 

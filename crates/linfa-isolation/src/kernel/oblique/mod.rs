@@ -83,15 +83,8 @@ impl ObliqueKernel {
             return None;
         }
         let frame = &splits.frame;
-        let trees = Trees::padded(model, splits).unwrap_or_else(|| {
-            Trees::AsTheyAre(
-                model
-                    .trees
-                    .iter()
-                    .map(|tree| model.leaf_values(tree))
-                    .collect(),
-            )
-        });
+        let trees = Trees::padded(model, splits)
+            .unwrap_or_else(|| Trees::AsTheyAre(model.leaf_values().collect()));
         let n_slots = model.n_features.next_power_of_two().max(16);
         Some(Self {
             frame: frame
@@ -376,8 +369,9 @@ impl Trees {
         let places = splits
             .chunks_exact_mut(1 << depth)
             .zip(leaf_values.chunks_exact_mut(1 << depth));
-        for (tree, (splits, leaves)) in model.trees.iter().zip(places) {
-            pad(model, oblique, tree, depth, splits, leaves);
+        let trees = model.trees.iter().zip(model.leaf_values());
+        for ((tree, values), (splits, leaves)) in trees.zip(places) {
+            pad(oblique, tree, &values, depth, splits, leaves);
         }
         Some(Self::Padded {
             depth,
@@ -389,14 +383,13 @@ impl Trees {
 }
 
 fn pad(
-    model: &Model,
     oblique: &ObliqueSplits,
     tree: &Tree,
+    values: &[f64],
     depth: u32,
     splits: &mut [PaddedSplit],
     leaves: &mut [f64],
 ) {
-    let values = model.leaf_values(tree);
     super::ranked::for_each_padded(tree, |node_idx, heap_idx| {
         let node = tree.nodes[node_idx];
         if node.is_leaf() {

@@ -234,12 +234,8 @@ impl<C: Code> Ranked<C> {
         groups.push(grouping.finish(&model.trees[first_tree..], first_tree, depth, shift));
 
         let mut leaf_values = vec![0.0; (model.trees.len() + EXTRA_TREES) << depth];
-        for (tree, places) in model
-            .trees
-            .iter()
-            .zip(leaf_values.chunks_exact_mut(1 << depth))
-        {
-            let values = model.leaf_values(tree);
+        let places = leaf_values.chunks_exact_mut(1 << depth);
+        for ((tree, values), places) in model.trees.iter().zip(model.leaf_values()).zip(places) {
             for_each_padded(tree, |node_idx, heap_idx| {
                 if tree.nodes[node_idx].is_leaf() {
                     places[leaf_place(heap_idx, depth)] = values[node_idx];
