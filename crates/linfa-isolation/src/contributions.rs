@@ -548,7 +548,7 @@ impl IsolationForest {
     /// let forest = IsolationForest::params(1).check()?.fit_view(records.view())?;
     /// let suspect = ndarray::array![[50.0, -300.0, 50.0]];
     /// let why = forest.contributions(suspect.view())?;
-    /// assert!(why.too_low[[0, 1]] > 0.6 * why.scores[0]);
+    /// assert!(why.too_low[[0, 1]] > 0.5 * why.scores[0], "{why:?}");
     /// assert!((why.total().sum() - why.scores[0]).abs() < 1e-12);
     /// # Ok::<(), linfa_isolation::Error>(())
     /// ```

@@ -19,6 +19,9 @@ use crate::stored::StoredForest;
 /// Rows that one rayon task scores.
 const TASK_ROWS: usize = 4096;
 
+/// The largest number below 1.
+const LARGEST_SCORE: f64 = 1.0 - f64::EPSILON / 2.0;
+
 /// A fitted isolation forest of any [`Form`]. It is immutable; scoring needs only a shared reference.
 ///
 /// Higher scores are more anomalous: near 1 for rows that few splits isolate, below 0.5 for rows
@@ -51,19 +54,17 @@ struct Finish {
 
 impl Finish {
     fn score(&self, sum: f64) -> f64 {
-        match self.scoring {
+        let score = match self.scoring {
             Scoring::PathLength | Scoring::AdjustedDepth => score(sum, self.denominator),
             Scoring::Density => {
                 // 1 / (1 + 2^mean), without overflow on either side.
                 let mean = (sum / self.n_trees).clamp(-1000.0, 1000.0);
                 let small = exp2_of_negative(mean.abs());
-                if mean >= 0.0 {
-                    small / (1.0 + small)
-                } else {
-                    (1.0 / (1.0 + small)).min(1.0 - f64::EPSILON / 2.0)
-                }
+                if mean >= 0.0 { small / (1.0 + small) } else { 1.0 / (1.0 + small) }
             }
-        }
+        };
+        // A row that is outside of every split's training range has a path of length 0.
+        score.min(LARGEST_SCORE)
     }
 }
 

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use common::uniform_table;
 use linfa::ParamGuard;
-use linfa_isolation::{FORMAT_VERSION, FormatError, IsolationForest};
-use ndarray::Array2;
+use linfa_isolation::{FORMAT_VERSION, Form, FormatError, IsolationForest, IsolationForestParams, Missing, Scoring};
+use ndarray::{Array1, Array2};
 use proptest::prelude::*;
 
 fn fixture(name: &str) -> PathBuf {
@@ -19,70 +19,98 @@ fn fixture(name: &str) -> PathBuf {
 }
 
 fn small_forest() -> IsolationForest {
-    IsolationForest::params(20_080_101)
-        .n_trees(8)
-        .sample_size(40)
-        .check()
-        .unwrap()
-        .fit_view(uniform_table(120, 3, 7).view())
-        .unwrap()
+    fit(IsolationForest::params(20_080_101).n_trees(8))
 }
 
-/// Writes the fixture anew. Only for a new format version, under a new name:
-/// `cargo test -p linfa-isolation --test native_file -- --ignored write_fixture`.
-#[test]
-#[ignore = "writes files"]
-fn write_fixture() {
-    let forest = small_forest();
-    std::fs::write(fixture("forest.v1.bin"), forest.to_bytes()).unwrap();
-    let records = uniform_table(25, 3, 8) * 2.0 - 0.5;
-    let scores = forest.score_samples(records.view()).unwrap();
-    let lines: String = records
-        .rows()
-        .into_iter()
-        .zip(&scores)
-        .map(|(row, score)| format!("{:?},{:?},{:?},{score:?}\n", row[0], row[1], row[2]))
-        .collect();
-    std::fs::write(fixture("forest.v1.scores.csv"), lines).unwrap();
+/// One forest for each layout of the sections.
+fn small_forests() -> [IsolationForest; 3] {
+    let oblique = IsolationForest::params(1).form(Form::SciForest).n_trees(3);
+    let density = IsolationForest::params(1).scoring(Scoring::Density).n_trees(3);
+    [small_forest(), fit(oblique), fit(density)]
 }
 
-#[test]
-fn the_file_of_version_1_loads_with_equal_scores() {
-    let bytes = std::fs::read(fixture("forest.v1.bin")).unwrap();
-    let forest = IsolationForest::from_bytes(&bytes).unwrap();
-    assert_eq!(forest.n_trees(), 8);
-    assert_eq!(forest.sample_size(), 40);
+fn fit(params: IsolationForestParams) -> IsolationForest {
+    let params = params.sample_size(40).check().unwrap();
+    params.fit_view(uniform_table(120, 3, 7).view()).unwrap()
+}
 
-    let text = std::fs::read_to_string(fixture("forest.v1.scores.csv")).unwrap();
+/// The table that a fixture's scores were computed from, and the scores.
+fn scored(name: &str) -> (Array2<f64>, Array1<f64>) {
+    let text = std::fs::read_to_string(fixture(&format!("{name}.scores.csv"))).unwrap();
     let values: Vec<f64> = text
         .split([',', '\n'])
         .filter(|field| !field.is_empty())
         .map(|field| field.parse().unwrap())
         .collect();
     let table = Array2::from_shape_vec((25, 4), values).unwrap();
-    let scores = forest
-        .score_samples(table.slice(ndarray::s![.., ..3]))
-        .unwrap();
-    assert_eq!(scores, table.column(3));
+    (
+        table.slice(ndarray::s![.., ..3]).to_owned(),
+        table.column(3).to_owned(),
+    )
 }
 
 #[test]
-fn the_same_seed_still_grows_the_forest_of_the_fixture() {
-    let bytes = std::fs::read(fixture("forest.v1.bin")).unwrap();
-    let loaded = IsolationForest::from_bytes(&bytes).unwrap();
-    assert_eq!(small_forest().to_bytes(), loaded.to_bytes());
+fn files_of_all_versions_load_with_equal_scores() {
+    for name in [
+        "forest.v1",
+        "classic.v2",
+        "extended.v2",
+        "sci_forest.v2",
+        "fair_cut.v2",
+        "density.v2",
+        "adjusted_depth.v2",
+    ] {
+        let bytes = std::fs::read(fixture(&format!("{name}.bin"))).unwrap();
+        let forest = IsolationForest::from_bytes(&bytes).unwrap();
+        assert_eq!(forest.n_trees(), 8);
+        assert_eq!(forest.sample_size(), 40);
+        let (records, scores) = scored(name);
+        assert_eq!(forest.score_samples(records.view()).unwrap(), scores, "{name}");
+        if name.ends_with("v2") {
+            assert!(forest.to_bytes() == bytes, "{name} is written as it was read");
+        }
+    }
+}
+
+/// Fits are part of what stays: a model's bytes are its identity.
+#[test]
+fn the_same_seed_still_grows_the_forests_of_the_fixtures() {
+    let extended = Form::Extended { extension_level: 1 };
+    for (name, params) in [
+        ("forest.v1", IsolationForest::params(20_080_101)),
+        ("classic.v2", IsolationForest::params(20_080_101)),
+        ("extended.v2", IsolationForest::params(1).form(extended)),
+        ("sci_forest.v2", IsolationForest::params(2).form(Form::SciForest)),
+        (
+            "fair_cut.v2",
+            IsolationForest::params(3).form(Form::FairCut).missing(Missing::BothWays),
+        ),
+        ("density.v2", IsolationForest::params(4).scoring(Scoring::Density)),
+        (
+            "adjusted_depth.v2",
+            IsolationForest::params(5).scoring(Scoring::AdjustedDepth),
+        ),
+    ] {
+        let bytes = std::fs::read(fixture(&format!("{name}.bin"))).unwrap();
+        let stored = IsolationForest::from_bytes(&bytes).unwrap();
+        let params = params.n_trees(8).sample_size(40).check().unwrap();
+        let grown = params.fit_view(uniform_table(120, 3, 7).view()).unwrap();
+        assert!(grown.to_bytes() == stored.to_bytes(), "{name}");
+    }
 }
 
 #[test]
 fn every_truncation_is_refused() {
-    let bytes = small_forest().to_bytes();
-    for len in 0..bytes.len() {
-        assert!(IsolationForest::from_bytes(&bytes[..len]).is_err(), "{len}");
+    for forest in small_forests() {
+        let bytes = forest.to_bytes();
+        for len in 0..bytes.len() {
+            assert!(IsolationForest::from_bytes(&bytes[..len]).is_err(), "{len}");
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        let refused = IsolationForest::from_bytes(&longer);
+        assert!(matches!(refused, Err(FormatError::WrongLength { .. })));
     }
-    let mut longer = bytes.clone();
-    longer.push(0);
-    let refused = IsolationForest::from_bytes(&longer);
-    assert!(matches!(refused, Err(FormatError::WrongLength { .. })));
 }
 
 #[test]
@@ -136,8 +164,9 @@ fn load_and_use(bytes: &[u8]) -> bool {
     let records = Array2::from_elem((20, forest.n_features().min(64)), 0.5);
     if forest.n_features() <= 64 {
         for score in forest.score_samples(records.view()).unwrap() {
-            assert!(0.0 < score && score < 1.0);
+            assert!(0.0 < score && score < 1.0, "{score}");
         }
+        forest.contributions(records.view()).unwrap();
         forest.score_one(&records.row(0).to_vec()).unwrap();
     }
     true
@@ -145,25 +174,27 @@ fn load_and_use(bytes: &[u8]) -> bool {
 
 #[test]
 fn hostile_numbers_with_a_right_checksum_do_no_harm() {
-    let bytes = small_forest().to_bytes();
-    let payload = &bytes[..bytes.len() - 4];
-    assert!(load_and_use(&with_checksum(payload.to_vec())));
-    // Every 32-bit word in turn becomes a number that indices and lengths might trip over.
-    let mut n_accepted = 0;
-    for word in (8..payload.len()).step_by(4) {
-        for hostile in [0, 1, 2, 0x7fff_ffff, 0x8000_0000, 0x8000_0001, u32::MAX] {
-            let mut changed = payload.to_vec();
-            changed[word..word + 4].copy_from_slice(&hostile.to_le_bytes());
-            n_accepted += usize::from(load_and_use(&with_checksum(changed)));
+    for forest in small_forests() {
+        let bytes = forest.to_bytes();
+        let payload = &bytes[..bytes.len() - 4];
+        assert!(load_and_use(&with_checksum(payload.to_vec())));
+        // Every 32-bit word in turn becomes a number that indices and lengths might trip over.
+        let mut n_accepted = 0;
+        for word in (8..payload.len()).step_by(4) {
+            for hostile in [0_u32, 1, 2, 0x7fff_ffff, 0x8000_0000, 0x8000_0001, u32::MAX] {
+                let mut changed = payload.to_vec();
+                changed[word..word + 4].copy_from_slice(&hostile.to_le_bytes());
+                n_accepted += usize::from(load_and_use(&with_checksum(changed)));
+            }
         }
+        assert!(n_accepted > 0, "a seed may be anything");
     }
-    assert!(n_accepted > 0, "thresholds may be anything finite");
 }
 
 #[test]
 fn a_header_that_promises_too_much_claims_no_memory() {
     let mut bytes = small_forest().to_bytes();
-    bytes.truncate(40);
+    bytes.truncate(72);
     for (n_trees, n_nodes) in [
         (1, u64::MAX),
         (u32::MAX, u64::MAX / 12),
@@ -201,16 +232,20 @@ proptest! {
     #[test]
     fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         prop_assert!(!load_and_use(&bytes));
-        let mut with_magic = b"LINFAISO\x01\0\0\0".to_vec();
-        with_magic.extend(bytes);
-        load_and_use(&with_checksum(with_magic));
+        for version in [1, 2] {
+            let mut with_magic = b"LINFAISO".to_vec();
+            with_magic.extend([version, 0, 0, 0]);
+            with_magic.extend(&bytes);
+            load_and_use(&with_checksum(with_magic));
+        }
     }
 
     #[test]
     fn random_changes_with_a_right_checksum_do_no_harm(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        which in 0_usize..3,
     ) {
-        let bytes = small_forest().to_bytes();
+        let bytes = small_forests()[which].to_bytes();
         let mut payload = bytes[..bytes.len() - 4].to_vec();
         for (position, value) in changes {
             let position = position.index(payload.len());
