@@ -16,10 +16,24 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let forests = [
         ("classic", IsolationForest::params(20_080_101)),
         ("extended", IsolationForest::params(1).form(extended)),
-        ("sci_forest", IsolationForest::params(2).form(Form::SciForest)),
-        ("fair_cut", IsolationForest::params(3).form(Form::FairCut).missing(Missing::BothWays)),
-        ("density", IsolationForest::params(4).scoring(Scoring::Density)),
-        ("adjusted_depth", IsolationForest::params(5).scoring(Scoring::AdjustedDepth)),
+        (
+            "sci_forest",
+            IsolationForest::params(2).form(Form::SciForest),
+        ),
+        (
+            "fair_cut",
+            IsolationForest::params(3)
+                .form(Form::FairCut)
+                .missing(Missing::BothWays),
+        ),
+        (
+            "density",
+            IsolationForest::params(4).scoring(Scoring::Density),
+        ),
+        (
+            "adjusted_depth",
+            IsolationForest::params(5).scoring(Scoring::AdjustedDepth),
+        ),
     ];
     let training = uniform_table(120, 3, 7);
     let scored = uniform_table(25, 3, 8) * 2.0 - 0.5;

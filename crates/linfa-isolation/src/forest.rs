@@ -60,7 +60,11 @@ impl Finish {
                 // 1 / (1 + 2^mean), without overflow on either side.
                 let mean = (sum / self.n_trees).clamp(-1000.0, 1000.0);
                 let small = exp2_of_negative(mean.abs());
-                if mean >= 0.0 { small / (1.0 + small) } else { 1.0 / (1.0 + small) }
+                if mean >= 0.0 {
+                    small / (1.0 + small)
+                } else {
+                    1.0 / (1.0 + small)
+                }
             }
         };
         // A row that is outside of every split's training range has a path of length 0.

@@ -4,6 +4,16 @@ use ndarray::ArrayView2;
 
 use crate::error::FormatError;
 
+/// Largest magnitude in a frame, 2^63: further out, values are taken as that far out.
+pub(crate) const LARGEST_VALUE: f32 = (1_u64 << 63) as f32;
+
+/// Largest magnitude of a weight, 2^50.
+pub(crate) const LARGEST_WEIGHT: f32 = (1_u64 << 50) as f32;
+
+/// Most terms of a sum. `f32` can hold every sum of so many products of the largest magnitudes, so
+/// projections are always finite.
+pub(crate) const MAX_TERMS: usize = 1 << 14;
+
 /// Shifts and scales columns before they are rounded to `f32`.
 ///
 /// Splits along sums of columns are kept and compared in `f32`: a quarter of the work and half of the
@@ -80,7 +90,7 @@ impl Frame {
 /// See [`Frame::map`].
 #[inline]
 pub(crate) fn map(value: f64, centre: f64, scale: f64) -> f32 {
-    (((value - centre) * scale) as f32).clamp(f32::MIN, f32::MAX)
+    (((value - centre) * scale) as f32).clamp(-LARGEST_VALUE, LARGEST_VALUE)
 }
 
 /// 1 over the power of two in `(width / 2, width]`, within what `f64` can hold.
@@ -112,6 +122,6 @@ mod tests {
         assert!(column(2).iter().all(|value| value.is_finite()));
         assert_eq!(column(3), [0.0; 3]);
         assert!(column(4)[0].is_nan() && column(4)[1] < column(4)[2]);
-        assert_eq!(frame.map(3, f64::MAX), f32::MAX);
+        assert_eq!(frame.map(3, f64::MAX), LARGEST_VALUE);
     }
 }

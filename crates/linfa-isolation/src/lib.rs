@@ -28,4 +28,4 @@ pub use params::{
     Scoring,
 };
 pub use path_length::average_path_length;
-pub use threshold::contamination_threshold;
+pub use threshold::{contamination_threshold, quantile_threshold};

@@ -8,12 +8,16 @@ use crate::error::{Error, Result};
 use crate::forest::IsolationForest;
 use crate::params::IsolationForestValidParams;
 
-/// Unsupervised: targets, if the dataset has any, are not looked at.
+/// Unsupervised: targets, if the dataset has any, are not looked at. Weights, if it has any, are the
+/// odds with which trees draw rows.
 impl<D: Data<Elem = f64>, T> Fit<ArrayBase<D, Ix2>, T, Error> for IsolationForestValidParams {
     type Object = IsolationForest;
 
     fn fit(&self, dataset: &DatasetBase<ArrayBase<D, Ix2>, T>) -> Result<IsolationForest> {
-        self.fit_view(dataset.records.view())
+        match dataset.weights() {
+            Some(weights) => self.fit_weighted(dataset.records.view(), weights),
+            None => self.fit_view(dataset.records.view()),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::FormatError;
-use crate::frame::Frame;
+use crate::frame::{Frame, LARGEST_WEIGHT, MAX_TERMS};
 use crate::math::log2;
 use crate::params::{Form, Missing, Scoring};
 use crate::path_length::AveragePathLengths;
@@ -201,6 +201,7 @@ impl ObliqueSplits {
         let n_splits = self.thresholds.len();
         let n_terms = n_splits.checked_mul(self.n_terms);
         if self.n_terms == 0
+            || self.n_terms > MAX_TERMS
             || n_terms != Some(self.columns.len())
             || n_terms != Some(self.weights.len())
             || !(self.limits.is_empty() || self.limits.len() == n_splits)
@@ -225,16 +226,19 @@ impl ObliqueSplits {
             return Err(FormatError::invalid("a split's first weight isn't 1"));
         }
         let finite = self
-            .weights
+            .thresholds
             .iter()
-            .chain(&self.thresholds)
-            .all(|value| value.is_finite());
+            .all(|threshold| threshold.is_finite())
+            && self
+                .weights
+                .iter()
+                .all(|weight| weight.abs() <= LARGEST_WEIGHT);
         let limited = self
             .limits
             .iter()
             .all(|&limit| limit >= 0.0 && limit.is_finite());
         if !finite || !limited {
-            return Err(FormatError::invalid("a split's number is not finite"));
+            return Err(FormatError::invalid("a split's number is out of range"));
         }
         self.frame.check(n_features)
     }

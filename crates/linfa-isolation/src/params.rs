@@ -4,6 +4,7 @@ use linfa::ParamGuard;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::frame::MAX_TERMS;
 
 /// Most trees that a forest may have.
 pub const MAX_TREES: usize = 1_000_000;
@@ -270,6 +271,18 @@ impl ParamGuard for IsolationForestParams {
         }
         if params.max_features == Some(0) {
             return refuse("max_features", "0".into(), "at least 1");
+        }
+        if params.hyperplane_columns() > MAX_TERMS {
+            let parameter = match params.form {
+                Form::Extended { .. } => "extension_level",
+                Form::Classic | Form::SciForest | Form::FairCut => "hyperplane_columns",
+            };
+            let value = params.hyperplane_columns().to_string();
+            return refuse(
+                parameter,
+                value,
+                "such that a split sums up at most 16384 columns",
+            );
         }
         let by_gain = matches!(params.form, Form::SciForest | Form::FairCut);
         for (parameter, value) in [

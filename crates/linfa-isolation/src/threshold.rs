@@ -19,6 +19,32 @@ pub fn contamination_threshold(scores: &[f64], contamination: f64) -> Result<f64
             allowed: "in [0, 1)",
         });
     }
+    // Truncation: at most that share.
+    let n_flagged = (contamination * scores.len() as f64) as usize;
+    nth_largest(scores, n_flagged)
+}
+
+/// The smallest of `scores` that at least the share `quantile` (in (0, 1]) of them doesn't exceed
+/// (R's type 1, no interpolation): row `i` is an anomaly if `scores[i] > threshold`.
+///
+/// # Errors
+///
+/// A share outside (0, 1], no scores, and a score that is not finite are refused.
+pub fn quantile_threshold(scores: &[f64], quantile: f64) -> Result<f64> {
+    if !(quantile > 0.0 && quantile <= 1.0) {
+        return Err(Error::InvalidParameter {
+            parameter: "quantile",
+            value: quantile.to_string(),
+            allowed: "in (0, 1]",
+        });
+    }
+    // A share that is a whole number of rows but for rounding is that number.
+    let n_not_above = (quantile * scores.len() as f64 * (1.0 - f64::EPSILON)).ceil() as usize;
+    nth_largest(scores, scores.len().saturating_sub(n_not_above.max(1)))
+}
+
+/// The score that `n` others are no smaller than; the smallest if there are no more.
+fn nth_largest(scores: &[f64], n: usize) -> Result<f64> {
     if scores.is_empty() {
         return Err(Error::NoScores);
     }
@@ -29,11 +55,9 @@ pub fn contamination_threshold(scores: &[f64], contamination: f64) -> Result<f64
             value: scores[row],
         });
     }
-    // Truncation: at most that share.
-    let n_flagged = (contamination * scores.len() as f64) as usize;
-    let n_flagged = n_flagged.min(scores.len() - 1);
+    let n = n.min(scores.len() - 1);
     let mut scores = scores.to_vec();
-    let (_, threshold, _) = scores.select_nth_unstable_by(n_flagged, |a, b| b.total_cmp(a));
+    let (_, threshold, _) = scores.select_nth_unstable_by(n, |a, b| b.total_cmp(a));
     Ok(*threshold)
 }
 

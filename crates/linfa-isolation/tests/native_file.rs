@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use common::uniform_table;
 use linfa::ParamGuard;
-use linfa_isolation::{FORMAT_VERSION, Form, FormatError, IsolationForest, IsolationForestParams, Missing, Scoring};
+use linfa_isolation::{
+    FORMAT_VERSION, Form, FormatError, IsolationForest, IsolationForestParams, Missing, Scoring,
+};
 use ndarray::{Array1, Array2};
 use proptest::prelude::*;
 
@@ -25,7 +27,9 @@ fn small_forest() -> IsolationForest {
 /// One forest for each layout of the sections.
 fn small_forests() -> [IsolationForest; 3] {
     let oblique = IsolationForest::params(1).form(Form::SciForest).n_trees(3);
-    let density = IsolationForest::params(1).scoring(Scoring::Density).n_trees(3);
+    let density = IsolationForest::params(1)
+        .scoring(Scoring::Density)
+        .n_trees(3);
     [small_forest(), fit(oblique), fit(density)]
 }
 
@@ -65,9 +69,16 @@ fn files_of_all_versions_load_with_equal_scores() {
         assert_eq!(forest.n_trees(), 8);
         assert_eq!(forest.sample_size(), 40);
         let (records, scores) = scored(name);
-        assert_eq!(forest.score_samples(records.view()).unwrap(), scores, "{name}");
+        assert_eq!(
+            forest.score_samples(records.view()).unwrap(),
+            scores,
+            "{name}"
+        );
         if name.ends_with("v2") {
-            assert!(forest.to_bytes() == bytes, "{name} is written as it was read");
+            assert!(
+                forest.to_bytes() == bytes,
+                "{name} is written as it was read"
+            );
         }
     }
 }
@@ -80,12 +91,20 @@ fn the_same_seed_still_grows_the_forests_of_the_fixtures() {
         ("forest.v1", IsolationForest::params(20_080_101)),
         ("classic.v2", IsolationForest::params(20_080_101)),
         ("extended.v2", IsolationForest::params(1).form(extended)),
-        ("sci_forest.v2", IsolationForest::params(2).form(Form::SciForest)),
+        (
+            "sci_forest.v2",
+            IsolationForest::params(2).form(Form::SciForest),
+        ),
         (
             "fair_cut.v2",
-            IsolationForest::params(3).form(Form::FairCut).missing(Missing::BothWays),
+            IsolationForest::params(3)
+                .form(Form::FairCut)
+                .missing(Missing::BothWays),
         ),
-        ("density.v2", IsolationForest::params(4).scoring(Scoring::Density)),
+        (
+            "density.v2",
+            IsolationForest::params(4).scoring(Scoring::Density),
+        ),
         (
             "adjusted_depth.v2",
             IsolationForest::params(5).scoring(Scoring::AdjustedDepth),

@@ -16,7 +16,7 @@ use crate::finite::{require_allowed, require_allowed_rows};
 use crate::forest::IsolationForest;
 use crate::frame::Frame;
 use crate::model::{AxisSplits, Model, NO_SPLIT, Node, ObliqueSplits, Splits, Tree};
-use crate::params::{IsolationForestValidParams, Missing, Scoring, default_max_depth};
+use crate::params::{Form, IsolationForestValidParams, Missing, Scoring, default_max_depth};
 use crate::random::{TreeRng, WeightedRows};
 use axis::AxisSplit;
 use oblique::GrownOblique;
@@ -116,24 +116,19 @@ impl IsolationForestValidParams {
         if max_features > n_features {
             return refuse("max_features", max_features);
         }
-        if self.hyperplane_columns() > n_features {
-            match self.form() {
-                crate::Form::Extended { extension_level } => {
-                    if extension_level >= n_features {
-                        let allowed = "below the number of columns";
-                        return Err(Error::InvalidParameter {
-                            parameter: "extension_level",
-                            value: extension_level.to_string(),
-                            allowed,
-                        });
-                    }
-                }
-                // A default of two columns is no reason to refuse a table of one.
-                _ if self.hyperplane_columns() > 2 => {
-                    return refuse("hyperplane_columns", self.hyperplane_columns());
-                }
-                _ => {}
+        match self.form() {
+            Form::Extended { extension_level } if extension_level >= n_features => {
+                return Err(Error::InvalidParameter {
+                    parameter: "extension_level",
+                    value: extension_level.to_string(),
+                    allowed: "below the number of columns",
+                });
             }
+            // The default of two columns is no reason to refuse a table of one.
+            _ if self.hyperplane_columns() > n_features.max(2) => {
+                return refuse("hyperplane_columns", self.hyperplane_columns());
+            }
+            _ => {}
         }
         let allow_nan = self.missing() == Missing::BothWays;
         if self.check_all_rows() {

@@ -1,6 +1,7 @@
 //! Splits along sums of columns: extended forest, SCiForest, fair-cut forest.
 
 use super::Sample;
+use crate::frame::LARGEST_WEIGHT;
 use crate::model::project;
 use crate::params::{Form, IsolationForestValidParams};
 use crate::random::TreeRng;
@@ -118,20 +119,26 @@ impl GrownOblique {
         if columns.is_empty() {
             return None;
         }
-        let coefficients: Vec<f64> = columns
-            .iter()
+        // A standard normal coefficient for each column in units of its deviation. The largest leads,
+        // with weight 1; which one that is doesn't depend on the columns' units.
+        let mut terms: Vec<(usize, f64, f64)> = columns
+            .into_iter()
             .zip(&self.variances)
-            .map(|(_, variance)| rng.normal() / variance.sqrt())
+            .map(|(column, variance)| (column, rng.normal(), variance.sqrt()))
             .collect();
-        // The largest coefficient becomes 1 and leads: weights stay within [-1, 1].
-        let mut terms: Vec<(usize, f64)> = columns.into_iter().zip(coefficients).collect();
         let largest = (0..terms.len())
             .max_by(|&a, &b| terms[a].1.abs().total_cmp(&terms[b].1.abs()))
             .unwrap_or(0);
         terms.swap(0, largest);
-        let lead = terms[0].1;
-        let mut columns: Vec<usize> = terms.iter().map(|&(column, _)| column).collect();
-        let mut weights: Vec<f32> = terms.iter().map(|&(_, c)| (c / lead) as f32).collect();
+        let (_, lead, lead_deviation) = terms[0];
+        let mut columns: Vec<usize> = terms.iter().map(|&(column, ..)| column).collect();
+        let mut weights: Vec<f32> = terms
+            .iter()
+            .map(|&(_, coefficient, deviation)| {
+                let weight = (coefficient / lead) * (lead_deviation / deviation);
+                (weight as f32).clamp(-LARGEST_WEIGHT, LARGEST_WEIGHT)
+            })
+            .collect();
         weights[0] = 1.0;
         let (mut min, mut max) = self.project_members(sample, members, &columns, &weights);
         if min >= max {

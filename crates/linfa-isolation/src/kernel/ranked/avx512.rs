@@ -1,9 +1,10 @@
 //! [`super::Ranked`] with AVX-512: 8 rows walk down 4 trees in the 32 lanes of a register.
 //!
-//! No step loads from memory by an index. The splits of a level of four trees are 4, 8, … 512 codes,
-//! which permutations look up in registers; so are the 8 rows' codes of up to 64 columns. Walking
-//! four trees at once is the best balance: the fewer the rows of a register, the less permuting it
-//! takes to find a row's code, but the more to find a split.
+//! On the upper eight levels, no step loads from memory by an index. The splits of a level of four
+//! trees are 4, 8, … 512 codes, which permutations look up in registers; so are the 8 rows' codes of
+//! up to 64 columns. Walking four trees at once is the best balance: the fewer the rows of a register,
+//! the less permuting it takes to find a row's code, but the more to find a split. Deeper levels and
+//! more columns are gathered from memory.
 
 #![allow(unsafe_code)]
 
@@ -17,8 +18,8 @@ const TREES: usize = 4;
 /// Rows in a register.
 const ROWS: usize = 8;
 
-/// Levels of a tree.
-const DEPTH: u32 = 8;
+/// Levels that are looked up in registers.
+const TOP: u32 = 8;
 
 /// Registers of rows that walk at the same time: their steps don't wait for each other, and share
 /// what is loaded of the trees.
@@ -41,10 +42,15 @@ impl Register {
     }
 }
 
-/// The splits of four trees: level by level, tree by tree within a level. The roots are repeated for
-/// each row; other levels fill up their last register with anything.
+/// The splits of four trees: level by level, tree by tree within a level.
 #[derive(Debug, Clone)]
-struct Quad([Register; 34]);
+struct Quad {
+    /// Of the upper levels. The roots are repeated for each row; other levels fill up their last
+    /// register with anything.
+    top: [Register; 34],
+    /// Of the deeper levels.
+    deep: Vec<u16>,
+}
 
 /// The trees of a forest, four by four.
 #[derive(Debug, Clone)]
@@ -56,11 +62,11 @@ pub(super) struct Forest {
 impl Ranked<u16> {
     /// Prepares for AVX-512 if `simd` says so.
     pub(super) fn vectorize(&mut self, simd: Simd) {
-        if simd == Simd::Avx512 && self.depth == DEPTH {
-            let groups = self
-                .groups
-                .iter()
-                .map(|group| group.codes.chunks(TREES << DEPTH).map(Quad::new).collect());
+        if simd == Simd::Avx512 {
+            let groups = self.groups.iter().map(|group| {
+                let quads = group.codes.chunks(TREES << self.depth);
+                quads.map(|codes| Quad::new(codes, self.depth)).collect()
+            });
             self.avx512 = Some(Forest {
                 groups: groups.collect(),
             });
@@ -74,53 +80,16 @@ impl Ranked<u16> {
         scratch: &mut Vec<Register>,
         sums: &mut [f64],
     ) -> bool {
-        let Some(forest) = &self.avx512 else {
-            return false;
-        };
-        // SAFETY: the forest was prepared for AVX-512, so the processor has it: `Simd::is_available`
-        // is asked before a forest uses it.
-        unsafe {
-            match self.n_slots {
-                16 => self.add_avx512::<4>(forest, block, scratch, sums),
-                32 => self.add_avx512::<8>(forest, block, scratch, sums),
-                _ => self.add_avx512::<16>(forest, block, scratch, sums),
+        self.walk_by_vectors(block, scratch, |first_tree, n_trees, places| {
+            // There are leaves of three trees beyond the last.
+            let leaves = &self.leaf_values[first_tree << self.depth..][..TREES << self.depth];
+            match n_trees {
+                1 => add_leaves::<1>(leaves, places, sums),
+                2 => add_leaves::<2>(leaves, places, sums),
+                3 => add_leaves::<3>(leaves, places, sums),
+                _ => add_leaves::<4>(leaves, places, sums),
             }
-        }
-        true
-    }
-
-    /// `N` is the number of registers for the codes of 8 rows: a quarter of the slots.
-    #[target_feature(enable = "avx512f,avx512bw,popcnt")]
-    fn add_avx512<const N: usize>(
-        &self,
-        forest: &Forest,
-        block: &Block,
-        scratch: &mut Vec<Register>,
-        sums: &mut [f64],
-    ) {
-        let n_registers = block.padded_rows / ROWS;
-        scratch.clear();
-        scratch.resize(n_registers * (N + 1), Register::default());
-        let (places, records) = scratch.split_at_mut(n_registers);
-        let (records, _) = records.as_chunks_mut::<N>();
-        for (group, quads) in self.groups.iter().zip(&forest.groups) {
-            self.fill_records_avx512(group, block, records);
-            for (quad_idx, quad) in quads.iter().enumerate() {
-                let rows = records.as_chunks::<REGISTERS>().0;
-                for (records, places) in rows.iter().zip(places.as_chunks_mut::<REGISTERS>().0) {
-                    *places = walk::<N>(quad, records);
-                }
-                let first_tree = group.first_tree + quad_idx * TREES;
-                // There are leaves of three trees beyond the last.
-                let leaves = &self.leaf_values[first_tree << DEPTH..][..TREES << DEPTH];
-                match (group.codes.len() >> DEPTH) - quad_idx * TREES {
-                    1 => add_leaves::<1>(leaves, places, sums),
-                    2 => add_leaves::<2>(leaves, places, sums),
-                    3 => add_leaves::<3>(leaves, places, sums),
-                    _ => add_leaves::<4>(leaves, places, sums),
-                }
-            }
-        }
+        })
     }
 
     /// Places of the leaves: for each tree, of each row. `false` if AVX-512 isn't used.
@@ -130,67 +99,66 @@ impl Ranked<u16> {
         scratch: &mut Vec<Register>,
         places: &mut [u16],
     ) -> bool {
+        let mask = (1 << self.depth) - 1;
+        self.walk_by_vectors(block, scratch, |first_tree, n_trees, found| {
+            let of_trees =
+                places[first_tree * block.padded_rows..].chunks_exact_mut(block.padded_rows);
+            for (tree, places) in of_trees.take(n_trees).enumerate() {
+                for (places, found) in places.as_chunks_mut::<ROWS>().0.iter_mut().zip(found) {
+                    *places = found.0.as_chunks::<ROWS>().0[tree].map(|place| place & mask);
+                }
+            }
+        })
+    }
+
+    /// Walks the block down four trees at a time. Gives `finish` the first tree, the number of trees,
+    /// and for each 8 rows the places of their leaves among those of the four trees, tree by tree.
+    /// `false` if AVX-512 isn't used.
+    fn walk_by_vectors(
+        &self,
+        block: &Block,
+        scratch: &mut Vec<Register>,
+        mut finish: impl FnMut(usize, usize, &[Register]),
+    ) -> bool {
         let Some(forest) = &self.avx512 else {
             return false;
         };
-        // SAFETY: as in `add_by_vectors`.
-        unsafe {
-            match self.n_slots {
-                16 => self.find_leaves_avx512::<4>(forest, block, scratch, places),
-                32 => self.find_leaves_avx512::<8>(forest, block, scratch, places),
-                _ => self.find_leaves_avx512::<16>(forest, block, scratch, places),
+        let n_registers = block.padded_rows / ROWS;
+        let stride = self.n_slots / TREES;
+        scratch.clear();
+        scratch.resize(n_registers * (stride + 1), Register::default());
+        let (places, records) = scratch.split_at_mut(n_registers);
+        for (group, quads) in self.groups.iter().zip(&forest.groups) {
+            // SAFETY: the forest was prepared for AVX-512, so the processor has it:
+            // `Simd::is_available` is asked before a forest uses it.
+            unsafe { self.fill_records_avx512(group, block, records) };
+            let n_trees = group.codes.len() >> self.depth;
+            for (quad_idx, quad) in quads.iter().enumerate() {
+                // SAFETY: as above.
+                unsafe {
+                    match self.n_slots {
+                        16 => walk_all::<4>(quad, self.depth, self.shift, stride, records, places),
+                        32 => walk_all::<8>(quad, self.depth, self.shift, stride, records, places),
+                        64 => walk_all::<16>(quad, self.depth, self.shift, stride, records, places),
+                        _ => walk_all::<0>(quad, self.depth, self.shift, stride, records, places),
+                    }
+                }
+                let first = quad_idx * TREES;
+                finish(group.first_tree + first, TREES.min(n_trees - first), places);
             }
         }
         true
     }
 
+    /// Fills in a register for each four columns of each 8 rows.
     #[target_feature(enable = "avx512f,avx512bw,popcnt")]
-    fn find_leaves_avx512<const N: usize>(
-        &self,
-        forest: &Forest,
-        block: &Block,
-        scratch: &mut Vec<Register>,
-        places: &mut [u16],
-    ) {
-        scratch.clear();
-        scratch.resize(block.padded_rows / ROWS * N, Register::default());
-        let (records, _) = scratch.as_chunks_mut::<N>();
-        for (group, quads) in self.groups.iter().zip(&forest.groups) {
-            self.fill_records_avx512(group, block, records);
-            let n_trees = group.codes.len() >> DEPTH;
-            let of_group = &mut places[group.first_tree * block.padded_rows..];
-            let of_group = &mut of_group[..n_trees * block.padded_rows];
-            for (quad, places) in quads
-                .iter()
-                .zip(of_group.chunks_mut(TREES * block.padded_rows))
-            {
-                for (chunk, records) in records.as_chunks::<REGISTERS>().0.iter().enumerate() {
-                    for (i, found) in walk::<N>(quad, records).iter().enumerate() {
-                        let row = (chunk * REGISTERS + i) * ROWS;
-                        let of_trees = places.chunks_exact_mut(block.padded_rows);
-                        for (places, found) in of_trees.zip(found.0.as_chunks::<ROWS>().0) {
-                            let mask = (1 << DEPTH) - 1;
-                            places[row..row + ROWS]
-                                .copy_from_slice(&found.map(|place| place & mask));
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    #[target_feature(enable = "avx512f,avx512bw,popcnt")]
-    fn fill_records_avx512<const N: usize>(
-        &self,
-        group: &Group<u16>,
-        block: &Block,
-        records: &mut [[Register; N]],
-    ) {
+    fn fill_records_avx512(&self, group: &Group<u16>, block: &Block, records: &mut [Register]) {
+        let stride = self.n_slots / TREES;
         for (column, (feature, ranker)) in group.rankers.iter().enumerate() {
             let bits = (column << self.shift) as u16;
             let place = column % TREES * ROWS;
             ranker.rank_all_avx512(block.column(*feature), |record, ranks| {
-                let codes = &mut records[record][column / TREES].0[place..place + ROWS];
+                let codes = &mut records[record * stride + column / TREES].0[place..place + ROWS];
                 for (code, rank) in codes.iter_mut().zip(ranks) {
                     *code = bits | rank;
                 }
@@ -199,13 +167,33 @@ impl Ranked<u16> {
     }
 }
 
+/// Walks all rows down four trees, to the places of their leaves. `N` is the number of registers for
+/// the codes of 8 rows if those are looked up in registers, or 0.
+#[target_feature(enable = "avx512f,avx512bw")]
+fn walk_all<const N: usize>(
+    quad: &Quad,
+    depth: u32,
+    shift: u32,
+    stride: usize,
+    records: &[Register],
+    places: &mut [Register],
+) {
+    let rows = records.chunks_exact(REGISTERS * stride);
+    for (records, places) in rows.zip(places.as_chunks_mut::<REGISTERS>().0) {
+        let mut of_register = records.chunks_exact(stride);
+        let records = std::array::from_fn(|_| of_register.next().unwrap_or(records));
+        *places = walk::<N>(quad, depth, shift, records);
+    }
+}
+
 /// Adds the leaves of `TREES` trees, tree by tree, to the sum of each row.
 fn add_leaves<const TREES: usize>(leaves: &[f64], places: &[Register], sums: &mut [f64]) {
-    let leaves = &leaves[..self::TREES << DEPTH];
+    // Its length is a power of two: masked, an index needs no bounds check.
+    let mask = leaves.len() - 1;
     for (places, sums) in places.iter().zip(sums.as_chunks_mut::<ROWS>().0) {
         for (row, sum) in sums.iter_mut().enumerate() {
             for tree in 0..TREES {
-                *sum += leaves[places.0[tree * ROWS + row] as usize & ((self::TREES << DEPTH) - 1)];
+                *sum += leaves[places.0[tree * ROWS + row] as usize & mask];
             }
         }
     }
@@ -213,20 +201,34 @@ fn add_leaves<const TREES: usize>(leaves: &[f64], places: &[Register], sums: &mu
 
 impl Quad {
     /// `codes` are those of up to four padded trees; missing ones send every row left.
-    fn new(codes: &[u16]) -> Self {
-        let mut quad = Self([Register([u16::MAX; 32]); 34]);
-        for (tree, codes) in codes.chunks_exact(1 << DEPTH).enumerate() {
-            quad.0[0].0[tree * ROWS..(tree + 1) * ROWS].fill(codes[1]);
-            for level in 1..DEPTH as usize {
+    fn new(codes: &[u16], depth: u32) -> Self {
+        let n_deep = TREES * ((1 << depth) - (1 << TOP));
+        let mut quad = Self {
+            top: [Register([u16::MAX; 32]); 34],
+            deep: vec![u16::MAX; n_deep],
+        };
+        for (tree, codes) in codes.chunks_exact(1 << depth).enumerate() {
+            quad.top[0].0[tree * ROWS..(tree + 1) * ROWS].fill(codes[1]);
+            for (level, start) in LEVEL_STARTS.into_iter().enumerate().skip(1) {
                 let width = 1 << level;
                 for (idx, &code) in codes[width..2 * width].iter().enumerate() {
                     let place = tree * width + idx;
-                    quad.0[LEVEL_STARTS[level] + place / 32].0[place % 32] = code;
+                    quad.top[start + place / 32].0[place % 32] = code;
                 }
+            }
+            for level in TOP..depth {
+                let width = 1 << level;
+                let start = deep_start(level) + tree * width;
+                quad.deep[start..start + width].copy_from_slice(&codes[width..2 * width]);
             }
         }
         quad
     }
+}
+
+/// The first code of a level in [`Quad::deep`].
+fn deep_start(level: u32) -> usize {
+    TREES * ((1 << level) - (1 << TOP))
 }
 
 /// Walks the rows down four trees. The result is for each register of rows the places of their
@@ -235,9 +237,11 @@ impl Quad {
 #[target_feature(enable = "avx512f,avx512bw")]
 fn walk<const N: usize>(
     quad: &Quad,
-    records: &[[Register; N]; REGISTERS],
+    depth: u32,
+    shift: u32,
+    records: [&[Register]; REGISTERS],
 ) -> [Register; REGISTERS] {
-    let table = |idx: usize| quad.0[idx].load();
+    let table = |idx: usize| quad.top[idx].load();
     // The lanes of the first two trees, the second two; of each tree.
     const PAIRS: [u32; 2] = [0x0000_ffff, 0xffff_0000];
     const SINGLE: [u32; 4] = [0x0000_00ff, 0x0000_ff00, 0x00ff_0000, 0xff00_0000];
@@ -248,20 +252,20 @@ fn walk<const N: usize>(
 
     let roots = table(0);
     for (at, record) in at.iter_mut().zip(records) {
-        *at = step(*at, roots, record);
+        *at = step::<N>(*at, roots, shift, record);
     }
-    for level in 1..=3 {
-        let table = table(LEVEL_STARTS[level]);
+    for start in &LEVEL_STARTS[1..=3] {
+        let table = table(*start);
         for (at, record) in at.iter_mut().zip(records) {
             let code = _mm512_permutexvar_epi16(*at, table);
-            *at = step(*at, code, record);
+            *at = step::<N>(*at, code, shift, record);
         }
     }
     {
         let tables = [table(4), table(5)];
         for (at, record) in at.iter_mut().zip(records) {
             let code = _mm512_permutex2var_epi16(tables[0], *at, tables[1]);
-            *at = step(*at, code, record);
+            *at = step::<N>(*at, code, shift, record);
         }
     }
     {
@@ -274,7 +278,7 @@ fn walk<const N: usize>(
             }
         }
         for ((at, code), record) in at.iter_mut().zip(code).zip(records) {
-            *at = step(*at, code, record);
+            *at = step::<N>(*at, code, shift, record);
         }
     }
     {
@@ -286,7 +290,7 @@ fn walk<const N: usize>(
             }
         }
         for ((at, code), record) in at.iter_mut().zip(code).zip(records) {
-            *at = step(*at, code, record);
+            *at = step::<N>(*at, code, shift, record);
         }
     }
     {
@@ -307,7 +311,15 @@ fn walk<const N: usize>(
         for (i, record) in records.iter().enumerate() {
             let upper = _mm512_test_epi16_mask(at[i], _mm512_set1_epi16(64));
             let code = _mm512_mask_blend_epi16(upper, low[i], high[i]);
-            at[i] = step(at[i], code, record);
+            at[i] = step::<N>(at[i], code, shift, record);
+        }
+    }
+    for level in TOP..depth {
+        let codes = &quad.deep[deep_start(level)..];
+        for (at, record) in at.iter_mut().zip(records) {
+            // SAFETY: lanes are at one of the level's splits.
+            let code = unsafe { gather(codes.as_ptr(), *at) };
+            *at = step::<N>(*at, code, shift, record);
         }
     }
     at.map(|at| {
@@ -318,11 +330,32 @@ fn walk<const N: usize>(
     })
 }
 
+/// The codes at each lane's index from `codes` on, of which there must be an even number.
+///
+/// # Safety
+///
+/// There must be a code at each index.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn gather(codes: *const u16, idx: __m512i) -> __m512i {
+    // Codes come in pairs, even and odd lanes apart.
+    let one_of_pair = |idx: __m512i| {
+        // SAFETY: the caller's promise; the other code of the pair is there, too.
+        let pair =
+            unsafe { _mm512_i32gather_epi32::<4>(_mm512_srli_epi32::<1>(idx), codes.cast()) };
+        let upper = _mm512_slli_epi32::<4>(_mm512_and_si512(idx, _mm512_set1_epi32(1)));
+        _mm512_srlv_epi32(pair, upper)
+    };
+    let even = one_of_pair(_mm512_and_si512(idx, _mm512_set1_epi32(0xffff)));
+    let odd = one_of_pair(_mm512_srli_epi32::<16>(idx));
+    _mm512_mask_mov_epi16(even, 0xaaaa_aaaa, _mm512_slli_epi32::<16>(odd))
+}
+
 /// From the splits `at` with `code` to those on the next level.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn step<const N: usize>(at: __m512i, code: __m512i, record: &[Register; N]) -> __m512i {
-    let value = select(code, record);
+fn step<const N: usize>(at: __m512i, code: __m512i, shift: u32, record: &[Register]) -> __m512i {
+    let value = select::<N>(code, shift, record);
     let right = _mm512_cmpgt_epu16_mask(value, code);
     let left_child = _mm512_add_epi16(at, at);
     _mm512_mask_add_epi16(left_child, right, left_child, _mm512_set1_epi16(1))
@@ -331,13 +364,13 @@ fn step<const N: usize>(at: __m512i, code: __m512i, record: &[Register; N]) -> _
 /// The code of each lane's row in the column of its split.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-fn select<const N: usize>(code: __m512i, record: &[Register; N]) -> __m512i {
-    let record = |idx: usize| record[idx].load();
+fn select<const N: usize>(code: __m512i, shift: u32, record: &[Register]) -> __m512i {
     // column << 3 | row: in which register, and where in it.
     let shifted = match N {
         4 => _mm512_srli_epi16::<9>(code),
         8 => _mm512_srli_epi16::<8>(code),
-        _ => _mm512_srli_epi16::<7>(code),
+        16 => _mm512_srli_epi16::<7>(code),
+        _ => _mm512_srl_epi16(code, _mm_cvtsi32_si128(shift as i32 - 3)),
     };
     let row = _mm512_set_epi64(
         0x0007_0006_0005_0004,
@@ -351,6 +384,11 @@ fn select<const N: usize>(code: __m512i, record: &[Register; N]) -> __m512i {
     );
     // (shifted & !7) | row
     let idx = _mm512_ternarylogic_epi64::<0b1111_1000>(row, shifted, _mm512_set1_epi16(!7));
+    if N == 0 {
+        // SAFETY: a code's column is one of the slots, of which the record has 8 codes each.
+        return unsafe { gather(record.as_ptr().cast(), idx) };
+    }
+    let record = |idx: usize| record[idx].load();
     let pair = |first: usize| _mm512_permutex2var_epi16(record(first), idx, record(first + 1));
     let bit = |bit: i16| _mm512_test_epi16_mask(idx, _mm512_set1_epi16(1 << bit));
     let blend = |mask, low, high| _mm512_mask_blend_epi16(mask, low, high);

@@ -33,7 +33,7 @@ const EXTRA_TREES: usize = 3;
 const LEAST_SLOTS: usize = 16;
 
 /// Columns that 16-bit codes are used up to.
-const MAX_NARROW_COLUMNS: usize = 64;
+const MAX_NARROW_COLUMNS: usize = 256;
 
 /// Columns that 32-bit codes are used up to.
 const MAX_WIDE_COLUMNS: usize = 4096;
@@ -96,16 +96,16 @@ impl RankedKernel {
         if n_columns > MAX_WIDE_COLUMNS {
             return None;
         }
-        if depth <= 8 && n_columns <= MAX_NARROW_COLUMNS {
-            let mut ranked = Ranked::new(model, axis, depth);
+        if n_columns <= MAX_NARROW_COLUMNS
+            && let Some(mut ranked) = Ranked::new(model, axis, depth)
+        {
             #[cfg(target_arch = "x86_64")]
             ranked.vectorize(simd);
             #[cfg(not(target_arch = "x86_64"))]
             let _ = (&mut ranked, simd);
-            Some(Self::Narrow(ranked))
-        } else {
-            Some(Self::Wide(Ranked::new(model, axis, depth)))
+            return Some(Self::Narrow(ranked));
         }
+        Ranked::new(model, axis, depth).map(Self::Wide)
     }
 
     pub(super) fn add(&self, block: &Block, scratch: &mut Scratch, sums: &mut [f64]) {
@@ -117,11 +117,10 @@ impl RankedKernel {
                 }
                 match ranked.n_slots {
                     16 => ranked.add::<16>(block, &mut scratch.narrow, sums),
-                    32 => ranked.add::<32>(block, &mut scratch.narrow, sums),
-                    _ => ranked.add::<64>(block, &mut scratch.narrow, sums),
+                    // 0: known only when it runs.
+                    _ => ranked.add::<0>(block, &mut scratch.narrow, sums),
                 }
             }
-            // 0: known only when it runs.
             Self::Wide(ranked) => ranked.add::<0>(block, &mut scratch.wide, sums),
         }
     }
@@ -212,23 +211,22 @@ struct Group<C> {
 }
 
 impl<C: Code> Ranked<C> {
-    fn new(model: &Model, axis: &AxisSplits, depth: u32) -> Self {
+    /// `None` if the codes can't even tell apart the thresholds of each single tree.
+    fn new(model: &Model, axis: &AxisSplits, depth: u32) -> Option<Self> {
         let n_slots = axis.columns.len().next_power_of_two().max(LEAST_SLOTS);
         let shift = C::BITS - n_slots.ilog2();
         let mut grouping = Grouping::new(axis, (1 << shift) - 1);
         let mut groups: Vec<Group<C>> = Vec::new();
         let mut first_tree = 0;
         for (tree_idx, tree) in model.trees.iter().enumerate() {
+            if grouping.take(tree) {
+                continue;
+            }
+            let taken = &model.trees[first_tree..tree_idx];
+            groups.push(grouping.finish(taken, first_tree, depth, shift));
+            first_tree = tree_idx;
             if !grouping.take(tree) {
-                groups.push(grouping.finish(
-                    &model.trees[first_tree..tree_idx],
-                    first_tree,
-                    depth,
-                    shift,
-                ));
-                first_tree = tree_idx;
-                // A tree alone fits: it has fewer splits than ranks.
-                grouping.take(tree);
+                return None;
             }
         }
         groups.push(grouping.finish(&model.trees[first_tree..], first_tree, depth, shift));
@@ -242,7 +240,7 @@ impl<C: Code> Ranked<C> {
                 }
             });
         }
-        Self {
+        Some(Self {
             depth,
             shift,
             n_slots,
@@ -250,7 +248,7 @@ impl<C: Code> Ranked<C> {
             leaf_values,
             #[cfg(target_arch = "x86_64")]
             avx512: None,
-        }
+        })
     }
 
     fn leaves(&self, tree: usize) -> &[f64] {
