@@ -304,18 +304,22 @@ impl Block {
         self.n_rows = n_rows;
         self.padded_rows = n_rows.next_multiple_of(GROUP_ROWS);
         self.values.resize(self.padded_rows * n_features, 0.0);
-        let columns = self.values.chunks_exact_mut(self.padded_rows);
         if let Some(values) = rows.as_slice() {
-            for (feature, column) in columns.enumerate() {
-                let (taken, padding) = column.split_at_mut(n_rows);
-                for (to, row) in taken.iter_mut().zip(values.chunks_exact(n_features)) {
-                    *to = row[feature];
+            // Eight rows at a time: they are read side by side, and fill a line of the cache.
+            const ROWS: usize = 8;
+            for (group, rows) in values.chunks(ROWS * n_features).enumerate() {
+                let columns = self.values.chunks_exact_mut(self.padded_rows);
+                for (feature, column) in columns.enumerate() {
+                    let places = &mut column[group * ROWS..(group + 1) * ROWS];
+                    for (place, row) in places.iter_mut().zip(rows.chunks_exact(n_features)) {
+                        *place = row[feature];
+                    }
                 }
-                padding.fill(0.0);
             }
         } else {
+            let columns = self.values.chunks_exact_mut(self.padded_rows);
             for (values, column) in rows.columns().into_iter().zip(columns) {
-                let (taken, padding) = column.split_at_mut(n_rows);
+                let taken = &mut column[..n_rows];
                 match values.as_slice() {
                     Some(values) => taken.copy_from_slice(values),
                     None => {
@@ -324,10 +328,11 @@ impl Block {
                         }
                     }
                 }
-                padding.fill(0.0);
             }
         }
-        // A sum of products with 0 is 0, unless one of the values is not finite.
+        for column in self.values.chunks_exact_mut(self.padded_rows) {
+            column[n_rows..].fill(0.0);
+        }
         let n_bad: u64 = self
             .values
             .iter()
