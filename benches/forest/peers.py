@@ -36,6 +36,8 @@ N_THREADS = os.cpu_count() or 1
 # Measurements by our bench's names, with the heads of their columns.
 COLUMNS = {
     "fit": "fit, ms",
+    "fit_drawn_rows": "fit, drawn rows checked, ms",
+    "fit_all_threads": f"fit, {N_THREADS} threads, ms",
     "score_one_thread": "one thread, ns/row",
     "score_all_threads": f"{N_THREADS} threads, ns/row",
     "score_one_row": "1 row, µs",
@@ -144,13 +146,22 @@ FORMS = {
     ),
     "extended": Form(Sizes(n_trees=100, sample_size=256), [Peer("isotree", isotree_with(ndim=2))]),
     "sci_forest": Form(
-        Sizes(n_trees=200, sample_size=256),
+        Sizes(n_trees=100, sample_size=256),
         [
             Peer(
                 "isotree",
                 isotree_with(
                     ndim=2, ntry=10, prob_pick_avg_gain=1, coefs="normal", penalize_range=True
                 ),
+            )
+        ],
+    ),
+    "fair_cut": Form(
+        Sizes(n_trees=100, sample_size=256),
+        [
+            Peer(
+                "isotree",
+                isotree_with(ndim=2, ntry=1, prob_pick_pooled_gain=1, coefs="normal", max_depth=None),
             )
         ],
     ),
@@ -197,11 +208,12 @@ class PeerTimes:
         )
         times["score_one_row"] = 1e6 * self.seconds_to_score(self.one_thread, 1, N_SINGLE)
         if self.peer.times_fit:
-            times["fit"] = 1e3 * self.seconds_to_fit()
+            times["fit"] = 1e3 * self.seconds_to_fit(1)
+            times["fit_all_threads"] = 1e3 * self.seconds_to_fit(N_THREADS)
         return times
 
-    def seconds_to_fit(self) -> float:
-        return seconds(lambda: self.peer.fit(self.table, self.sizes, N_THREADS))
+    def seconds_to_fit(self, n_threads: int) -> float:
+        return seconds(lambda: self.peer.fit(self.table, self.sizes, n_threads))
 
     def seconds_to_score(self, score: Score, n_rows: int, n_calls: int) -> float:
         """Seconds of a call with `n_rows` rows, other ones in each of `n_calls` calls, after one that isn't timed."""

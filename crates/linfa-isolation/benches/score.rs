@@ -3,7 +3,7 @@
 //! - `--form NAME`: only `classic`, `extended` (level 1), `sci_forest` or `fair_cut`;
 //! - `--simd NAME`: `portable`, `avx2`, `avx512` or `neon` instead of the best that the processor has,
 //!   or `all` that it has, the best first;
-//! - `--n-trees N` (default 100, of SCiForest and fair-cut forest 200), `--sample-size N` (default 256);
+//! - `--n-trees N` (default 100), `--sample-size N` (default 256);
 //! - `--rows N` (default 1,000,000) of `--columns N` (default 10) are fitted on, `--score-rows N` of them
 //!   (default: all) scored, on `--threads N` (default: all cores), `--runs N` times (default 5);
 //! - `--data FILE`: a table of raw little-endian `f64`, row after row, instead of one of standard normal
@@ -11,8 +11,9 @@
 //! - `--json`: each measurement as a line of JSON with the value of every run, instead of a table of
 //!   medians, least and most. `benches/forest/run.sh` runs this beside the peers.
 //!
-//! The seed is 42. The data is made or read outside the timed parts. Fitting takes all threads;
-//! scoring is timed on one and on all, and 1,024 rows and one row on one.
+//! The seed is 42. The data is made or read outside the timed parts. Fitting and scoring are timed on
+//! one thread and on all, the rest on one; `fit_drawn_rows` looks for bad values only in the rows that
+//! trees draw.
 
 use std::error::Error;
 use std::fs::File;
@@ -34,6 +35,9 @@ const N_SMALL: usize = 1024;
 
 /// Rows that are scored one by one, and of smaller tables that are scored together.
 const N_SINGLE: usize = 20_000;
+
+/// Rows whose contributions are computed.
+const N_EXPLAINED: usize = 100_000;
 
 /// Loads that are timed together.
 const N_LOADS: usize = 20;
@@ -63,7 +67,7 @@ struct Arguments {
     n_rows: usize,
     n_score_rows: usize,
     n_columns: usize,
-    n_trees: Option<usize>,
+    n_trees: usize,
     sample_size: usize,
     form: Option<String>,
     simd: Option<String>,
@@ -79,7 +83,7 @@ impl Arguments {
             n_rows: 1_000_000,
             n_score_rows: usize::MAX,
             n_columns: 10,
-            n_trees: None,
+            n_trees: 100,
             sample_size: 256,
             form: None,
             simd: None,
@@ -101,7 +105,7 @@ impl Arguments {
                 "--rows" => parsed.n_rows = count(&name, &value()?)?,
                 "--score-rows" => parsed.n_score_rows = count(&name, &value()?)?,
                 "--columns" => parsed.n_columns = count(&name, &value()?)?,
-                "--n-trees" => parsed.n_trees = Some(count(&name, &value()?)?),
+                "--n-trees" => parsed.n_trees = count(&name, &value()?)?,
                 "--form" => parsed.form = Some(value()?),
                 "--simd" => parsed.simd = Some(value()?),
                 "--sample-size" => parsed.sample_size = count(&name, &value()?)?,
@@ -142,10 +146,10 @@ fn cases(arguments: &Arguments) -> Result<Vec<Case>> {
     };
     simds.sort_by_key(|&simd| simd != Simd::best());
     let mut forms = vec![
-        ("classic", Form::Classic, 100),
-        ("extended", Form::Extended { extension_level: 1 }, 100),
-        ("sci_forest", Form::SciForest, 200),
-        ("fair_cut", Form::FairCut, 200),
+        ("classic", Form::Classic),
+        ("extended", Form::Extended { extension_level: 1 }),
+        ("sci_forest", Form::SciForest),
+        ("fair_cut", Form::FairCut),
     ];
     if let Some(wanted) = &arguments.form {
         forms.retain(|(name, ..)| name == wanted);
@@ -154,10 +158,10 @@ fn cases(arguments: &Arguments) -> Result<Vec<Case>> {
         }
     }
     let mut cases = Vec::new();
-    for (name, form, n_trees) in forms {
+    for (name, form) in forms {
         let params = IsolationForest::params(42)
             .form(form)
-            .n_trees(arguments.n_trees.unwrap_or(n_trees))
+            .n_trees(arguments.n_trees)
             .sample_size(arguments.sample_size);
         cases.extend(simds.iter().map(|&simd| Case {
             form: name,
@@ -213,13 +217,18 @@ fn measure(
         measurements.push(Measurement { name, unit, values });
     };
 
-    let seconds = all_threads.install(|| {
-        time(n_runs, 1, || {
-            drop(black_box(params.fit_view(records)?));
-            Ok(())
+    let fit = |pool: &ThreadPool, check_all_rows| {
+        let params = case.params.clone().check_all_rows(check_all_rows).check()?;
+        pool.install(|| {
+            time(n_runs, 1, || {
+                drop(black_box(params.fit_view(records)?));
+                Ok(())
+            })
         })
-    })?;
-    add("fit", "ms", 1e3, seconds);
+    };
+    add("fit", "ms", 1e3, fit(&one_thread, true)?);
+    add("fit_drawn_rows", "ms", 1e3, fit(&one_thread, false)?);
+    add("fit_all_threads", "ms", 1e3, fit(&all_threads, true)?);
 
     let n_rows = records.nrows().min(arguments.n_score_rows);
     let mut scores = vec![0.0; n_rows];
@@ -258,6 +267,16 @@ fn measure(
         Ok(())
     })?;
     add("score_one_row", "us", 1e6 / n_single as f64, seconds);
+
+    let n_explained = n_rows.min(N_EXPLAINED);
+    let rows = records.slice(s![..n_explained, ..]);
+    let seconds = one_thread.install(|| {
+        time(n_runs, 1, || {
+            drop(black_box(forest.contributions(rows)?));
+            Ok(())
+        })
+    })?;
+    add("contributions", "ns/row", 1e9 / n_explained as f64, seconds);
 
     let bytes = forest.to_bytes();
     let seconds = time(n_runs, N_LOADS, || {
