@@ -9,18 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::contributions::Credits;
 use crate::error::{Error, Result};
 use crate::finite::is_allowed;
-use crate::kernel::{Kernel, Scratch, Simd};
-use crate::math::exp2_of_negative;
+use crate::kernel::{Finish, Kernel, Scratch, Simd};
 use crate::model::Model;
 use crate::params::{Form, IsolationForestParams, Missing, Scoring};
-use crate::path_length::{average_path_length, score};
+use crate::path_length::average_path_length;
 use crate::stored::StoredForest;
 
 /// Rows that one rayon task scores.
 const TASK_ROWS: usize = 4096;
-
-/// The largest number below 1.
-const LARGEST_SCORE: f64 = 1.0 - f64::EPSILON / 2.0;
 
 /// A fitted isolation forest of any [`Form`]. It is immutable; scoring needs only a shared reference.
 ///
@@ -42,36 +38,6 @@ pub struct IsolationForest {
     credits: OnceLock<Credits>,
 }
 
-/// How a sum of leaf values becomes a score.
-#[derive(Debug, Clone, Copy)]
-struct Finish {
-    scoring: Scoring,
-    n_trees: f64,
-    /// `c(sample_size)` added up once per tree, in the order in which path lengths are added up: so
-    /// a row whose every path length is `c(sample_size)` scores 0.5 exactly.
-    denominator: f64,
-}
-
-impl Finish {
-    fn score(&self, sum: f64) -> f64 {
-        let score = match self.scoring {
-            Scoring::PathLength | Scoring::AdjustedDepth => score(sum, self.denominator),
-            Scoring::Density => {
-                // 1 / (1 + 2^mean), without overflow on either side.
-                let mean = (sum / self.n_trees).clamp(-1000.0, 1000.0);
-                let small = exp2_of_negative(mean.abs());
-                if mean >= 0.0 {
-                    small / (1.0 + small)
-                } else {
-                    1.0 / (1.0 + small)
-                }
-            }
-        };
-        // A row that is outside of every split's training range has a path of length 0.
-        score.min(LARGEST_SCORE)
-    }
-}
-
 impl IsolationForest {
     /// Hyperparameters with their defaults; see [`IsolationForestParams`].
     pub fn params(seed: u64) -> IsolationForestParams {
@@ -80,15 +46,10 @@ impl IsolationForest {
 
     pub(crate) fn new(model: Model) -> Self {
         let simd = Simd::best();
-        let offset = average_path_length(model.sample_size);
         Self {
             simd,
             kernel: Kernel::new(&model, simd),
-            finish: Finish {
-                scoring: model.scoring,
-                n_trees: model.trees.len() as f64,
-                denominator: model.trees.iter().map(|_| offset).sum(),
-            },
+            finish: Finish::new(&model),
             model,
             credits: OnceLock::new(),
         }
@@ -205,7 +166,9 @@ impl IsolationForest {
     ///
     /// As [`score_samples`](Self::score_samples); a buffer of another length is refused, too.
     pub fn score_into(&self, records: ArrayView2<'_, f64>, scores: &mut [f64]) -> Result<()> {
-        self.map_sums(records, scores, |sum| self.finish.score(sum))
+        self.map_sums(records, scores, |sums| {
+            self.finish.score_all(self.simd, sums)
+        })
     }
 
     /// Score of one row of `n_features` values, without allocation (but for rows with missing values).
@@ -227,9 +190,11 @@ impl IsolationForest {
     ///
     /// As [`score_samples`](Self::score_samples).
     pub fn path_lengths(&self, records: ArrayView2<'_, f64>) -> Result<Array1<f64>> {
-        let n_trees = self.finish.n_trees;
+        let n_trees = self.n_trees() as f64;
         let mut means = vec![0.0; records.nrows()];
-        self.map_sums(records, &mut means, |sum| sum / n_trees)?;
+        self.map_sums(records, &mut means, |sums| {
+            sums.iter_mut().for_each(|sum| *sum /= n_trees)
+        })?;
         Ok(Array1::from_vec(means))
     }
 
@@ -257,12 +222,12 @@ impl IsolationForest {
         Ok(())
     }
 
-    /// Writes `finish(sum of leaf values)` of each row.
+    /// Writes what `finish` makes of the sum of leaf values of each row.
     fn map_sums(
         &self,
         records: ArrayView2<'_, f64>,
         out: &mut [f64],
-        finish: impl Fn(f64) -> f64 + Sync,
+        finish: impl Fn(&mut [f64]) + Sync,
     ) -> Result<()> {
         self.require_n_features(records.ncols())?;
         if out.len() != records.nrows() {
@@ -275,9 +240,7 @@ impl IsolationForest {
             |scratch: &mut Scratch, rows: ArrayView2<'_, f64>, first, out: &mut [f64]| {
                 self.kernel
                     .sum_into(&self.model, &rows, first, scratch, out)?;
-                for sum in out {
-                    *sum = finish(*sum);
-                }
+                finish(out);
                 Ok(())
             };
         if out.len() <= TASK_ROWS {

@@ -52,7 +52,7 @@ impl AveragePathLengths {
 /// Score of a summed path length: `2^(-sum / denominator)` (equation 2), within (0, 1).
 ///
 /// A sample of one row makes `c(1) = 0`; then every score is 0.5, as in scikit-learn.
-#[inline]
+#[inline(always)]
 pub(crate) fn score(path_length_sum: f64, denominator: f64) -> f64 {
     if denominator == 0.0 {
         return 0.5;

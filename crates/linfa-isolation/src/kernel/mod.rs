@@ -16,6 +16,7 @@
 //! computes them.
 
 mod compact;
+mod finish;
 mod oblique;
 mod ranked;
 mod simd;
@@ -27,6 +28,7 @@ use crate::finite::{is_allowed, require_allowed};
 use crate::model::{Model, Splits};
 use crate::params::Missing;
 use compact::CompactKernel;
+pub(crate) use finish::Finish;
 use oblique::ObliqueKernel;
 use ranked::RankedKernel;
 pub use simd::Simd;

@@ -186,14 +186,16 @@ fn walk_all<const N: usize>(
     }
 }
 
-/// Adds the leaves of `TREES` trees, tree by tree, to the sum of each row.
-fn add_leaves<const TREES: usize>(leaves: &[f64], places: &[Register], sums: &mut [f64]) {
-    // Its length is a power of two: masked, an index needs no bounds check.
-    let mask = leaves.len() - 1;
+/// Adds the leaves of the first `N_TREES` of four trees, tree by tree, to the sum of each row.
+fn add_leaves<const N_TREES: usize>(leaves: &[f64], places: &[Register], sums: &mut [f64]) {
     for (places, sums) in places.iter().zip(sums.as_chunks_mut::<ROWS>().0) {
         for (row, sum) in sums.iter_mut().enumerate() {
-            for tree in 0..TREES {
-                *sum += leaves[places.0[tree * ROWS + row] as usize & mask];
+            for tree in 0..N_TREES {
+                let place = usize::from(places.0[tree * ROWS + row]);
+                debug_assert!(place < leaves.len());
+                // SAFETY: walks end at one of the leaves of the four trees: a place is below 4 at the
+                // roots, each level at most doubles it and adds 1, and so does the number of places.
+                *sum += unsafe { leaves.get_unchecked(place) };
             }
         }
     }
