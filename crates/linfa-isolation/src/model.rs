@@ -477,18 +477,20 @@ pub(crate) fn link_tree(
         return Err(FormatError::invalid(reason));
     }
     // Children come after their parents: backwards, both are known when the parent's turn comes.
-    let mut heights = vec![0_u32; n_nodes];
     for node_idx in (0..n_nodes).rev() {
         let left = nodes[node_idx].left as usize;
         if left != node_idx {
             nodes[node_idx].n_rows = nodes[left].n_rows + nodes[left + 1].n_rows;
-            heights[node_idx] = 1 + heights[left].max(heights[left + 1]);
         }
     }
-    Ok(Tree {
-        nodes,
-        depth: heights[0] as usize,
-    })
+    // Breadth first: a level ends where the children of its last inner node begin.
+    let mut depth = 0;
+    let (mut first, mut end) = (0, 1);
+    while let Some(last) = nodes[first..end].iter().rev().find(|node| !node.is_leaf()) {
+        depth += 1;
+        (first, end) = (end, last.left as usize + 2);
+    }
+    Ok(Tree { nodes, depth })
 }
 
 /// Refuses sizes that no fitted forest has.

@@ -218,7 +218,8 @@ impl<C: Code> Ranked<C> {
         let mut grouping = Grouping::new(axis, (1 << shift) - 1);
         let mut groups: Vec<Group<C>> = Vec::new();
         let mut first_tree = 0;
-        for (tree_idx, tree) in model.trees.iter().enumerate() {
+        let one_by_one = if grouping.take_all() { &[] } else { model.trees.as_slice() };
+        for (tree_idx, tree) in one_by_one.iter().enumerate() {
             if grouping.take(tree) {
                 continue;
             }
@@ -477,6 +478,15 @@ impl<'a> Grouping<'a> {
         fits
     }
 
+    /// Takes all trees, if there is room for all cuts of each column.
+    fn take_all(&mut self) -> bool {
+        let fits = self.axis.cuts_by_column().all(|cuts| cuts.len() <= self.capacity);
+        if fits {
+            self.used_in.fill(self.n_groups);
+        }
+        fits
+    }
+
     /// The group of the trees taken; begins the next.
     fn finish<C: Code>(
         &mut self,
@@ -488,7 +498,7 @@ impl<'a> Grouping<'a> {
         let mut rank_of_cut = vec![0_u32; self.axis.cuts.len()];
         let mut rankers = Vec::with_capacity(self.counts.len());
         for (&column, of_column) in self.axis.columns.iter().zip(self.axis.cuts_by_column()) {
-            let mut cuts = Vec::new();
+            let mut cuts = Vec::with_capacity(of_column.len());
             for cut in of_column {
                 if self.used_in[cut] == self.n_groups {
                     rank_of_cut[cut] = cuts.len() as u32;
