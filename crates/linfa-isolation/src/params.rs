@@ -68,12 +68,15 @@ pub enum Form {
     /// 2), the best. Scores add the paper's range penalty unless
     /// [`penalize_range`](IsolationForestParams::penalize_range) says otherwise.
     ///
-    /// Deviations: normal coefficients (the paper: uniform in [−1, 1]), nodes of two rows are split
-    /// (the paper stops there), a threshold lies midway between the rows beside it.
+    /// Nodes of two rows are leaves, as in the paper. Deviations: normal coefficients (the paper:
+    /// uniform in [−1, 1]); a threshold lies midway between the rows beside it.
     SciForest,
-    /// Fair-cut forest (Cortes, arXiv 2110.13402, section 4): as SCiForest, but by pooled gain, in
-    /// which the sides' deviations are weighted by their rows, with one direction by default and
-    /// without a range penalty.
+    /// Fair-cut forest (Cortes, arXiv 2110.13402, section 4): as SCiForest, but cut where the pooled
+    /// gain is largest, in which the sides are weighted by their rows, with one direction by default
+    /// and without a range penalty.
+    ///
+    /// The gain is that of variances, `(σ²(Y) − (n_l σ²(Y_left) + n_r σ²(Y_right)) / n) / σ²(Y)`, as
+    /// isotree has it with one direction; the paper writes it with standard deviations.
     FairCut,
 }
 

@@ -142,6 +142,11 @@ impl IsolationForestValidParams {
                 .max_depth()
                 .unwrap_or_else(|| default_max_depth(sample_size)),
             max_features,
+            least_rows: match self.form() {
+                Form::Classic | Form::Extended { .. } => 2,
+                // Of two rows there is but one way to choose a cut.
+                Form::SciForest | Form::FairCut => 3,
+            },
             allow_nan,
             unchecked: !self.check_all_rows(),
             keep_shares: self.scoring() != Scoring::PathLength,
@@ -177,6 +182,8 @@ struct GrowLimits {
     sample_size: usize,
     max_depth: usize,
     max_features: usize,
+    /// Rows of a node that is split.
+    least_rows: usize,
     /// Whether NaN is a missing value rather than an error.
     allow_nan: bool,
     /// Whether drawn rows have yet to be checked.
@@ -457,7 +464,7 @@ fn grow_outline<T>(
     let mut deepest = 0;
     while let Some(&(first, end, depth)) = pending.get(nodes.len()) {
         let members = &mut order[first..end];
-        let n_left = if members.len() > 1 && depth < limits.max_depth {
+        let n_left = if members.len() >= limits.least_rows && depth < limits.max_depth {
             split(members, rng)
         } else {
             None

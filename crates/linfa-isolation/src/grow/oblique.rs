@@ -13,7 +13,8 @@ enum Cut {
     Uniform,
     /// Where the gain with equal weights of both sides is largest (Liu 2010, equation 2).
     AveragedGain,
-    /// Where the gain with sides weighted by their rows is largest (Cortes 2021, section 4).
+    /// Where the gain with sides weighted by their rows is largest (Cortes 2021, section 4), in
+    /// variances.
     PooledGain,
 }
 
@@ -249,16 +250,15 @@ fn draw_threshold(min: f32, max: f32, unit: f64) -> f32 {
 }
 
 /// Sorts `projections`, of which two differ, and finds the cut of the largest gain: the threshold
-/// midway between the projections beside it, and the gain in units of the deviation of all.
+/// midway between the projections beside it, and the gain in units of the spread of all.
 fn best_cut(projections: &mut [f32], pooled: bool) -> (f32, f64) {
     projections.sort_unstable_by(f32::total_cmp);
     let n = projections.len() as f64;
     let mean = projections.iter().map(|&p| f64::from(p)).sum::<f64>() / n;
     let squares: f64 = projections
         .iter()
-        .map(|&p| (f64::from(p) - mean).powi(2))
+        .map(|&p| (f64::from(p) - mean) * (f64::from(p) - mean))
         .sum();
-    let deviation = (squares / n).sqrt();
     // Sums about the mean of all: no cancellation where the projections are far from 0.
     let (mut sum, mut square) = (0.0, 0.0);
     let mut best = (projections[0], f64::NEG_INFINITY);
@@ -271,19 +271,15 @@ fn best_cut(projections: &mut [f32], pooled: bool) -> (f32, f64) {
         }
         let n_low = (i + 1) as f64;
         let n_high = n - n_low;
-        let deviation_of = |n: f64, sum: f64, square: f64| {
-            let mean = sum / n;
-            (square / n - mean * mean).max(0.0).sqrt()
-        };
-        let low = deviation_of(n_low, sum, square);
-        // The sum of all is 0.
-        let high = deviation_of(n_high, -sum, squares - square);
-        let spread = if pooled {
-            (n_low * low + n_high * high) / n
+        // Squares about each side's own mean; the sum of all is 0.
+        let low = (square - sum * sum / n_low).max(0.0);
+        let high = (squares - square - sum * sum / n_high).max(0.0);
+        let gain = if pooled {
+            1.0 - (low + high) / squares
         } else {
-            (low + high) / 2.0
+            let deviations = (low / n_low).sqrt() + (high / n_high).sqrt();
+            1.0 - deviations / 2.0 / (squares / n).sqrt()
         };
-        let gain = (deviation - spread) / deviation;
         if gain > best.1 {
             best = (midpoint(projections[i], projections[i + 1]), gain);
         }
@@ -307,15 +303,16 @@ mod tests {
 
     /// Gains of all cuts from their definition.
     fn gain_of(projections: &[f32], n_low: usize, pooled: bool) -> f64 {
-        let deviation = |values: &[f32]| variance(values.iter().copied()).sqrt();
+        let variance = |values: &[f32]| variance(values.iter().copied());
         let (low, high) = projections.split_at(n_low);
         let (n, n_low) = (projections.len() as f64, n_low as f64);
-        let spread = if pooled {
-            (n_low * deviation(low) + (n - n_low) * deviation(high)) / n
+        if pooled {
+            let within = (n_low * variance(low) + (n - n_low) * variance(high)) / n;
+            (variance(projections) - within) / variance(projections)
         } else {
-            (deviation(low) + deviation(high)) / 2.0
-        };
-        (deviation(projections) - spread) / deviation(projections)
+            let mean = (variance(low).sqrt() + variance(high).sqrt()) / 2.0;
+            (variance(projections).sqrt() - mean) / variance(projections).sqrt()
+        }
     }
 
     #[test]

@@ -218,7 +218,11 @@ impl<C: Code> Ranked<C> {
         let mut grouping = Grouping::new(axis, (1 << shift) - 1);
         let mut groups: Vec<Group<C>> = Vec::new();
         let mut first_tree = 0;
-        let one_by_one = if grouping.take_all() { &[] } else { model.trees.as_slice() };
+        let one_by_one = if grouping.take_all() {
+            &[]
+        } else {
+            model.trees.as_slice()
+        };
         for (tree_idx, tree) in one_by_one.iter().enumerate() {
             if grouping.take(tree) {
                 continue;
@@ -480,7 +484,10 @@ impl<'a> Grouping<'a> {
 
     /// Takes all trees, if there is room for all cuts of each column.
     fn take_all(&mut self) -> bool {
-        let fits = self.axis.cuts_by_column().all(|cuts| cuts.len() <= self.capacity);
+        let fits = self
+            .axis
+            .cuts_by_column()
+            .all(|cuts| cuts.len() <= self.capacity);
         if fits {
             self.used_in.fill(self.n_groups);
         }
