@@ -21,9 +21,6 @@ if [ -n "$missing" ]; then
 fi
 
 cd "$(dirname "$0")/.."
-# Emulation is slow: fewer random cases, unless told otherwise.
-: "${PROPTEST_CASES:=16}"
-export PROPTEST_CASES
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
 export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER='qemu-aarch64-static -L /usr/aarch64-linux-gnu'
 exec cargo test -p linfa-isolation --target aarch64-unknown-linux-gnu "$@"

@@ -47,6 +47,9 @@ fn check(forest: &IsolationForest, records: &Array2<f64>) {
     }
 }
 
+/// Divides sizes under Miri, which is slow.
+const SHARE: usize = if cfg!(miri) { 12 } else { 1 };
+
 /// A forest, and some tables for it to score.
 #[derive(Debug, Clone)]
 struct Case {
@@ -76,13 +79,13 @@ fn cases() -> impl Strategy<Value = Case> {
         1 => Just(Scoring::AdjustedDepth),
         1 => Just(Scoring::Density),
     ];
-    let n_columns = prop_oneof![5 => 1_usize..20, 3 => 20_usize..70, 1 => Just(300)];
+    let n_columns = prop_oneof![5 => 1_usize..20, 3 => 20_usize..70, 1 => Just(300 / SHARE)];
     let max_depth = prop_oneof![4 => Just(None), 1 => (1_usize..13).prop_map(Some)];
     let n_steps = prop_oneof![Just(3.0), Just(50.0), Just(1e15)];
     (
         (form, scoring, any::<bool>(), n_columns),
-        (1_usize..40, 2_usize..600, max_depth, n_steps),
-        (1_usize..600, any::<u64>()),
+        (1..2 + 39 / SHARE, 2..600 / SHARE, max_depth, n_steps),
+        (1..600 / SHARE, any::<u64>()),
     )
         .prop_map(
             |(
@@ -128,7 +131,7 @@ impl Case {
     }
 
     fn check(&self) {
-        let training = self.table(600, self.seed);
+        let training = self.table(600 / SHARE, self.seed);
         let mut params = IsolationForest::params(self.seed)
             .form(self.form)
             .scoring(self.scoring)
@@ -180,7 +183,7 @@ proptest! {
     /// Thresholds are midpoints of these, or close by.
     #[test]
     fn all_instructions_agree_on_extreme_training_data(
-        values in prop::collection::vec(any::<f64>(), 10..400),
+        values in prop::collection::vec(any::<f64>(), 10..400 / SHARE),
         n_columns in 1_usize..6,
         oblique: bool,
     ) {

@@ -14,13 +14,16 @@
 use super::avx2 as vectors;
 #[cfg(target_arch = "aarch64")]
 use super::neon as vectors;
-use super::{Block, Group, MAX_NARROW_COLUMNS, Ranked, Simd};
+use super::{Block, Group, Ranked, Simd};
 
 /// Rows whose codes are kept together.
 const ROWS: usize = super::super::GROUP_ROWS;
 
 /// Levels of a tree.
 const DEPTH: u32 = 8;
+
+/// Columns that this is used up to: the effort grows with them.
+const MAX_COLUMNS: usize = 64;
 
 /// Trees whose leaves are added together: a row's sum is loaded and stored once for all of them.
 const TREES: usize = 4;
@@ -90,9 +93,12 @@ pub(super) struct Forest {
 }
 
 impl Ranked<u16> {
-    /// Prepares if `simd` is made of vectors of bytes.
+    /// Prepares if `simd` is made of vectors of bytes and they can take the trees.
     pub(super) fn part_into_planes(&mut self, simd: Simd) {
-        if matches!(simd, Simd::Avx2 | Simd::Neon) && self.depth == DEPTH {
+        if matches!(simd, Simd::Avx2 | Simd::Neon)
+            && self.depth == DEPTH
+            && self.n_slots <= MAX_COLUMNS
+        {
             let groups = self.groups.iter().map(|group| {
                 let trees = group.codes.as_chunks().0;
                 trees.iter().map(Tree::new).collect()
@@ -346,4 +352,4 @@ unsafe fn of_column<V: Bytes, const N: usize>(
     unsafe { V::load(record.add(column * size_of::<Column>() + offset)) }
 }
 
-const _: () = assert!(MAX_NARROW_COLUMNS <= 64 && size_of::<Column>() == 2 * ROWS);
+const _: () = assert!(size_of::<Column>() == 2 * ROWS);

@@ -228,6 +228,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+
         #[test]
         fn ranks_are_counts(
             mut cuts in prop::collection::vec(any::<f64>(), 0..300),
