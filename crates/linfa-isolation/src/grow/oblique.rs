@@ -256,7 +256,11 @@ fn best_cut(projections: &mut [f32], pooled: bool) -> (f32, f64) {
     let mean = projections.iter().map(|&p| f64::from(p)).sum::<f64>() / n;
     let squares: f64 = projections
         .iter()
-        .map(|&p| (f64::from(p) - mean).powi(2))
+        .map(|&p| {
+            // Not `powi`, whose last bits may differ from one processor to another.
+            let distance = f64::from(p) - mean;
+            distance * distance
+        })
         .sum();
     let deviation = (squares / n).sqrt();
     // Sums about the mean of all: no cancellation where the projections are far from 0.

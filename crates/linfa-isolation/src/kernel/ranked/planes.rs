@@ -132,7 +132,7 @@ impl Ranked<u16> {
                 }
             };
         }
-        add!(2 4 6 8 10 12 14 16 24 32 48 64);
+        add!(4 6 8 10 12 16 24 32 64);
         true
     }
 }
@@ -170,24 +170,27 @@ pub(super) unsafe fn add<V: Bytes, const N: usize>(
         let (leaves, _) = leaves.as_chunks::<{ 1 << DEPTH }>();
         for (trees, leaves) in trees.chunks(TREES).zip(leaves.chunks(TREES)) {
             for (record, sums) in records.iter().zip(sums.as_chunks_mut::<ROWS>().0) {
-                if let ([a, b, c, d], [of_a, of_b, of_c, of_d, ..]) = (trees, leaves) {
+                let mut places = [[[0; ROWS]; 2]; TREES / 2];
+                for (pair, places) in trees.chunks(2).zip(&mut places) {
+                    // A single tree is its own partner.
                     // SAFETY: the caller's.
-                    let [in_a, in_b] = unsafe { walk::<V, N, 2>([a, b], record) };
-                    // SAFETY: the caller's.
-                    let [in_c, in_d] = unsafe { walk::<V, N, 2>([c, d], record) };
-                    for (row, sum) in sums.iter_mut().enumerate() {
-                        *sum += of_a[usize::from(in_a[row])];
-                        *sum += of_b[usize::from(in_b[row])];
-                        *sum += of_c[usize::from(in_c[row])];
-                        *sum += of_d[usize::from(in_d[row])];
-                    }
-                    continue;
+                    *places = unsafe { walk::<V, N>([&pair[0], &pair[pair.len() - 1]], record) };
                 }
-                for (tree, leaves) in trees.iter().zip(leaves) {
-                    // SAFETY: the caller's.
-                    let [places] = unsafe { walk::<V, N, 1>([tree], record) };
-                    for (sum, place) in sums.iter_mut().zip(places) {
-                        *sum += leaves[usize::from(place)];
+                let places = places.as_flattened();
+                if let ([a, b, c, d], [of_a, of_b, of_c, of_d]) = (places, leaves)
+                    && trees.len() == TREES
+                {
+                    for (row, sum) in sums.iter_mut().enumerate() {
+                        *sum += of_a[usize::from(a[row])];
+                        *sum += of_b[usize::from(b[row])];
+                        *sum += of_c[usize::from(c[row])];
+                        *sum += of_d[usize::from(d[row])];
+                    }
+                } else {
+                    for (places, leaves) in places.iter().zip(leaves).take(trees.len()) {
+                        for (sum, &place) in sums.iter_mut().zip(places) {
+                            *sum += leaves[usize::from(place)];
+                        }
                     }
                 }
             }
@@ -220,21 +223,21 @@ const fn slot_bits(n: usize) -> usize {
     }
 }
 
-/// The places of the rows' leaves in each tree. Walks down several trees don't wait for each other.
+/// The places of the rows' leaves in two trees, whose walks don't wait for each other.
 ///
 /// # Safety
 ///
 /// The processor has the instructions of `V`.
 #[inline(always)]
-unsafe fn walk<V: Bytes, const N: usize, const TREES: usize>(
-    trees: [&Tree; TREES],
+unsafe fn walk<V: Bytes, const N: usize>(
+    trees: [&Tree; 2],
     record: &[Column; N],
-) -> [[u8; ROWS]; TREES] {
-    let mut places = [[0; ROWS]; TREES];
+) -> [[u8; ROWS]; 2] {
+    let mut places = [[0; ROWS]; 2];
     for first in (0..ROWS).step_by(V::LEN) {
         // SAFETY: the caller's; V::LEN divides ROWS.
         unsafe {
-            let mut at = [V::splat(1); TREES];
+            let mut at = [V::splat(1); 2];
             for (at, tree) in at.iter_mut().zip(trees) {
                 let root = tree.high[1] ^ BIAS;
                 // A tree without a split has a column beyond the last; any will do.
@@ -244,13 +247,13 @@ unsafe fn walk<V: Bytes, const N: usize, const TREES: usize>(
                 let code = [tree.low[1], tree.high[1]].map(u8::cast_signed);
                 *at = step(*at, [V::splat(code[0]), V::splat(code[1])], [low, high]);
             }
-            down::<V, N, TREES, 1>(trees, record, first, &mut at);
-            down::<V, N, TREES, 2>(trees, record, first, &mut at);
-            down::<V, N, TREES, 3>(trees, record, first, &mut at);
-            down::<V, N, TREES, 4>(trees, record, first, &mut at);
-            down::<V, N, TREES, 5>(trees, record, first, &mut at);
-            down::<V, N, TREES, 6>(trees, record, first, &mut at);
-            down::<V, N, TREES, 7>(trees, record, first, &mut at);
+            down::<V, N, 1>(trees, record, first, &mut at);
+            down::<V, N, 2>(trees, record, first, &mut at);
+            down::<V, N, 3>(trees, record, first, &mut at);
+            down::<V, N, 4>(trees, record, first, &mut at);
+            down::<V, N, 5>(trees, record, first, &mut at);
+            down::<V, N, 6>(trees, record, first, &mut at);
+            down::<V, N, 7>(trees, record, first, &mut at);
             for (at, places) in at.iter().zip(&mut places) {
                 at.store(places.as_mut_ptr().add(first));
             }
@@ -265,11 +268,11 @@ unsafe fn walk<V: Bytes, const N: usize, const TREES: usize>(
 ///
 /// The processor has the instructions of `V`; `first + V::LEN <= ROWS`.
 #[inline(always)]
-unsafe fn down<V: Bytes, const N: usize, const TREES: usize, const LEVEL: u32>(
-    trees: [&Tree; TREES],
+unsafe fn down<V: Bytes, const N: usize, const LEVEL: u32>(
+    trees: [&Tree; 2],
     record: &[Column; N],
     first: usize,
-    at: &mut [V; TREES],
+    at: &mut [V; 2],
 ) {
     for (at, tree) in at.iter_mut().zip(trees) {
         // SAFETY: the caller's; planes have 256 bytes.
