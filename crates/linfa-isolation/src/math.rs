@@ -81,6 +81,10 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(
+        miri,
+        ignore = "Miri blurs the standard functions that are compared with"
+    )]
     fn exponential_agrees_with_the_standard_one() {
         let mut x = 0.0;
         while x < 60.0 {
@@ -90,10 +94,17 @@ mod tests {
         }
         assert_eq!(exp2_of_negative(0.0), 1.0);
         assert_eq!(exp2_of_negative(1.0), 0.5);
-        assert_eq!(exp2_of_negative(1_000.0), 2.0_f64.powi(-1_000));
+        assert_eq!(
+            exp2_of_negative(1_000.0),
+            f64::from_bits((1023 - 1000) << 52)
+        );
     }
 
     #[test]
+    #[cfg_attr(
+        miri,
+        ignore = "Miri blurs the standard functions that are compared with"
+    )]
     fn logarithm_agrees_with_the_standard_one() {
         let mut x = 1e-300;
         while x < 1e300 {

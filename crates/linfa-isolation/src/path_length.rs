@@ -76,6 +76,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes long")]
     fn average_path_length_grows_without_a_jump_at_the_limit() {
         let exact: f64 = (1..=4096_u32).rev().map(|i| 1.0 / f64::from(i)).sum();
         assert!((harmonic(4096) - exact).abs() < 1e-13);

@@ -212,6 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes long")]
     fn weights_are_odds() {
         // Row 2 has no weight, row 4 half of all.
         let rows = WeightedRows::new([1.0, 1.0, 0.0, 1.0, 4.0, 1.0].into_iter()).unwrap();
@@ -239,6 +240,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes long")]
     fn normal_draws_have_mean_0_and_deviation_1() {
         let mut rng = TreeRng::new(3, 9);
         let draws: Vec<f64> = (0..100_000).map(|_| rng.normal()).collect();
@@ -260,6 +262,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes long")]
     fn every_member_is_drawn_equally_often() {
         // Both recipes: 2 of 40 (Floyd) and 20 of 40 (Fisher and Yates).
         for count in [2, 20] {
@@ -282,6 +285,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes long")]
     fn unit_draws_fill_the_interval_evenly() {
         let mut rng = TreeRng::new(3, 1);
         let draws: Vec<f64> = (0..100_000).map(|_| rng.unit()).collect();
@@ -291,6 +295,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes long")]
     fn neighbouring_seeds_and_trees_share_no_stream() {
         let firsts: HashSet<u64> = (0..100)
             .flat_map(|seed| (0..100).map(move |tree| TreeRng::new(seed, tree).0.next_u64()))

@@ -11,6 +11,7 @@ use linfa_isolation::{Error, IsolationForest, SampleSize};
 use ndarray::{Array1, Array2, Axis, array, concatenate};
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn outliers_score_above_inliers() {
     let inliers = uniform_table(1_000, 3, 1);
     let outliers = array![[5.0, 4.0, -3.0], [-4.0, -4.0, 6.0], [3.0, 3.0, 3.0]];
@@ -34,6 +35,7 @@ fn outliers_score_above_inliers() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn linfa_traits_give_the_same_scores() {
     let records = uniform_table(300, 4, 2);
     let params = IsolationForest::params(6).n_trees(20);
@@ -72,6 +74,7 @@ fn unchecked_parameters_are_checked_by_fit() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn constant_data_scores_one_half() {
     for (n_rows, n_trees) in [(1, 7), (2, 100), (100, 100), (1_000, 33)] {
         let records = Array2::from_elem((n_rows, 3), 42.0);
@@ -118,6 +121,7 @@ fn extreme_values_do_not_overflow() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn each_tree_uses_no_more_columns_than_allowed() {
     let records = uniform_table(500, 6, 4);
     let forest = IsolationForest::params(2)
@@ -142,6 +146,7 @@ fn each_tree_uses_no_more_columns_than_allowed() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn different_seeds_give_different_forests() {
     let records = uniform_table(300, 3, 1);
     let bytes = |seed| {

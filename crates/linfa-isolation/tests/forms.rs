@@ -260,6 +260,7 @@ proptest! {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn every_form_and_scoring_finds_the_outlier() {
     for form in [Form::Classic, EXTENDED, Form::SciForest, Form::FairCut] {
         for scoring in SCORINGS {
@@ -279,6 +280,7 @@ fn every_form_and_scoring_finds_the_outlier() {
 /// What the forms are for: the classic forest sees nothing between the clouds that is far in no
 /// single column; slopes do.
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn slopes_see_what_single_columns_hide() {
     let records = clouds(5);
     let rank = |form| {
@@ -294,6 +296,7 @@ fn slopes_see_what_single_columns_hide() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn contributions_name_the_column_and_the_direction() {
     let records = uniform_table(1_000, 6, 3);
     for form in [Form::Classic, EXTENDED, Form::SciForest, Form::FairCut] {
@@ -347,6 +350,7 @@ fn one_row_and_one_column_are_enough() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn a_row_far_outside_scores_higher_with_the_range_penalty() {
     let records = uniform_table(500, 3, 2);
     let far = array![[50.0, -50.0, 50.0]];
@@ -367,6 +371,7 @@ fn a_row_far_outside_scores_higher_with_the_range_penalty() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn extension_level_0_is_the_classic_forest() {
     let records = uniform_table(300, 5, 2);
     let level_0 = fit(
@@ -381,6 +386,7 @@ fn extension_level_0_is_the_classic_forest() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn weights_are_odds_of_being_drawn() {
     // The first half of the rows lies at 0..1, the second at 100..101.
     let mut records = uniform_table(2_000, 2, 8);
@@ -462,6 +468,7 @@ fn impossible_combinations_are_named() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn a_missing_value_says_nothing_about_the_row() {
     let records = clouds(9);
     for form in [Form::Classic, Form::FairCut] {
@@ -478,6 +485,7 @@ fn a_missing_value_says_nothing_about_the_row() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn a_quantile_of_the_scores_is_a_threshold() {
     let all: Vec<f64> = (0..100)
         .map(|i| f64::from((i * 37) % 100) / 100.0)

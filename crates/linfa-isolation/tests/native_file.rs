@@ -85,6 +85,7 @@ fn files_of_all_versions_load_with_equal_scores() {
 
 /// Fits are part of what stays: a model's bytes are its identity.
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn the_same_seed_still_grows_the_forests_of_the_fixtures() {
     let extended = Form::Extended { extension_level: 1 };
     for (name, params) in [
@@ -119,6 +120,7 @@ fn the_same_seed_still_grows_the_forests_of_the_fixtures() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn every_truncation_is_refused() {
     for forest in small_forests() {
         let bytes = forest.to_bytes();
@@ -133,6 +135,7 @@ fn every_truncation_is_refused() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn every_damaged_byte_is_refused() {
     let bytes = small_forest().to_bytes();
     for position in 0..bytes.len() {
@@ -192,6 +195,7 @@ fn load_and_use(bytes: &[u8]) -> bool {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn hostile_numbers_with_a_right_checksum_do_no_harm() {
     for forest in small_forests() {
         let bytes = forest.to_bytes();
@@ -246,7 +250,7 @@ fn serde_checks_what_it_reads() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 256 }))]
 
     #[test]
     fn random_bytes_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..400)) {

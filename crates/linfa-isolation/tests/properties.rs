@@ -38,7 +38,7 @@ fn tables() -> impl Strategy<Value = Array2<f64>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
 
     #[test]
     fn scores_lie_strictly_between_0_and_1(records in tables(), seed: u64) {
@@ -184,6 +184,7 @@ proptest! {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn the_number_of_threads_changes_no_byte() {
     let records = uniform_table(20_000, 5, 3);
     let on_pool = |n_threads| {
@@ -206,6 +207,7 @@ fn the_number_of_threads_changes_no_byte() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn the_first_bad_row_is_reported_whichever_thread_finds_it() {
     let mut records = uniform_table(40_000, 3, 3);
     let forest = fit(records.view(), 1);

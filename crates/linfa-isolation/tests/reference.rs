@@ -131,6 +131,7 @@ fn check_path_lengths(forest: &IsolationForest, records: ArrayView2<'_, f64>) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn path_lengths_agree_with_the_recursive_walk() {
     let training = uniform_table(2_000, 7, 1);
     // Wider than the training range, so that all sides are walked; not a multiple of any block.
@@ -151,6 +152,7 @@ fn path_lengths_agree_with_the_recursive_walk() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn a_value_equal_to_a_threshold_goes_left() {
     let training = uniform_table(2_000, 3, 1);
     for sample_size in [256, 1_024] {
@@ -176,6 +178,7 @@ fn a_value_equal_to_a_threshold_goes_left() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn nearly_constant_tables_agree_too() {
     // Trees far from full, which are not padded.
     let mut training = Array2::from_elem((300, 3), 1.0);
@@ -189,6 +192,7 @@ fn nearly_constant_tables_agree_too() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn every_node_is_what_the_paper_grows() {
     // Values on a coarse grid, so that duplicates and constant columns occur within nodes.
     let records = uniform_table(200, 4, 5).mapv(|value| (value * 6.0).floor());
@@ -211,6 +215,7 @@ fn every_node_is_what_the_paper_grows() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn mean_path_length_of_uniform_data_is_near_the_expected_one() {
     // For one uniform column the tree is a random search tree up to the choice of threshold; within
     // a sample, the mean depth without limit is close to c(n) (a little above, as thresholds are

@@ -58,6 +58,7 @@ fn columns_constant_in_a_node_only_are_passed_over_there() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes long")]
 fn the_column_is_drawn_uniformly_among_those_that_vary() {
     // Columns 0 and 3 are constant: 1, 2 and 4 share the root splits.
     let records = Array2::from_shape_fn((32, 5), |(i, j)| match j {

@@ -5,7 +5,13 @@
 //! of more columns are walked on the model's own nodes.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 
 use super::ranked::leaf_place;
 use super::{Block, Leaf, Simd, padded_depth};
@@ -52,6 +58,9 @@ pub(super) struct ObliqueKernel {
     trees: Trees,
     #[cfg(target_arch = "x86_64")]
     avx512: Option<avx512::Forest>,
+    /// Whether padded trees are walked by [`lanes`].
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    lanes: bool,
 }
 
 /// Memory that is reused from block to block.
@@ -98,6 +107,8 @@ impl ObliqueKernel {
             avx512: (simd == Simd::Avx512)
                 .then(|| avx512::Forest::new(&trees, model.n_features, n_slots))
                 .flatten(),
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            lanes: Self::has_lanes(simd),
             trees,
         })
     }
@@ -115,6 +126,10 @@ impl ObliqueKernel {
             return;
         }
         let records = &mut scratch.records;
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        if self.add_by_lanes(block, records, sums) {
+            return;
+        }
         self.fill_records(block, records);
         match &self.trees {
             Trees::Padded {

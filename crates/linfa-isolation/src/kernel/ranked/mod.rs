@@ -13,7 +13,13 @@
 //! each with ranks of its own.
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod planes;
 mod rank;
 
 use super::{Block, Leaf, Simd, padded_depth};
@@ -86,6 +92,8 @@ pub(super) struct Scratch {
     wide: Vec<u32>,
     #[cfg(target_arch = "x86_64")]
     registers: Vec<avx512::Register>,
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    columns: Vec<planes::Column>,
 }
 
 impl RankedKernel {
@@ -101,7 +109,9 @@ impl RankedKernel {
         {
             #[cfg(target_arch = "x86_64")]
             ranked.vectorize(simd);
-            #[cfg(not(target_arch = "x86_64"))]
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            ranked.part_into_planes(simd);
+            #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
             let _ = (&mut ranked, simd);
             return Some(Self::Narrow(ranked));
         }
@@ -113,6 +123,10 @@ impl RankedKernel {
             Self::Narrow(ranked) => {
                 #[cfg(target_arch = "x86_64")]
                 if ranked.add_by_vectors(block, &mut scratch.registers, sums) {
+                    return;
+                }
+                #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+                if ranked.add_by_planes(block, &mut scratch.columns, sums) {
                     return;
                 }
                 match ranked.n_slots {
@@ -198,6 +212,8 @@ pub(super) struct Ranked<C> {
     /// For vector instructions, if they are used.
     #[cfg(target_arch = "x86_64")]
     avx512: Option<avx512::Forest>,
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    planes: Option<planes::Forest>,
 }
 
 /// Trees that share ranks.
@@ -253,6 +269,8 @@ impl<C: Code> Ranked<C> {
             leaf_values,
             #[cfg(target_arch = "x86_64")]
             avx512: None,
+            #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+            planes: None,
         })
     }
 

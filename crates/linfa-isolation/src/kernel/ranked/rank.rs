@@ -9,6 +9,9 @@ const LANES: usize = 16;
 /// Thresholds that vector instructions compare at once.
 const LINE: usize = 8;
 
+/// From here to its double, floating-point numbers are the integers.
+const INTEGERS: f64 = (1_u64 << 52) as f64;
+
 /// Ranks values among the sorted thresholds of a column.
 ///
 /// A grid of equal cells over the range of the thresholds says how many lie in the cells below; those
@@ -77,7 +80,15 @@ impl Ranker {
     #[inline(always)]
     fn cell(&self, value: f64) -> usize {
         let cell = (value - self.low) * self.cells_per_unit;
-        cell.max(0.0).min(self.last_cell) as usize
+        // So written, NaN becomes 0, and each line is one instruction.
+        let cell = if cell > 0.0 { cell } else { 0.0 };
+        let cell = if cell < self.last_cell {
+            cell
+        } else {
+            self.last_cell
+        };
+        // The last bits of such a sum are the nearest integer: quicker than a checked conversion.
+        (cell + INTEGERS).to_bits() as u32 as usize
     }
 
     /// Thresholds below `value`; 0 for NaN.
@@ -140,7 +151,7 @@ mod avx512 {
                 let mut cells = [0_i32; 8];
                 // SAFETY: 32 writable bytes.
                 unsafe {
-                    _mm256_storeu_si256(cells.as_mut_ptr().cast(), _mm512_cvttpd_epi32(cell));
+                    _mm256_storeu_si256(cells.as_mut_ptr().cast(), _mm512_cvtpd_epi32(cell));
                 }
                 let mut ranks = [0; 8];
                 for ((kept, &cell), &value) in ranks.iter_mut().zip(&cells).zip(values) {
@@ -217,6 +228,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+
         #[test]
         fn ranks_are_counts(
             mut cuts in prop::collection::vec(any::<f64>(), 0..300),
@@ -235,7 +248,7 @@ mod tests {
         }
 
         #[test]
-        fn even_cuts_are_counted(n in 1_usize..5000, values in prop::collection::vec(-0.2..1.2, 1..64)) {
+        fn even_cuts_are_counted(n in 1_usize..if cfg!(miri) { 200 } else { 5000 }, values in prop::collection::vec(-0.2..1.2, 1..64)) {
             let cuts: Vec<f64> = (0..n).map(|i| i as f64 / n as f64).collect();
             check(cuts, &values);
         }
