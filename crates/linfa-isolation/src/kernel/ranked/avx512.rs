@@ -52,11 +52,24 @@ struct Quad {
     deep: Vec<u16>,
 }
 
-/// The trees of a forest, four by four.
+/// Trees that a single row walks down together, one in each lane.
+const BUNCH_TREES: usize = 32;
+
+/// Levels that a single row walks down with vectors.
+const BUNCH_DEPTH: u32 = 5;
+
+/// The splits of 32 trees on their upper levels: a register for each place, of which the first is
+/// unused.
+#[derive(Debug, Clone)]
+struct Bunch([Register; 1 << BUNCH_DEPTH]);
+
+/// The trees of a forest: four by four for many rows, 32 by 32 for one.
 #[derive(Debug, Clone)]
 pub(super) struct Forest {
     /// Of each group of trees with common ranks.
     groups: Vec<Vec<Quad>>,
+    /// Likewise; none if a row's codes don't fit into a register.
+    bunches: Vec<Vec<Bunch>>,
 }
 
 impl Ranked<u16> {
@@ -67,8 +80,17 @@ impl Ranked<u16> {
                 let quads = group.codes.chunks(TREES << self.depth);
                 quads.map(|codes| Quad::new(codes, self.depth)).collect()
             });
+            let bunches = self.groups.iter().map(|group| {
+                let bunches = group.codes.chunks(BUNCH_TREES << self.depth);
+                bunches.map(|codes| Bunch::new(codes, self.depth)).collect()
+            });
             self.avx512 = Some(Forest {
                 groups: groups.collect(),
+                bunches: if self.n_slots <= 32 {
+                    bunches.collect()
+                } else {
+                    Vec::new()
+                },
             });
         }
     }
@@ -150,6 +172,68 @@ impl Ranked<u16> {
         true
     }
 
+    /// Calls `visit` with the place of the row's leaf among the leaves of all trees, tree by tree.
+    /// `false` if AVX-512 isn't used.
+    #[inline(always)]
+    pub(super) fn visit_leaves_by_vectors(
+        &self,
+        row: &[f64],
+        mut visit: impl FnMut(usize),
+    ) -> bool {
+        let Some(forest) = self
+            .avx512
+            .as_ref()
+            .filter(|forest| !forest.bunches.is_empty())
+        else {
+            return false;
+        };
+        for (group, bunches) in self.groups.iter().zip(&forest.bunches) {
+            let mut record = Register::default();
+            for (column, (feature, ranker)) in group.rankers.iter().enumerate() {
+                let bits = (column << self.shift) as u16;
+                record.0[column] = bits | ranker.rank(row[*feature]) as u16;
+            }
+            let mask = (1_usize << self.depth) - 1;
+            let mut first = group.first_tree << self.depth;
+            let trees = group.codes.chunks(BUNCH_TREES << self.depth);
+            for (bunch, codes) in bunches.iter().zip(trees) {
+                // SAFETY: the forest was prepared for AVX-512, so the processor has it.
+                let mut at = unsafe { walk_bunch(bunch, self.shift, &record) };
+                let at = &mut at.0[..codes.len() >> self.depth];
+                // Plain loads are faster than gathers for so few.
+                let (eights, rest) = at.as_chunks_mut::<8>();
+                let (codes_of_eights, codes_of_rest) =
+                    codes.split_at((eights.len() * 8) << self.depth);
+                for (at, codes) in eights
+                    .iter_mut()
+                    .zip(codes_of_eights.chunks_exact(8 << self.depth))
+                {
+                    match self.depth {
+                        8 => descend::<8, 8>(codes, self.shift, &record, at),
+                        10 => descend::<10, 8>(codes, self.shift, &record, at),
+                        _ => descend::<12, 8>(codes, self.shift, &record, at),
+                    }
+                }
+                for (at, codes) in rest
+                    .iter_mut()
+                    .zip(codes_of_rest.chunks_exact(1 << self.depth))
+                {
+                    let at = std::array::from_mut(at);
+                    match self.depth {
+                        8 => descend::<8, 1>(codes, self.shift, &record, at),
+                        10 => descend::<10, 1>(codes, self.shift, &record, at),
+                        _ => descend::<12, 1>(codes, self.shift, &record, at),
+                    }
+                }
+                for &at in at.iter() {
+                    visit(first + (usize::from(at) & mask));
+                    first += mask + 1;
+                }
+            }
+        }
+        true
+    }
+
     /// Fills in a register for each four columns of each 8 rows.
     #[target_feature(enable = "avx512f,avx512bw,popcnt")]
     fn fill_records_avx512(&self, group: &Group<u16>, block: &Block, records: &mut [Register]) {
@@ -165,6 +249,86 @@ impl Ranked<u16> {
             });
         }
     }
+}
+
+impl Bunch {
+    /// `codes` are those of up to 32 padded trees; missing ones send the row left.
+    fn new(codes: &[u16], depth: u32) -> Self {
+        let mut bunch = Self([Register([u16::MAX; BUNCH_TREES]); 1 << BUNCH_DEPTH]);
+        for (tree, codes) in codes.chunks_exact(1 << depth).enumerate() {
+            for (register, &code) in bunch.0.iter_mut().zip(codes) {
+                register.0[tree] = code;
+            }
+        }
+        bunch
+    }
+}
+
+/// Walks one row down the lower levels of `N_TREES` trees.
+#[inline(always)]
+fn descend<const DEPTH: u32, const N_TREES: usize>(
+    codes: &[u16],
+    shift: u32,
+    record: &Register,
+    at: &mut [u16; N_TREES],
+) {
+    let codes = &codes[..N_TREES << DEPTH];
+    let mask = (1 << DEPTH) - 1;
+    let mut nodes = at.map(usize::from);
+    for _ in BUNCH_DEPTH..DEPTH {
+        for (tree, node) in nodes.iter_mut().enumerate() {
+            let code = codes[(tree << DEPTH) + (*node & mask)];
+            let value = record.0[usize::from(code >> shift) % BUNCH_TREES];
+            *node = 2 * *node + usize::from(value > code);
+        }
+    }
+    *at = nodes.map(|node| node as u16);
+}
+
+/// Walks one row down the upper levels of 32 trees, to the nodes below (counted as in padded trees).
+#[target_feature(enable = "avx512f,avx512bw")]
+fn walk_bunch(bunch: &Bunch, shift: u32, record: &Register) -> Register {
+    let record = record.load();
+    let shift = _mm_cvtsi32_si128(shift as i32);
+    let goes_right = |code: __m512i| {
+        let value = _mm512_permutexvar_epi16(_mm512_srl_epi16(code, shift), record);
+        _mm512_cmpgt_epu16_mask(value, code)
+    };
+    let (_, rest) = bunch.0.split_at(1);
+    let first = goes_right(rest[0].load());
+    let second = goes_right(splits_at::<2>(&rest[1..], &[first]));
+    let third = goes_right(splits_at::<4>(&rest[3..], &[first, second]));
+    let fourth = goes_right(splits_at::<8>(&rest[7..], &[first, second, third]));
+    let fifth = goes_right(splits_at::<16>(
+        &rest[15..],
+        &[first, second, third, fourth],
+    ));
+    let mut at = _mm512_set1_epi16(1);
+    for step in [first, second, third, fourth, fifth] {
+        at = _mm512_add_epi16(at, at);
+        at = _mm512_mask_add_epi16(at, step, at, _mm512_set1_epi16(1));
+    }
+    let mut nodes = Register::default();
+    // SAFETY: 64 writable bytes, aligned to 64.
+    unsafe { _mm512_store_si512(nodes.0.as_mut_ptr().cast(), at) };
+    nodes
+}
+
+/// The splits of a level, of `WIDTH` registers, that the trees are at after `steps`: the last step
+/// chooses between neighbours, the one before between pairs of them, and so on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn splits_at<const WIDTH: usize>(level: &[Register], steps: &[__mmask32]) -> __m512i {
+    let level = &level[..WIDTH];
+    let mut splits: [__m512i; WIDTH] = std::array::from_fn(|idx| level[idx].load());
+    let mut n_left = WIDTH;
+    for &step in steps.iter().rev() {
+        n_left /= 2;
+        for idx in 0..n_left {
+            splits[idx] = _mm512_mask_blend_epi16(step, splits[2 * idx], splits[2 * idx + 1]);
+        }
+    }
+    splits[0]
 }
 
 /// Walks all rows down four trees, to the places of their leaves. `N` is the number of registers for

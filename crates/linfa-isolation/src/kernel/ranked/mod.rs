@@ -141,29 +141,33 @@ impl RankedKernel {
 
     pub(super) fn sum_of_one(&self, row: &[f64]) -> f64 {
         let mut sum = 0.0;
-        match self {
-            Self::Narrow(ranked) => {
-                ranked.visit_leaves(row, &mut [0; MAX_NARROW_COLUMNS], |leaf| {
-                    sum += ranked.leaf_values[leaf];
-                })
-            }
-            Self::Wide(ranked) => ranked.visit_leaves(row, &mut [0; MAX_WIDE_COLUMNS], |leaf| {
-                sum += ranked.leaf_values[leaf];
-            }),
+        #[cfg(target_arch = "x86_64")]
+        if let Self::Narrow(ranked) = self
+            && ranked.visit_leaves_by_vectors(row, |place| sum += ranked.leaf_values[place])
+        {
+            return sum;
         }
+        self.visit_leaves(row, |leaf| sum += self.leaf_value(leaf));
         sum
     }
 
     /// See [`Kernel::visit_leaves`](super::Kernel::visit_leaves).
+    #[inline]
     pub(super) fn visit_leaves(&self, row: &[f64], mut visit: impl FnMut(Leaf)) {
-        let visit = |place| {
+        let mut visit = |place| {
             visit(Leaf {
                 place,
                 n_outside: 0,
             });
         };
         match self {
-            Self::Narrow(ranked) => ranked.visit_leaves(row, &mut [0; MAX_NARROW_COLUMNS], visit),
+            Self::Narrow(ranked) => {
+                #[cfg(target_arch = "x86_64")]
+                if ranked.visit_leaves_by_vectors(row, &mut visit) {
+                    return;
+                }
+                ranked.visit_leaves(row, &mut [0; MAX_NARROW_COLUMNS], visit);
+            }
             Self::Wide(ranked) => ranked.visit_leaves(row, &mut [0; MAX_WIDE_COLUMNS], visit),
         }
     }
