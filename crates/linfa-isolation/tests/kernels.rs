@@ -20,6 +20,7 @@ fn check(forest: &IsolationForest, records: &Array2<f64>) {
     let portable = forest.clone().with_simd(Simd::Portable).unwrap();
     let scores = bits(portable.score_samples(records.view()).unwrap());
     let lengths = bits(portable.path_lengths(records.view()).unwrap());
+    let why = portable.contributions(records.view()).unwrap();
     let column_major = records.t().as_standard_layout().reversed_axes().to_owned();
     // Every other column of every other row of a larger table, rows backwards: no layout at all.
     let mut spread = Array2::from_elem((2 * records.nrows(), 2 * records.ncols()), f64::NAN);
@@ -40,6 +41,8 @@ fn check(forest: &IsolationForest, records: &Array2<f64>) {
             let actual = bits(vectors.path_lengths(records).unwrap());
             assert!(actual == lengths, "path lengths with {simd}, {layout}");
         }
+        let actual = vectors.contributions(records.view()).unwrap();
+        assert!(actual == why, "contributions with {simd}");
         for (row, &score) in records.rows().into_iter().zip(&scores) {
             let actual = vectors.score_one(&row.to_vec()).unwrap().to_bits();
             assert_eq!(actual, score, "{row} alone with {simd}");
