@@ -83,9 +83,7 @@ FORMS = {
         n_trees=200,
         arguments=["--form", "fair_cut"],
         peers={
-            "isotree": isotree_with(
-                ndim=2, ntry=1, prob_pick_pooled_gain=1, coefs="normal", max_depth=None
-            )
+            "isotree": isotree_with(ndim=2, ntry=1, prob_pick_pooled_gain=1, coefs="normal")
         },
         targets={"ROC-AUC": 0.88, "AP": 0.58},
     ),

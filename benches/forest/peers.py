@@ -161,7 +161,7 @@ FORMS = {
         [
             Peer(
                 "isotree",
-                isotree_with(ndim=2, ntry=1, prob_pick_pooled_gain=1, coefs="normal", max_depth=None),
+                isotree_with(ndim=2, ntry=1, prob_pick_pooled_gain=1, coefs="normal"),
             )
         ],
     ),
