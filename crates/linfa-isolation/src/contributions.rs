@@ -25,7 +25,7 @@ use crate::finite::require_allowed;
 use crate::forest::IsolationForest;
 use crate::kernel::{Leaf, Scratch};
 use crate::math::{exp2_of_negative, ln};
-use crate::model::{AxisSplits, Model, ObliqueSplits, Splits, Tree};
+use crate::model::{AxisSplits, Model, ObliqueSplits, Splits};
 use crate::params::Missing;
 
 /// Rows that one rayon task takes.
@@ -426,75 +426,49 @@ impl StepCredits {
     /// Adds the credits of a row to `slots`, going both ways where a value is missing.
     fn add_row(&self, model: &Model, row: &[f64], slots: &mut [f32]) {
         let mut way = Vec::new();
+        let mut pending = Vec::new();
         for (tree, leaf_values) in model.trees.iter().zip(&self.leaf_values) {
-            let walk = Walk {
-                credits: self,
-                model,
-                tree,
-                leaf_values,
-                row,
-            };
-            way.clear();
-            walk.from(0, 0.0, 1.0, slots, &mut way);
-        }
-    }
-}
-
-struct Walk<'a> {
-    credits: &'a StepCredits,
-    model: &'a Model,
-    tree: &'a Tree,
-    leaf_values: &'a [f64],
-    row: &'a [f64],
-}
-
-impl Walk<'_> {
-    /// Walks on from a node that the row reaches with `probability`, and adds the credits of `path`
-    /// and of the rest of the way.
-    fn from(
-        &self,
-        start: usize,
-        mut penalty: f64,
-        probability: f64,
-        slots: &mut [f32],
-        path: &mut Vec<(u32, f64)>,
-    ) {
-        let mut node_idx = start;
-        loop {
-            let node = self.tree.nodes[node_idx];
-            if node.is_leaf() {
-                break;
-            }
-            let left = node.left as usize;
-            let Some(side) = self.model.side(node.split, self.row) else {
-                let len = path.len();
-                let share = f64::from(self.tree.nodes[left].n_rows) / f64::from(node.n_rows);
-                self.from(left, penalty, probability * share, slots, path);
-                path.truncate(len);
-                self.from(left + 1, penalty, probability * (1.0 - share), slots, path);
-                path.truncate(len);
-                return;
-            };
-            penalty += f64::from(u8::from(side.outside));
-            let credit = self.credits.of_split[node.split as usize][usize::from(side.right)];
-            match &self.model.splits {
-                Splits::Axis(axis) => {
-                    path.push((
-                        2 * axis.split(node.split).0 + u32::from(!side.right),
-                        credit,
-                    ));
+            // Nodes that the row reaches with some probability, the splits before that don't count,
+            // and how much of the way leads there.
+            pending.push((0, 1.0, 0.0, 0));
+            while let Some((mut node_idx, probability, mut penalty, way_len)) = pending.pop() {
+                way.truncate(way_len);
+                loop {
+                    let node = tree.nodes[node_idx];
+                    if node.is_leaf() {
+                        let sum: f64 = way.iter().map(|(_, credit)| credit).sum();
+                        let weight = tree_weight(leaf_values[node_idx] - penalty);
+                        let scale = if sum > 0.0 {
+                            probability * weight / sum
+                        } else {
+                            0.0
+                        };
+                        for &(slot, credit) in &way {
+                            slots[slot as usize] += (credit * scale) as f32;
+                        }
+                        break;
+                    }
+                    let left = node.left as usize;
+                    let Some(side) = model.side(node.split, row) else {
+                        let share = f64::from(tree.nodes[left].n_rows) / f64::from(node.n_rows);
+                        let (low, high) = (probability * share, probability * (1.0 - share));
+                        pending.push((left + 1, high, penalty, way.len()));
+                        pending.push((left, low, penalty, way.len()));
+                        break;
+                    };
+                    penalty += f64::from(u8::from(side.outside));
+                    let credit = self.of_split[node.split as usize][usize::from(side.right)];
+                    match &model.splits {
+                        Splits::Axis(axis) => {
+                            let slot = 2 * axis.split(node.split).0 + u32::from(!side.right);
+                            way.push((slot, credit));
+                        }
+                        Splits::Oblique(oblique) => {
+                            share_out(oblique, node.split, side.right, credit, row, &mut way);
+                        }
+                    }
+                    node_idx = left + usize::from(side.right);
                 }
-                Splits::Oblique(oblique) => {
-                    share_out(oblique, node.split, side.right, credit, self.row, path);
-                }
-            }
-            node_idx = left + usize::from(side.right);
-        }
-        let sum: f64 = path.iter().map(|(_, credit)| credit).sum();
-        if sum > 0.0 {
-            let scale = probability * tree_weight(self.leaf_values[node_idx] - penalty) / sum;
-            for &(slot, credit) in path.iter() {
-                slots[slot as usize] += (credit * scale) as f32;
             }
         }
     }
@@ -507,7 +481,7 @@ fn share_out(
     right: bool,
     credit: f64,
     row: &[f64],
-    path: &mut Vec<(u32, f64)>,
+    way: &mut Vec<(u32, f64)>,
 ) {
     let (columns, weights) = oblique.terms(split);
     let framed = |column: u32| oblique.frame.map(column as usize, row[column as usize]);
@@ -530,7 +504,7 @@ fn share_out(
             1.0 / n_used as f64
         };
         let low = framed(column) < 0.0;
-        path.push((2 * column + u32::from(low), credit * share));
+        way.push((2 * column + u32::from(low), credit * share));
     }
 }
 

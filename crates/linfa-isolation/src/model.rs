@@ -363,38 +363,35 @@ impl Model {
     /// that don't count; where a value is missing (NaN), the mean of both sides. This is the slow walk
     /// that the kernels agree with; it serves rows that they can't take.
     pub(crate) fn walk(&self, tree: &Tree, leaf_values: &[f64], row: &[f64]) -> f64 {
-        self.walk_from(tree, leaf_values, row, 0, 0.0)
-    }
-
-    fn walk_from(
-        &self,
-        tree: &Tree,
-        leaf_values: &[f64],
-        row: &[f64],
-        start: usize,
-        mut penalty: f64,
-    ) -> f64 {
-        let mut node_idx = start;
-        loop {
-            let node = tree.nodes[node_idx];
-            if node.is_leaf() {
-                return leaf_values[node_idx] - penalty;
-            }
-            let left = node.left as usize;
-            match self.side(node.split, row) {
-                Some(side) => {
-                    penalty += f64::from(u8::from(side.outside));
-                    node_idx = left + usize::from(side.right);
+        let mut sum = 0.0;
+        // Nodes that the row reaches with some probability, and the splits before that don't count.
+        let mut pending = Vec::new();
+        let mut next = Some((0, 1.0, 0.0));
+        while let Some((mut node_idx, probability, mut penalty)) =
+            next.take().or_else(|| pending.pop())
+        {
+            loop {
+                let node = tree.nodes[node_idx];
+                if node.is_leaf() {
+                    sum += probability * (leaf_values[node_idx] - penalty);
+                    break;
                 }
-                None => {
-                    // Recursion is no deeper than the tree.
-                    let low = self.walk_from(tree, leaf_values, row, left, penalty);
-                    let high = self.walk_from(tree, leaf_values, row, left + 1, penalty);
-                    let share = f64::from(tree.nodes[left].n_rows) / f64::from(node.n_rows);
-                    return share * low + (1.0 - share) * high;
+                let left = node.left as usize;
+                match self.side(node.split, row) {
+                    Some(side) => {
+                        penalty += f64::from(u8::from(side.outside));
+                        node_idx = left + usize::from(side.right);
+                    }
+                    None => {
+                        let share = f64::from(tree.nodes[left].n_rows) / f64::from(node.n_rows);
+                        pending.push((left + 1, probability * (1.0 - share), penalty));
+                        pending.push((left, probability * share, penalty));
+                        break;
+                    }
                 }
             }
         }
+        sum
     }
 
     /// Where `row` goes at `split`; `None` if a value is missing.

@@ -11,7 +11,7 @@ use linfa::ParamGuard;
 use linfa_isolation::{
     FORMAT_VERSION, Form, FormatError, IsolationForest, IsolationForestParams, Missing, Scoring,
 };
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayView2};
 use proptest::prelude::*;
 
 fn fixture(name: &str) -> PathBuf {
@@ -246,6 +246,28 @@ fn serde_checks_what_it_reads() {
         let refused: Result<IsolationForest, _> =
             serde_json::from_str(&accepted.replacen(from, to, 1));
         assert!(refused.is_err(), "{to}");
+    }
+}
+
+/// No fit grows such a tree, but a file may hold one: neither walks nor credits may recurse.
+#[test]
+fn a_tree_like_a_chain_overflows_no_stack() {
+    let n_splits = if cfg!(miri) { 500 } else { 100_000 };
+    let step = r#"{"inner":{"feature":0,"threshold":0.5}},{"leaf":{"n_rows":1}},"#;
+    let json = format!(
+        r#"{{"n_features":2,"sample_size":{},"seed":1,"missing":"both_ways","trees":[[
+            {{"inner":{{"feature":0,"threshold":0.5}}}},{}{{"leaf":{{"n_rows":1}}}},{{"leaf":{{"n_rows":1}}}}]]}}"#,
+        n_splits + 1,
+        step.repeat(n_splits - 1),
+    );
+    let forest: IsolationForest = serde_json::from_str(&json).unwrap();
+    assert_eq!(forest.depth(), n_splits);
+    let forest = IsolationForest::from_bytes(&forest.to_bytes()).unwrap();
+    for row in [[f64::NAN, 0.0], [0.0, 0.0], [1.0, f64::NAN]] {
+        let score = forest.score_one(&row).unwrap();
+        let why = forest.contributions(ArrayView2::from(&[row])).unwrap();
+        assert_eq!(why.scores[0], score);
+        assert!((why.total().sum() - score).abs() < 1e-12);
     }
 }
 
