@@ -51,7 +51,7 @@ pub enum Form {
     #[default]
     Classic,
     /// Extended Isolation Forest (Hariri, Carrasco Kind, Brunner, TKDE 2021, arXiv 1811.02141,
-    /// section 3): a random slope over `extension_level + 1` columns. Level 0 is the classic forest;
+    /// section 3.2): a random slope over `extension_level + 1` columns. Level 0 is the classic forest;
     /// a level beyond the columns there are is refused when fitting.
     ///
     /// Two deviations, both isotree's too: the slope is drawn for columns divided by their standard
@@ -62,16 +62,16 @@ pub enum Form {
         /// Columns in a slope, less one.
         extension_level: usize,
     },
-    /// SCiForest (Liu, Ting, Zhou, ECML PKDD 2010, algorithm 2): of
-    /// [`n_candidates`](IsolationForestParams::n_candidates) random directions (default 10), each cut
-    /// where the averaged gain `(σ(Y) − (σ(Y_left) + σ(Y_right)) / 2) / σ(Y)` is largest (equation
-    /// 2), the best. Scores add the paper's range penalty unless
+    /// SCiForest (Liu, Ting, Zhou, ECML PKDD 2010): of
+    /// [`n_candidates`](IsolationForestParams::n_candidates) random hyper-planes (the paper's τ, default
+    /// 10), each cut where the paper's Sd_gain, `(σ(Y) − (σ(Y_left) + σ(Y_right)) / 2) / σ(Y)`, is
+    /// largest, the best. A split doesn't count for a row outside its acceptable range unless
     /// [`penalize_range`](IsolationForestParams::penalize_range) says otherwise.
     ///
     /// Nodes of two rows are leaves, as in the paper. Deviations: normal coefficients (the paper:
     /// uniform in [−1, 1]); a threshold lies midway between the rows beside it.
     SciForest,
-    /// Fair-cut forest (Cortes, arXiv 2110.13402, section 4): as SCiForest, but cut where the pooled
+    /// Fair-cut forest (Cortes, arXiv 2110.13402): as SCiForest, but cut where the pooled
     /// gain is largest, in which the sides are weighted by their rows, with one direction by default
     /// and without a range penalty.
     ///
@@ -94,11 +94,12 @@ pub enum Scoring {
     /// range on that side. A step into emptiness counts little, a step towards the crowd up to 2,
     /// and 1 where rows lie evenly.
     ///
-    /// Cortes (arXiv 2110.13402, section 5; isotree's `adj_depth`) has `2 / (1 + 1 / (2 p))`, 4/3 where
-    /// rows lie evenly, and takes the range of the rows on the side rather than of the side.
+    /// After Cortes, "Isolation forests: looking beyond tree depth" (arXiv 2111.11639), isotree's
+    /// `adj_depth`. That has `2 / (1 + 1 / (2 p))`, 4/3 where rows lie evenly.
     AdjustedDepth,
     /// Mean over trees of `log2(density in the leaf / uniform density)`, the product of the `p` of
-    /// [`AdjustedDepth`](Scoring::AdjustedDepth) along the path (isotree's `density`). The score is
+    /// [`AdjustedDepth`](Scoring::AdjustedDepth) along the path (the same paper; isotree's `density`).
+    /// The score is
     /// `1 / (1 + 2^mean)`: 0.5 where the density is that of uniform data. No range penalty.
     Density,
 }
@@ -208,7 +209,7 @@ impl IsolationForestParams {
     }
 
     /// Whether a split on the way doesn't count for a row whose projection lies further from the
-    /// threshold than the node's training rows are wide (Liu 2010, section 4.2): rows far outside
+    /// threshold than the node's training rows are wide (Liu 2010, acceptable range): rows far outside
     /// the training range then score higher. Default: [`Form::SciForest`] only. The classic forest
     /// and extension level 0 have no such penalty.
     pub fn penalize_range(mut self, penalize_range: impl Into<Option<bool>>) -> Self {

@@ -11,9 +11,9 @@ use crate::random::TreeRng;
 enum Cut {
     /// Uniformly between the extremes of the projections.
     Uniform,
-    /// Where the gain with equal weights of both sides is largest (Liu 2010, equation 2).
+    /// Where the gain with equal weights of both sides is largest (Liu 2010, Sd_gain).
     AveragedGain,
-    /// Where the gain with sides weighted by their rows is largest (Cortes 2021, section 4), in
+    /// Where the gain with sides weighted by their rows is largest (Cortes 2021), in
     /// variances.
     PooledGain,
 }
