@@ -48,6 +48,9 @@ impl From<usize> for SampleSize {
 pub enum Form {
     /// Isolation Forest (Liu, Ting, Zhou, ICDM 2008, algorithm 2): one random column, a uniform
     /// threshold between its extremes in the node.
+    ///
+    /// Deviations, scikit-learn's too: the column is drawn among those that vary in the node (the
+    /// paper may draw a constant one), and values equal to the threshold go left (the paper: right).
     #[default]
     Classic,
     /// Extended Isolation Forest (Hariri, Carrasco Kind, Brunner, TKDE 2021, arXiv 1811.02141,
@@ -99,8 +102,8 @@ pub enum Scoring {
     AdjustedDepth,
     /// Mean over trees of `log2(density in the leaf / uniform density)`, the product of the `p` of
     /// [`AdjustedDepth`](Scoring::AdjustedDepth) along the path (the same paper; isotree's `density`).
-    /// The score is
-    /// `1 / (1 + 2^mean)`: 0.5 where the density is that of uniform data. No range penalty.
+    /// The score is `1 / (1 + 2^mean)`: 0.5 where the density is that of uniform data. No range
+    /// penalty.
     Density,
 }
 
