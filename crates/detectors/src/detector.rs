@@ -21,6 +21,10 @@ const CHUNK: usize = 8_192;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "detector", rename_all = "snake_case")]
 #[non_exhaustive]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a model holds at most one per symbol, and most are forests"
+)]
 pub enum Detector {
     /// Isolation Forest.
     IsolationForest(IsolationForest),
@@ -171,11 +175,8 @@ fn fit_forest(
     rows: ArrayView2<'_, f64>,
     seed: u64,
 ) -> Result<IsolationForest> {
-    IsolationForest::params(seed)
-        .n_trees(config.n_trees)
-        .sample_size(config.sample_size)
-        .max_depth(config.max_depth)
-        .max_features(config.max_features)
+    config
+        .forest(seed)
         .check()
         .and_then(|params| params.fit_view(rows))
         .map_err(forest_error)

@@ -1,15 +1,27 @@
 //! Every detector keeps the promises of the type.
 
-use detectors::{Detector, DetectorParams};
+use detectors::{Detector, DetectorParams, ForestForm};
 use ndarray::{Array2, s};
 
 use crate::market::Xorshift;
 
+/// Every detector, and the isolation forest in every form with every scoring.
 fn every() -> Vec<DetectorParams> {
-    DetectorParams::NAMES
+    let read = |params| serde_json::from_value(params).unwrap();
+    let mut all: Vec<DetectorParams> = DetectorParams::NAMES
         .iter()
-        .map(|name| serde_json::from_value(serde_json::json!({ "detector": name })).unwrap())
-        .collect()
+        .map(|name| read(serde_json::json!({ "detector": name })))
+        .collect();
+    for form in ForestForm::ALL {
+        for scoring in ["path_length", "adjusted_depth", "density"] {
+            all.push(read(serde_json::json!({
+                "detector": "isolation_forest",
+                "form": form.name(),
+                "scoring": scoring,
+            })));
+        }
+    }
+    all
 }
 
 fn table(n: usize) -> Array2<f64> {
@@ -31,7 +43,13 @@ fn one_row_scores_as_in_a_batch_and_outliers_score_higher() {
             assert_eq!(alone.to_bits(), scores[row].to_bits(), "{params:?}");
         }
         let far = detector.score_one(&[9.0, -9.0, 9.0, -9.0]).unwrap();
-        assert!(scores.iter().all(|s| *s < far), "{params:?}");
+        // The density of a leaf knows no distance: the emptiest corner may beat a row beyond another.
+        let by_density = serde_json::to_value(&params).unwrap()["scoring"] == "density";
+        let higher = scores.iter().filter(|s| **s >= far).count();
+        assert!(
+            higher <= usize::from(by_density) * 20,
+            "{higher}: {params:?}"
+        );
         // Rows of another memory layout are the same rows.
         let strided = Array2::from_shape_fn((8, 20_000), |(j, i)| rows[(i, j / 2)]);
         let view = strided.slice(s![..;2, ..]);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use detectors::{
-    AlertBudget, Baseline, Calibrators, Detector, DetectorParams, DetectorSet, FormatError,
-    IsolationForestConfig, MaxZConfig, Model,
+    AlertBudget, Baseline, Calibrators, Detector, DetectorParams, DetectorSet, ForestForm,
+    ForestScoring, FormatError, IsolationForestConfig, MaxZConfig, Model,
 };
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -70,6 +70,39 @@ fn bytes_bring_it_back_exactly_and_are_the_same_each_time() {
             assert_eq!(
                 back.score_one("ETHUSD", &row).unwrap(),
                 model.score_one("ETHUSD", &row).unwrap()
+            );
+        }
+    }
+}
+
+#[test]
+fn forests_of_every_form_are_brought_back_exactly() {
+    let rows = rows();
+    for form in ForestForm::ALL {
+        for scoring in [
+            ForestScoring::PathLength,
+            ForestScoring::AdjustedDepth,
+            ForestScoring::Density,
+        ] {
+            let params = DetectorParams::IsolationForest(IsolationForestConfig {
+                n_trees: 5,
+                form: *form,
+                scoring,
+                ..IsolationForestConfig::default()
+            });
+            let forest = Detector::fit(&params, rows.view(), 42).unwrap();
+            let mut model = model(false);
+            model.detectors = DetectorSet::Global(forest.clone());
+            let bytes = model.to_bytes().unwrap();
+            let back = Model::from_bytes(&bytes).unwrap();
+            assert_eq!(back.to_bytes().unwrap(), bytes, "{params:?}");
+            let DetectorSet::Global(back) = back.detectors else {
+                panic!("{params:?} came back as another kind of set");
+            };
+            assert_eq!(
+                back.score(rows.view()).unwrap(),
+                forest.score(rows.view()).unwrap(),
+                "{params:?}"
             );
         }
     }
