@@ -1,5 +1,6 @@
 //! From an outcome to what the report shows.
 
+use detectors::ForestForm;
 use detectors::evaluation::{
     Evaluation, ImportanceMeasure, Interval, Metric as Measured, OperatingPoint,
 };
@@ -182,7 +183,13 @@ fn column(outcome: &Outcome, tested: &Tested) -> Column {
     let trial = &outcome.validated[tested.trial].trial;
     let detail = match &trial.params {
         detectors::DetectorParams::IsolationForest(config) => {
-            format!("{} trees of {} rows", config.n_trees, config.sample_size)
+            let trees = format!("{} trees of {} rows", config.n_trees, config.sample_size);
+            match config.form {
+                ForestForm::Extended => format!("extended, {trees}"),
+                ForestForm::SciForest => format!("SCiForest, {trees}"),
+                ForestForm::FairCut => format!("fair-cut, {trees}"),
+                ForestForm::Classic => trees,
+            }
         }
         detectors::DetectorParams::MaxZ(_) => "against training mean and deviation".to_owned(),
     };

@@ -1,5 +1,6 @@
 //! What an experiment file says, checked. Only this type is accepted by a run.
 
+use detectors::{ForestForm, ForestScoring};
 use market::{AnomalyKind, Feature, FeatureConfig, Interval};
 use serde::{Deserialize, Serialize};
 
@@ -212,18 +213,36 @@ impl Scope {
 #[serde(tag = "detector", rename_all = "snake_case")]
 pub enum DetectorSpace {
     /// Isolation Forest.
-    IsolationForest {
-        /// Trees.
-        n_trees: Vec<usize>,
-        /// Rows per tree.
-        sample_size: Vec<usize>,
-        /// Depth limit; `None` is ceil(log2(sample_size)).
-        max_depth: Vec<Option<usize>>,
-        /// Columns per tree; `None` is all.
-        max_features: Vec<Option<usize>>,
-    },
+    IsolationForest(Box<ForestSpace>),
     /// Largest |z| over the features.
     MaxZ,
+}
+
+/// The isolation forest's search space. Keys that a form or a scoring doesn't have are not varied
+/// for it.
+#[derive(Debug, Clone, Serialize)]
+pub struct ForestSpace {
+    /// Which forest.
+    pub form: Vec<ForestForm>,
+    /// What a leaf says about the rows in it.
+    pub scoring: Vec<ForestScoring>,
+    /// Trees.
+    pub n_trees: Vec<usize>,
+    /// Rows per tree.
+    pub sample_size: Vec<usize>,
+    /// Depth limit; `None` is ceil(log2(sample_size)).
+    pub max_depth: Vec<Option<usize>>,
+    /// Columns per tree; `None` is all.
+    pub max_features: Vec<Option<usize>>,
+    /// Extended: columns in a slope, less one; `None` is 1.
+    pub extension_level: Vec<Option<usize>>,
+    /// SCiForest and fair-cut: directions that a node tries; `None` is the form's own number.
+    pub n_candidates: Vec<Option<usize>>,
+    /// SCiForest and fair-cut: columns in a direction; `None` is 2.
+    pub hyperplane_columns: Vec<Option<usize>>,
+    /// SCiForest and fair-cut, not by density: whether rows far outside score higher; `None` is
+    /// the form's own choice.
+    pub penalize_range: Vec<Option<bool>>,
 }
 
 /// `[search]`: how candidates' spaces are walked.

@@ -10,8 +10,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 pub use experiment::{
-    Boundaries, Candidate, Data, DataKind, DetectorSpace, Evaluate, Experiment, Features, Inject,
-    Purge, Register, Scope, Search, Simulate, Split, SplitMethod, ThresholdRule,
+    Boundaries, Candidate, Data, DataKind, DetectorSpace, Evaluate, Experiment, Features,
+    ForestSpace, Inject, Purge, Register, Scope, Search, Simulate, Split, SplitMethod,
+    ThresholdRule,
 };
 pub use section::{Violation, parse_instant_us};
 pub use tree::Origin;

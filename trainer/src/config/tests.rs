@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use detectors::{ForestForm, ForestScoring};
+
 use super::*;
 
 const MINIMAL: &str = r#"
@@ -27,6 +29,14 @@ fn refused(text: &str, overrides: &[&str], parts: &[&str]) {
         .lines()
         .any(|line| parts.iter().all(|part| line.contains(part)));
     assert!(found, "no line with all of {parts:?} in:\n{report}");
+}
+
+/// The search space of the first candidate, a forest.
+fn forest(experiment: &Experiment) -> &ForestSpace {
+    let DetectorSpace::IsolationForest(space) = &experiment.candidates[0].detector else {
+        panic!("a forest")
+    };
+    space
 }
 
 #[test]
@@ -138,18 +148,11 @@ fn arguments_change_values_and_are_named_when_they_are_wrong() {
     )
     .unwrap();
     assert_eq!(experiment.seed, 7);
-    let DetectorSpace::IsolationForest { n_trees, .. } = &experiment.candidates[0].detector else {
-        panic!("a forest")
-    };
-    assert_eq!(n_trees, &[10, 20]);
+    assert_eq!(forest(&experiment).n_trees, [10, 20]);
     assert_eq!(experiment.register.unwrap().model, "m");
     let named = format!("{MINIMAL}name = \"forest\"\n");
     let experiment = load_text(&named, &["candidates.forest.sample_size=64"]).unwrap();
-    let DetectorSpace::IsolationForest { sample_size, .. } = &experiment.candidates[0].detector
-    else {
-        panic!("a forest")
-    };
-    assert_eq!(sample_size, &[64]);
+    assert_eq!(forest(&experiment).sample_size, [64]);
     refused(
         MINIMAL,
         &["experiment.seed=-1"],
@@ -171,6 +174,134 @@ fn arguments_change_values_and_are_named_when_they_are_wrong() {
         &["experiment.name.x=1"],
         &["`experiment.name` is a string"],
     );
+}
+
+#[test]
+fn a_forest_has_a_form_and_a_scoring_or_several_to_search_over() {
+    let experiment = load_text(MINIMAL, &[]).unwrap();
+    assert_eq!(forest(&experiment).form, [ForestForm::Classic]);
+    assert_eq!(forest(&experiment).scoring, [ForestScoring::PathLength]);
+    for (form, name) in [
+        (ForestForm::Classic, "classic"),
+        (ForestForm::Extended, "extended"),
+        (ForestForm::SciForest, "sci_forest"),
+        (ForestForm::FairCut, "fair_cut"),
+    ] {
+        let experiment = load_text(MINIMAL, &[&format!("candidates.0.form={name}")]).unwrap();
+        assert_eq!(forest(&experiment).form, [form]);
+    }
+    let all = [
+        "candidates.0.form=[\"extended\", \"fair_cut\"]",
+        "candidates.0.scoring=[\"adjusted_depth\", \"density\"]",
+        "candidates.0.extension_level=[0, 2]",
+        "candidates.0.n_candidates=[1, 5]",
+        "candidates.0.hyperplane_columns=3",
+        "candidates.0.penalize_range=[true, false]",
+    ];
+    let experiment = load_text(MINIMAL, &all).unwrap();
+    let space = forest(&experiment);
+    assert_eq!(space.form, [ForestForm::Extended, ForestForm::FairCut]);
+    assert_eq!(
+        space.scoring,
+        [ForestScoring::AdjustedDepth, ForestScoring::Density]
+    );
+    assert_eq!(space.extension_level, [Some(0), Some(2)]);
+    assert_eq!(space.n_candidates, [Some(1), Some(5)]);
+    assert_eq!(space.hyperplane_columns, [Some(3)]);
+    assert_eq!(space.penalize_range, [Some(true), Some(false)]);
+}
+
+#[test]
+fn a_wrong_value_of_a_forests_key_names_its_line_and_the_nearest_one() {
+    let lines = |lines: &str| format!("{MINIMAL}{lines}");
+    refused(
+        &lines("n_trees = 10\nform = \"scy_forest\"\n"),
+        &[],
+        &[
+            "x.toml:11:",
+            "`candidates[0].form`",
+            "did you mean `sci_forest`",
+        ],
+    );
+    refused(
+        &lines("form = [\n  \"extended\",\n  \"fair\",\n]\n"),
+        &[],
+        &["x.toml:12:", "`fair`", "did you mean `fair_cut`"],
+    );
+    refused(
+        &lines("form = 1\n"),
+        &[],
+        &["x.toml:10:", "`candidates[0].form` is 1", "`extended`"],
+    );
+    refused(
+        &lines("form = []\n"),
+        &[],
+        &["x.toml:10:", "`candidates[0].form`", "empty search space"],
+    );
+    refused(
+        &lines("scoring = \"densities\"\n"),
+        &[],
+        &["x.toml:10:", "did you mean `density`"],
+    );
+    refused(
+        &lines("form = \"extended\"\nextention_level = 1\n"),
+        &[],
+        &["x.toml:11:", "did you mean `extension_level`"],
+    );
+    for (form, wrong) in [
+        ("extended", "extension_level = 16384"),
+        ("extended", "extension_level = -1"),
+        ("sci_forest", "n_candidates = 0"),
+        ("sci_forest", "n_candidates = 10001"),
+        ("fair_cut", "hyperplane_columns = [2, 0]"),
+        ("fair_cut", "penalize_range = 1"),
+    ] {
+        let key = wrong.split_once(' ').unwrap().0;
+        refused(
+            &lines(&format!("form = \"{form}\"\n{wrong}\n")),
+            &[],
+            &["x.toml:11:", &format!("`candidates[0].{key}`"), "allowed: "],
+        );
+    }
+}
+
+#[test]
+fn keys_that_have_no_effect_on_a_form_are_refused() {
+    let extended = "only form `extended` has it";
+    let by_gain = "only form `sci_forest` or `fair_cut` has it";
+    for (form, key, why) in [
+        ("\"classic\"", "extension_level = 1", extended),
+        ("\"sci_forest\"", "extension_level = 1", extended),
+        ("\"extended\"", "n_candidates = 2", by_gain),
+        ("[\"classic\", \"extended\"]", "n_candidates = 2", by_gain),
+        ("\"classic\"", "hyperplane_columns = 2", by_gain),
+        ("\"extended\"", "penalize_range = true", by_gain),
+    ] {
+        let name = key.split_once(' ').unwrap().0;
+        refused(
+            &format!("{MINIMAL}form = {form}\n{key}\n"),
+            &[],
+            &["x.toml:11:", &format!("`candidates[0].{name}`"), why],
+        );
+    }
+    let text = format!("{MINIMAL}form = \"fair_cut\"\npenalize_range = true\n");
+    load_text(&text, &[]).unwrap();
+    refused(
+        &text,
+        &["candidates.0.scoring=density"],
+        &[
+            "x.toml:11:",
+            "`candidates[0].penalize_range`",
+            "only scoring `path_length` or `adjusted_depth` has it",
+        ],
+    );
+    // Beside a form that has the key, one that hasn't is searched, too.
+    let text = format!("{MINIMAL}form = [\"classic\", \"fair_cut\"]\nn_candidates = 2\n");
+    load_text(&text, &[]).unwrap();
+    // A form that can't be told has every key.
+    let text = format!("{MINIMAL}form = \"scy_forest\"\nn_candidates = 2\n");
+    let report = load_text(&text, &[]).unwrap_err();
+    assert!(!report.contains("n_candidates"), "{report}");
 }
 
 #[test]

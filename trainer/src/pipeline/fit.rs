@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
-use detectors::{Detector, DetectorParams, DetectorSet, IsolationForestConfig, MaxZConfig};
+use detectors::{
+    Detector, DetectorParams, DetectorSet, ForestForm, IsolationForestConfig, MaxZConfig,
+};
 use ndarray::{Array2, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::rows::{RowIndex, RowSource, scan_rows};
 use super::split::Part;
-use crate::config::{Candidate, DetectorSpace, Scope};
+use crate::config::{Candidate, DetectorSpace, ForestSpace, Scope};
 use crate::interrupt::Interrupt;
+use crate::progress::plural;
 
 /// One point of a candidate's search space.
 #[derive(Debug, Clone)]
@@ -38,7 +41,7 @@ impl Trial {
 /// Every trial of `candidates`, the grid of each in file order.
 ///
 /// # Errors
-/// When there are more than `max_trials`, or more columns per tree than columns.
+/// When there are more than `max_trials`, or more columns per tree or split than columns.
 pub fn trials(
     candidates: &[Candidate],
     n_features: usize,
@@ -47,20 +50,19 @@ pub fn trials(
     let mut trials = Vec::new();
     for candidate in candidates {
         for params in expand(&candidate.detector) {
-            if let DetectorParams::IsolationForest(IsolationForestConfig {
-                max_features: Some(columns),
-                ..
-            }) = &params
-                && *columns > n_features
-            {
-                anyhow::bail!(
-                    "candidate `{}`: max_features is {columns}, but the data have {n_features} features",
-                    candidate.name
-                );
-            }
             params
                 .check()
                 .with_context(|| format!("candidate `{}`", candidate.name))?;
+            let params = params.resolved();
+            if let DetectorParams::IsolationForest(config) = &params
+                && let Some((key, value)) = beyond(config, n_features)
+            {
+                anyhow::bail!(
+                    "candidate `{}`: {key} is {value}, but the data have {}",
+                    candidate.name,
+                    plural(n_features as u64, "feature")
+                );
+            }
             trials.push(Trial {
                 candidate: candidate.name.clone(),
                 scope: candidate.scope,
@@ -77,34 +79,93 @@ pub fn trials(
     Ok(trials)
 }
 
+/// The first key whose value wants more columns than there are.
+fn beyond(config: &IsolationForestConfig, n_features: usize) -> Option<(&'static str, usize)> {
+    // A split that combines two columns of one makes do with it, as the default has to.
+    let columns = n_features.max(2);
+    [
+        ("max_features", config.max_features, n_features),
+        // Less one.
+        (
+            "extension_level",
+            config.extension_level,
+            n_features.saturating_sub(1),
+        ),
+        ("hyperplane_columns", config.hyperplane_columns, columns),
+    ]
+    .into_iter()
+    .find_map(|(key, value, most)| {
+        value
+            .filter(|value| *value > most)
+            .map(|value| (key, value))
+    })
+}
+
 fn expand(space: &DetectorSpace) -> Vec<DetectorParams> {
     match space {
         DetectorSpace::MaxZ => vec![DetectorParams::MaxZ(MaxZConfig {})],
-        DetectorSpace::IsolationForest {
-            n_trees,
-            sample_size,
-            max_depth,
-            max_features,
-        } => {
-            let mut grid = Vec::new();
-            for &n_trees in n_trees {
-                for &sample_size in sample_size {
-                    for &max_depth in max_depth {
-                        for &max_features in max_features {
-                            let config = IsolationForestConfig {
-                                n_trees,
-                                sample_size,
-                                max_depth,
-                                max_features,
-                            };
-                            grid.push(DetectorParams::IsolationForest(config));
-                        }
-                    }
-                }
-            }
-            grid
+        DetectorSpace::IsolationForest(space) => forests(space)
+            .into_iter()
+            .map(DetectorParams::IsolationForest)
+            .collect(),
+    }
+}
+
+/// The grid of `space`, the last key fastest. A key is varied only where it has an effect.
+fn forests(space: &ForestSpace) -> Vec<IsolationForestConfig> {
+    let everywhere = |_: &IsolationForestConfig| true;
+    let extended = |config: &IsolationForestConfig| config.form == ForestForm::Extended;
+    let by_gain = |config: &IsolationForestConfig| config.form.by_gain();
+    let grid = vec![IsolationForestConfig::default()];
+    let grid = across(grid, &space.form, everywhere, |to, form| to.form = form);
+    let grid = across(grid, &space.scoring, everywhere, |to, scoring| {
+        to.scoring = scoring
+    });
+    let grid = across(grid, &space.n_trees, everywhere, |to, n| to.n_trees = n);
+    let grid = across(grid, &space.sample_size, everywhere, |to, size| {
+        to.sample_size = size
+    });
+    let grid = across(grid, &space.max_depth, everywhere, |to, depth| {
+        to.max_depth = depth
+    });
+    let grid = across(grid, &space.max_features, everywhere, |to, columns| {
+        to.max_features = columns
+    });
+    let grid = across(grid, &space.extension_level, extended, |to, level| {
+        to.extension_level = level
+    });
+    let grid = across(grid, &space.n_candidates, by_gain, |to, n| {
+        to.n_candidates = n
+    });
+    let grid = across(grid, &space.hyperplane_columns, by_gain, |to, columns| {
+        to.hyperplane_columns = columns
+    });
+    let penalized = IsolationForestConfig::has_range_penalty;
+    across(grid, &space.penalize_range, penalized, |to, penalize| {
+        to.penalize_range = penalize
+    })
+}
+
+/// Every point of `grid` with every one of `values`; those that aren't `concerned` stay as they are.
+fn across<T: Copy>(
+    grid: Vec<IsolationForestConfig>,
+    values: &[T],
+    concerned: impl Fn(&IsolationForestConfig) -> bool,
+    set: impl Fn(&mut IsolationForestConfig, T),
+) -> Vec<IsolationForestConfig> {
+    let mut all = Vec::new();
+    for config in grid {
+        if !concerned(&config) {
+            all.push(config);
+            continue;
+        }
+        for &value in values {
+            let mut config = config.clone();
+            set(&mut config, value);
+            all.push(config);
         }
     }
+    all
 }
 
 /// Rows to fit on.
@@ -256,4 +317,139 @@ fn score_by_symbol(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use detectors::ForestScoring;
+
+    use super::*;
+
+    fn space() -> ForestSpace {
+        ForestSpace {
+            form: vec![ForestForm::Classic],
+            scoring: vec![ForestScoring::PathLength],
+            n_trees: vec![100],
+            sample_size: vec![256],
+            max_depth: vec![None],
+            max_features: vec![None],
+            extension_level: vec![None],
+            n_candidates: vec![None],
+            hyperplane_columns: vec![None],
+            penalize_range: vec![None],
+        }
+    }
+
+    fn of(space: ForestSpace, n_features: usize) -> anyhow::Result<Vec<IsolationForestConfig>> {
+        let candidate = Candidate {
+            name: "iforest".to_owned(),
+            scope: Scope::Global,
+            detector: DetectorSpace::IsolationForest(Box::new(space)),
+        };
+        let trials = trials(&[candidate], n_features, 64)?;
+        let config = |trial: Trial| match trial.params {
+            DetectorParams::IsolationForest(config) => config,
+            DetectorParams::MaxZ(_) => panic!("a forest"),
+        };
+        Ok(trials.into_iter().map(config).collect())
+    }
+
+    #[test]
+    fn the_last_key_of_a_grid_is_the_fastest() {
+        let grid = of(
+            ForestSpace {
+                n_trees: vec![5, 20],
+                sample_size: vec![64, 128],
+                ..space()
+            },
+            3,
+        );
+        let grid: Vec<_> = grid
+            .unwrap()
+            .iter()
+            .map(|config| (config.n_trees, config.sample_size))
+            .collect();
+        assert_eq!(grid, [(5, 64), (5, 128), (20, 64), (20, 128)]);
+    }
+
+    #[test]
+    fn a_key_is_varied_only_where_it_has_an_effect() {
+        let grid = of(
+            ForestSpace {
+                form: vec![
+                    ForestForm::Classic,
+                    ForestForm::Extended,
+                    ForestForm::SciForest,
+                ],
+                scoring: vec![ForestScoring::PathLength, ForestScoring::Density],
+                extension_level: vec![Some(1), Some(2)],
+                n_candidates: vec![Some(1), Some(5)],
+                penalize_range: vec![Some(false), Some(true)],
+                ..space()
+            },
+            3,
+        )
+        .unwrap();
+        let count = |form, scoring| {
+            let same =
+                |config: &&IsolationForestConfig| (config.form, config.scoring) == (form, scoring);
+            grid.iter().filter(same).count()
+        };
+        let (path, density) = (ForestScoring::PathLength, ForestScoring::Density);
+        assert_eq!(count(ForestForm::Classic, path), 1);
+        assert_eq!(count(ForestForm::Extended, path), 2);
+        assert_eq!(count(ForestForm::Extended, density), 2);
+        assert_eq!(count(ForestForm::SciForest, path), 4);
+        assert_eq!(count(ForestForm::SciForest, density), 2);
+        for (at, config) in grid.iter().enumerate() {
+            assert!(!grid[..at].contains(config), "{config:?} twice");
+        }
+    }
+
+    #[test]
+    fn more_columns_than_the_data_have_are_refused_by_key() {
+        let extended = |level| ForestSpace {
+            form: vec![ForestForm::Extended],
+            extension_level: vec![level],
+            ..space()
+        };
+        let combining = |columns| ForestSpace {
+            form: vec![ForestForm::FairCut],
+            hyperplane_columns: vec![columns],
+            ..space()
+        };
+        let wide = ForestSpace {
+            max_features: vec![Some(4)],
+            ..space()
+        };
+        for (space, n_features, expected) in [
+            (wide, 3, "max_features is 4, but the data have 3 features"),
+            (
+                extended(Some(3)),
+                3,
+                "extension_level is 3, but the data have 3 features",
+            ),
+            (
+                extended(None),
+                1,
+                "extension_level is 1, but the data have 1 feature",
+            ),
+            (
+                combining(Some(4)),
+                3,
+                "hyperplane_columns is 4, but the data have 3 features",
+            ),
+        ] {
+            let error = of(space, n_features).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+        for (space, n_features) in [
+            (extended(Some(2)), 3),
+            (extended(Some(0)), 1),
+            (combining(Some(3)), 3),
+            (combining(None), 1),
+        ] {
+            of(space, n_features).unwrap();
+        }
+    }
 }

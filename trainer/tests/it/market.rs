@@ -1,6 +1,6 @@
 //! The whole job on a made-up market.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::lab::{Lab, SIMULATED};
 
@@ -218,6 +218,42 @@ fn a_grid_is_searched_on_validation_data_and_logged() {
     assert_eq!(metric(&summary, "validation_average_precision"), best);
     lab.run(&["run", "x.toml", "--set", "search.max_trials=3"], 1)
         .says(&["4 trials", "allows 3"]);
+}
+
+#[test]
+fn a_forests_form_is_logged_and_reproduced() {
+    let lab = Lab::new();
+    lab.write("x.toml", SIMULATED);
+    let classic = lab.run_json("x.toml", &["--set", "evaluate.resamples=0"]);
+    let sci = lab.run_json(
+        "x.toml",
+        &[
+            "--set",
+            "evaluate.resamples=0",
+            "--set",
+            "candidates.iforest.form=sci_forest",
+            "--set",
+            "candidates.iforest.scoring=adjusted_depth",
+            "--set",
+            "candidates.iforest.hyperplane_columns=3",
+        ],
+    );
+    let (classic, sci) = (
+        classic["run_id"].as_str().unwrap(),
+        sci["run_id"].as_str().unwrap(),
+    );
+    let compared = lab
+        .run(&["compare", classic, sci, "--output", "json"], 0)
+        .json();
+    let params = &compared["params"];
+    assert_eq!(params["form"], json!(["classic", "sci_forest"]));
+    assert_eq!(params["scoring"], json!(["path_length", "adjusted_depth"]));
+    assert_eq!(params["n_candidates"], json!([null, "10"]));
+    assert_eq!(params["hyperplane_columns"], json!([null, "3"]));
+    assert_eq!(params["penalize_range"], json!([null, "true"]));
+    assert!(params.get("extension_level").is_none(), "{params}");
+    let reproduced = lab.run(&["reproduce", sci, "--output", "json"], 0).json();
+    assert_eq!(reproduced["identical"], true);
 }
 
 #[test]
