@@ -221,6 +221,67 @@ fn a_grid_is_searched_on_validation_data_and_logged() {
 }
 
 #[test]
+fn every_form_of_the_isolation_forest_is_judged_side_by_side() {
+    let lab = Lab::new();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../experiments/forests.toml");
+    lab.run(&["check", file], 0);
+    // One size instead of three, for a quick test.
+    let summary = lab.run_json(
+        file,
+        &[
+            "--set",
+            "candidates.classic.sample_size=2048",
+            "--set",
+            "candidates.extended.sample_size=2048",
+            "--set",
+            "candidates.sci-forest.sample_size=2048",
+            "--set",
+            "candidates.fair-cut.sample_size=2048",
+            "--set",
+            "evaluate.resamples=0",
+        ],
+    );
+    let evaluation: Value =
+        serde_json::from_slice(&std::fs::read(&lab.artifacts("evaluation.json")[0]).unwrap())
+            .unwrap();
+    let forms: Vec<&Value> = evaluation["trials"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|trial| &trial["params"]["form"])
+        .collect();
+    let null = Value::Null;
+    assert_eq!(
+        forms,
+        ["classic", "extended", "sci_forest", "fair_cut"]
+            .map(Value::from)
+            .iter()
+            .chain([&null])
+            .collect::<Vec<_>>()
+    );
+    let tested = evaluation["tested"].as_array().unwrap();
+    assert_eq!(tested.len(), 5, "the forms and the baseline");
+    let precisions: Vec<f64> = tested
+        .iter()
+        .map(|tested| tested["test"]["average_precision"].as_f64().unwrap())
+        .collect();
+    for (at, precision) in precisions.iter().enumerate() {
+        assert!(*precision > 0.1, "{precisions:?}");
+        assert!(!precisions[..at].contains(precision), "{precisions:?}");
+    }
+    assert!(metric(&summary, "test_event_recall") > 0.0);
+    let report = std::fs::read_to_string(&lab.artifacts("report.html")[0]).unwrap();
+    for detail in [
+        ">100 trees of 2048 rows",
+        "extended, 100 trees of 2048 rows",
+        "SCiForest, 100 trees of 2048 rows",
+        "fair-cut, 100 trees of 2048 rows",
+    ] {
+        assert!(report.contains(detail), "{detail}");
+    }
+}
+
+#[test]
 fn a_forests_form_is_logged_and_reproduced() {
     let lab = Lab::new();
     lab.write("x.toml", SIMULATED);
