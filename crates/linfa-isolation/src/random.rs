@@ -129,24 +129,25 @@ impl SmallSet {
 /// Draws rows with odds proportional to their weights.
 #[derive(Debug)]
 pub(crate) struct WeightedRows {
-    /// Sum of the weights up to and including each row.
+    weights: Vec<f32>,
+    /// Sum of the weights up to and including each row. Rounding may hide a row that is far lighter
+    /// than those before it.
     cumulative: Vec<f64>,
     n_positive: usize,
 }
 
 impl WeightedRows {
-    /// `None` if the sum of the weights is not a positive, finite number.
-    pub(crate) fn new(weights: impl Iterator<Item = f64>) -> Option<Self> {
+    /// For finite weights that are not negative; `None` if none is positive.
+    pub(crate) fn new(weights: &[f32]) -> Option<Self> {
         let mut sum = 0.0;
-        let mut n_positive = 0;
-        let cumulative = weights
-            .map(|weight| {
-                sum += weight;
-                n_positive += usize::from(weight > 0.0);
-                sum
-            })
-            .collect();
-        (sum > 0.0 && sum.is_finite()).then_some(Self {
+        let cumulative = weights.iter().map(|&weight| {
+            sum += f64::from(weight);
+            sum
+        });
+        let cumulative = cumulative.collect();
+        let n_positive = weights.iter().filter(|&&weight| weight > 0.0).count();
+        (n_positive > 0).then(|| Self {
+            weights: weights.to_vec(),
             cumulative,
             n_positive,
         })
@@ -155,11 +156,6 @@ impl WeightedRows {
     /// Rows of positive weight: no more can be drawn.
     pub(crate) fn n_positive(&self) -> usize {
         self.n_positive
-    }
-
-    fn weight(&self, row: usize) -> f64 {
-        let before = row.checked_sub(1).map_or(0.0, |row| self.cumulative[row]);
-        self.cumulative[row] - before
     }
 
     fn draw(&self, rng: &mut TreeRng) -> usize {
@@ -177,7 +173,7 @@ impl WeightedRows {
     /// `count` different rows, ascending, drawn one after another with odds proportional to the
     /// weights of those that are left.
     pub(crate) fn sample(&self, rng: &mut TreeRng, count: usize) -> Vec<usize> {
-        debug_assert!(count <= self.n_positive);
+        assert!(count <= self.n_positive, "can't draw {count} rows");
         let mut chosen = SmallSet::with_capacity(count);
         // Drawing anew on a repetition is drawing from the rest, as long as the rest is not small.
         let mut n_repeated = 0;
@@ -185,22 +181,21 @@ impl WeightedRows {
             n_repeated += usize::from(!chosen.insert(self.draw(rng)));
         }
         let mut members = chosen.members;
-        if members.len() < count {
-            let mut left: Vec<(usize, f64)> = (0..self.cumulative.len())
-                .map(|row| (row, self.weight(row)))
-                .filter(|&(row, weight)| weight > 0.0 && !members.contains(&row))
-                .collect();
-            while members.len() < count && !left.is_empty() {
-                let total: f64 = left.iter().map(|&(_, weight)| weight).sum();
-                let mut target = rng.unit() * total;
-                let drawn = left.iter().position(|&(_, weight)| {
-                    target -= weight;
-                    target < 0.0
-                });
-                members.push(left.remove(drawn.unwrap_or(left.len() - 1)).0);
-            }
-        }
         members.sort_unstable();
+        if members.len() < count {
+            // Draws from the rest by waiting times, of which the shortest come first: exponential ones
+            // with the weights as rates have the same odds (Efraimidis, Spirakis, 2006).
+            let rest = (0..self.weights.len())
+                .filter(|row| self.weights[*row] > 0.0 && members.binary_search(row).is_err());
+            let mut waiting: Vec<(f64, usize)> = rest
+                .map(|row| (-ln(1.0 - rng.unit()) / f64::from(self.weights[row]), row))
+                .collect();
+            let n_more = count - members.len();
+            waiting
+                .select_nth_unstable_by(n_more - 1, |a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            members.extend(waiting[..n_more].iter().map(|&(_, row)| row));
+            members.sort_unstable();
+        }
         members
     }
 }
@@ -215,7 +210,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "takes long")]
     fn weights_are_odds() {
         // Row 2 has no weight, row 4 half of all.
-        let rows = WeightedRows::new([1.0, 1.0, 0.0, 1.0, 4.0, 1.0].into_iter()).unwrap();
+        let rows = WeightedRows::new(&[1.0, 1.0, 0.0, 1.0, 4.0, 1.0]).unwrap();
         assert_eq!(rows.n_positive(), 5);
         let mut rng = TreeRng::new(5, 0);
         let mut hits = [0_u32; 6];
@@ -226,17 +221,29 @@ mod tests {
         assert!((3_800..4_200).contains(&hits[4]), "{hits:?}");
         assert!((900..1_100).contains(&hits[0]), "{hits:?}");
         assert_eq!(rows.sample(&mut rng, 5), [0, 1, 3, 4, 5]);
-        assert!(WeightedRows::new([0.0, 0.0].into_iter()).is_none());
+        assert!(WeightedRows::new(&[0.0, 0.0]).is_none());
     }
 
     #[test]
     fn a_row_of_nearly_all_weight_leaves_room_for_the_others() {
-        let weights = (0..100).map(|row| if row == 7 { 1e18 } else { 1.0 + f64::from(row) });
-        let rows = WeightedRows::new(weights).unwrap();
-        let sample = rows.sample(&mut TreeRng::new(1, 1), 20);
-        assert_eq!(sample.len(), 20);
-        assert!(sample.is_sorted_by(|a, b| a < b));
-        assert!(sample.contains(&7));
+        // Sums up to the heavy row and beyond hide the others from rounding.
+        let mut weights = [1.0; 100];
+        weights[50..].fill(3.0);
+        weights[7] = 1e30;
+        let rows = WeightedRows::new(&weights).unwrap();
+        let mut n_heavier = 0;
+        for tree_idx in 0..200 {
+            let sample = rows.sample(&mut TreeRng::new(1, tree_idx), 20);
+            assert_eq!(sample.len(), 20);
+            assert!(sample.is_sorted_by(|a, b| a < b));
+            assert!(sample.contains(&7));
+            n_heavier += sample.iter().filter(|&&row| row >= 50).count();
+        }
+        // Of 19 rows drawn beside the heavy one, about 0.72 weigh 3.
+        let share = n_heavier as f64 / (200.0 * 19.0);
+        assert!((0.66..0.78).contains(&share), "{share}");
+        let all = rows.sample(&mut TreeRng::new(1, 1), 100);
+        assert_eq!(all, (0..100).collect::<Vec<_>>());
     }
 
     #[test]

@@ -43,8 +43,9 @@ impl IsolationForestValidParams {
     /// # Errors
     ///
     /// An empty table, one with a value that is not finite (but for NaN with
-    /// [`Missing::BothWays`]), and one with fewer columns than `max_features` or the extension level
-    /// ask for are refused.
+    /// [`Missing::BothWays`]), and one with fewer columns than `max_features`, `hyperplane_columns` or
+    /// the extension level ask for are refused; so are more than 2^31 - 1 rows or columns, and as many
+    /// rows in all trees.
     pub fn fit_view(&self, records: ArrayView2<'_, f64>) -> Result<IsolationForest> {
         self.fit_sampler(records, &Sampler::Even(records.nrows()))
     }
@@ -81,7 +82,7 @@ impl IsolationForestValidParams {
         if records.is_empty() {
             return self.fit_view(records);
         }
-        match WeightedRows::new(weights.iter().map(|&weight| f64::from(weight))) {
+        match WeightedRows::new(weights) {
             Some(rows) => self.fit_sampler(records, &Sampler::Weighted(rows)),
             None => Err(Error::NoWeight),
         }
