@@ -294,6 +294,20 @@ impl Model {
                 oblique.thresholds.len()
             }
         };
+        let told_truly = match (&self.splits, self.form) {
+            (Splits::Axis(_), Form::Classic | Form::Extended { extension_level: 0 }) => true,
+            (Splits::Oblique(oblique), Form::Extended { extension_level }) => {
+                extension_level < self.n_features && oblique.n_terms == extension_level + 1
+            }
+            (Splits::Oblique(_), Form::SciForest | Form::FairCut) => true,
+            _ => false,
+        };
+        let limited = matches!(&self.splits, Splits::Oblique(splits) if !splits.limits.is_empty());
+        if !told_truly || (limited && self.scoring != Scoring::PathLength) {
+            return Err(FormatError::invalid(
+                "form or scoring contradict the splits",
+            ));
+        }
         let expected = if self.scoring == Scoring::PathLength {
             0
         } else {

@@ -185,7 +185,8 @@ impl IsolationForestParams {
     }
 
     /// Columns that each tree may split on, drawn without replacement per tree; `None` (default)
-    /// is all of them. More columns than the table has are refused when fitting.
+    /// is all of them. More columns than the table has are refused when fitting; if there are fewer
+    /// than a split could sum up, it sums up those.
     pub fn max_features(mut self, max_features: impl Into<Option<usize>>) -> Self {
         self.0.max_features = max_features.into();
         self
@@ -198,7 +199,8 @@ impl IsolationForestParams {
     }
 
     /// Columns that a direction of [`Form::SciForest`] or [`Form::FairCut`] combines; default 2. A
-    /// node with fewer columns that vary combines those. [`Form::Extended`] has its level instead.
+    /// node with fewer columns that vary combines those; more than two, and more than the table has,
+    /// are refused when fitting. [`Form::Extended`] has its level instead.
     pub fn hyperplane_columns(mut self, n_columns: impl Into<Option<usize>>) -> Self {
         self.0.hyperplane_columns = n_columns.into();
         self
@@ -214,7 +216,7 @@ impl IsolationForestParams {
     /// Whether a split on the way doesn't count for a row whose projection lies further from the
     /// threshold than the node's training rows are wide (Liu 2010, acceptable range): rows far outside
     /// the training range then score higher. Default: [`Form::SciForest`] only. The classic forest
-    /// and extension level 0 have no such penalty.
+    /// and extension level 0 have no such penalty, nor have scores other than by path length.
     pub fn penalize_range(mut self, penalize_range: impl Into<Option<bool>>) -> Self {
         self.0.penalize_range = penalize_range.into();
         self
@@ -310,8 +312,8 @@ impl ParamGuard for IsolationForestParams {
                 let allowed = "false for splits along single columns";
                 return refuse("penalize_range", "true".into(), allowed);
             }
-            if params.scoring == Scoring::Density {
-                let allowed = "false with scoring by density";
+            if params.scoring != Scoring::PathLength {
+                let allowed = "false unless scoring is by path length";
                 return refuse("penalize_range", "true".into(), allowed);
             }
         }
@@ -375,7 +377,7 @@ impl IsolationForestValidParams {
     /// Whether rows outside the training range are penalized.
     pub fn penalize_range(&self) -> bool {
         self.penalize_range
-            .unwrap_or(self.form == Form::SciForest && self.scoring != Scoring::Density)
+            .unwrap_or(self.form == Form::SciForest && self.scoring == Scoring::PathLength)
     }
 
     /// What a leaf says about its rows.

@@ -19,8 +19,9 @@ pub fn contamination_threshold(scores: &[f64], contamination: f64) -> Result<f64
             allowed: "in [0, 1)",
         });
     }
-    // Truncation: at most that share.
-    let n_flagged = (contamination * scores.len() as f64) as usize;
+    // Truncation: at most that share. A share that is a whole number of rows but for rounding is that
+    // number.
+    let n_flagged = (contamination * scores.len() as f64 * (1.0 + f64::EPSILON)) as usize;
     nth_largest(scores, n_flagged)
 }
 
@@ -38,7 +39,7 @@ pub fn quantile_threshold(scores: &[f64], quantile: f64) -> Result<f64> {
             allowed: "in (0, 1]",
         });
     }
-    // A share that is a whole number of rows but for rounding is that number.
+    // Rounded up, with the same care.
     let n_not_above = (quantile * scores.len() as f64 * (1.0 - f64::EPSILON)).ceil() as usize;
     nth_largest(scores, scores.len().saturating_sub(n_not_above.max(1)))
 }
@@ -68,7 +69,8 @@ mod tests {
     #[test]
     fn at_most_the_share_lies_above() {
         let scores: Vec<f64> = (0..100).map(|i| f64::from((i * 37) % 100)).collect();
-        for (contamination, n_flagged) in [(0.0, 0), (0.05, 5), (0.999, 99), (0.014, 1)] {
+        for (contamination, n_flagged) in [(0.0, 0), (0.05, 5), (0.29, 29), (0.999, 99), (0.014, 1)]
+        {
             let threshold = contamination_threshold(&scores, contamination).unwrap();
             let n_above = scores.iter().filter(|&&score| score > threshold).count();
             assert_eq!(n_above, n_flagged, "{contamination}");
