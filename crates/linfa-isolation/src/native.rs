@@ -140,7 +140,8 @@ impl IsolationForest {
     /// # Errors
     ///
     /// Bytes that are foreign, cut off, damaged, of a newer version or inconsistent are refused;
-    /// none make this panic or claim more memory than some fifty times their length.
+    /// none make this panic or claim more memory than some fifty times their length (and some
+    /// megabytes in any case).
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, FormatError> {
         if !bytes.starts_with(MAGIC) {
             return Err(FormatError::BadMagic);

@@ -31,6 +31,7 @@ use compact::CompactKernel;
 pub(crate) use finish::Finish;
 use oblique::ObliqueKernel;
 use ranked::RankedKernel;
+pub(crate) use ranked::leaf_place;
 pub use simd::Simd;
 
 /// Most rows of a block.
@@ -155,7 +156,9 @@ impl Kernel {
         let Some(depth) = self.padded_depth() else {
             return;
         };
-        let block_rows = block_rows(model.n_features);
+        // Of many trees, fewer rows at a time: a place is kept for each row and tree.
+        let for_trees = (MAX_PLACES / model.trees.len()).max(GROUP_ROWS);
+        let block_rows = block_rows(model.n_features).min(for_trees);
         for (block_idx, rows) in rows.axis_chunks_iter(Axis(0), block_rows).enumerate() {
             // Values were checked before.
             if scratch.block.fill(&rows, 0, true).is_err() {
@@ -163,8 +166,9 @@ impl Kernel {
             }
             let padded_rows = scratch.block.padded_rows;
             scratch.leaves.resize(model.trees.len() * padded_rows, 0);
-            scratch.outside.clear();
-            scratch.outside.resize(scratch.leaves.len(), 0);
+            let is_oblique = matches!(&self.walker, Walker::Oblique(_));
+            let n_outside = if is_oblique { scratch.leaves.len() } else { 0 };
+            scratch.outside.resize(n_outside, 0);
             let (leaves, outside) = (&mut scratch.leaves, &mut scratch.outside);
             match &self.walker {
                 Walker::Ranked(kernel) => {
@@ -218,6 +222,7 @@ pub(crate) struct Leaf {
 pub(crate) struct BlockLeaves<'a> {
     /// For each tree, of each row.
     leaves: &'a [u16],
+    /// Empty if nothing can be outside.
     outside: &'a [u16],
     padded_rows: usize,
     n_places: usize,
@@ -227,13 +232,17 @@ impl BlockLeaves<'_> {
     /// For each tree, the leaf of each row (and of some rows beyond the last).
     pub(crate) fn trees(&self) -> impl Iterator<Item = impl Iterator<Item = Leaf>> {
         let leaves = self.leaves.chunks_exact(self.padded_rows);
-        let trees = leaves.zip(self.outside.chunks_exact(self.padded_rows));
-        trees.enumerate().map(|(tree, (leaves, outside))| {
+        leaves.enumerate().map(|(tree, leaves)| {
             let first = tree * self.n_places;
+            let start = (tree * self.padded_rows).min(self.outside.len());
+            let outside = self.outside[start..]
+                .iter()
+                .copied()
+                .chain(std::iter::repeat(0));
             leaves
                 .iter()
                 .zip(outside)
-                .map(move |(&leaf, &n_outside)| Leaf {
+                .map(move |(&leaf, n_outside)| Leaf {
                     place: first + leaf as usize,
                     n_outside: n_outside.into(),
                 })
@@ -248,6 +257,9 @@ fn sum_slowly(model: &Model, leaf_values: &[Vec<f64>], row: &[f64]) -> f64 {
         .map(|(tree, leaf_values)| model.walk(tree, leaf_values, row))
         .sum()
 }
+
+/// Places of leaves that are kept at the same time, one for each row and tree.
+const MAX_PLACES: usize = 1 << 24;
 
 /// Places of padded trees that are always granted: a few megabytes.
 const FREE_PLACES: usize = 1 << 18;

@@ -24,6 +24,9 @@ const LANES: usize = 16;
 /// Levels that trees are padded to.
 const DEPTHS: [u32; 3] = [8, 10, 12];
 
+/// Values of a short record of a single row.
+const SHORT_RECORD: usize = 64;
+
 /// Columns that padded trees are used up to.
 const MAX_COLUMNS: usize = 4096;
 
@@ -243,8 +246,15 @@ impl ObliqueKernel {
 
     /// See [`Kernel::visit_leaves`](super::Kernel::visit_leaves).
     pub(super) fn visit_leaves(&self, row: &[f64], visit: impl FnMut(Leaf)) {
-        let mut record = [0.0; MAX_COLUMNS];
-        let record = &mut record[..self.n_slots];
+        // A long record takes longer to clear than a short one to walk.
+        if self.n_slots <= SHORT_RECORD {
+            self.visit_leaves_with(&mut [0.0; SHORT_RECORD][..self.n_slots], row, visit);
+        } else {
+            self.visit_leaves_with(&mut [0.0; MAX_COLUMNS][..self.n_slots], row, visit);
+        }
+    }
+
+    fn visit_leaves_with(&self, record: &mut [f32], row: &[f64], visit: impl FnMut(Leaf)) {
         for ((to, &value), &(centre, scale)) in record.iter_mut().zip(row).zip(&self.frame) {
             *to = map(value, centre, scale);
         }

@@ -443,7 +443,7 @@ pub(super) fn for_each_padded(tree: &Tree, mut visit: impl FnMut(usize, usize)) 
 }
 
 /// Where walks end that come by a leaf: the leftmost place below it.
-pub(super) fn leaf_place(heap_idx: usize, depth: u32) -> usize {
+pub(crate) fn leaf_place(heap_idx: usize, depth: u32) -> usize {
     (heap_idx << (depth - heap_idx.ilog2())) & ((1 << depth) - 1)
 }
 
@@ -457,61 +457,61 @@ struct Grouping<'a> {
     n_groups: u32,
     /// The group, counted from 1, that each cut was last used in.
     used_in: Vec<u32>,
+    /// The cuts of this group.
+    cuts: Vec<u32>,
     /// Cuts of each column in this group.
     counts: Vec<usize>,
+    /// Ranks of the cuts of the group that was last finished.
+    rank_of_cut: Vec<u32>,
 }
 
 impl<'a> Grouping<'a> {
     fn new(axis: &'a AxisSplits, capacity: usize) -> Self {
+        let places = axis.cuts_by_column().enumerate();
         Self {
             axis,
-            place_of_cut: axis
-                .cuts_by_column()
-                .enumerate()
+            place_of_cut: places
                 .flat_map(|(place, cuts)| cuts.map(move |_| place as u32))
                 .collect(),
             capacity,
             n_groups: 1,
             used_in: vec![0; axis.cuts.len()],
+            cuts: Vec::new(),
             counts: vec![0; axis.columns.len()],
+            rank_of_cut: vec![0; axis.cuts.len()],
         }
-    }
-
-    /// Takes a tree into the group unless it has no room.
-    fn take(&mut self, tree: &Tree) -> bool {
-        let mut added = Vec::new();
-        let mut fits = true;
-        for node in &tree.nodes {
-            if node.is_leaf() {
-                continue;
-            }
-            let cut = self.axis.cut_of_split[node.split as usize] as usize;
-            if self.used_in[cut] == self.n_groups {
-                continue;
-            }
-            let column = self.place_of_cut[cut] as usize;
-            self.used_in[cut] = self.n_groups;
-            self.counts[column] += 1;
-            added.push((cut, column));
-            fits &= self.counts[column] <= self.capacity;
-        }
-        if !fits {
-            for (cut, column) in added {
-                self.used_in[cut] = 0;
-                self.counts[column] -= 1;
-            }
-        }
-        fits
     }
 
     /// Takes all trees, if there is room for all cuts of each column.
     fn take_all(&mut self) -> bool {
-        let fits = self
-            .axis
-            .cuts_by_column()
-            .all(|cuts| cuts.len() <= self.capacity);
+        let mut columns = self.axis.cuts_by_column();
+        let fits = columns.all(|cuts| cuts.len() <= self.capacity);
         if fits {
-            self.used_in.fill(self.n_groups);
+            self.cuts.extend(0..self.axis.cuts.len() as u32);
+        }
+        fits
+    }
+
+    /// Takes a tree into the group unless it has no room.
+    fn take(&mut self, tree: &Tree) -> bool {
+        let n_before = self.cuts.len();
+        let mut fits = true;
+        for node in tree.nodes.iter().filter(|node| !node.is_leaf()) {
+            let cut = self.axis.cut_of_split[node.split as usize];
+            if self.used_in[cut as usize] == self.n_groups {
+                continue;
+            }
+            self.used_in[cut as usize] = self.n_groups;
+            self.cuts.push(cut);
+            let count = &mut self.counts[self.place_of_cut[cut as usize] as usize];
+            *count += 1;
+            fits &= *count <= self.capacity;
+        }
+        if !fits {
+            for cut in self.cuts.drain(n_before..) {
+                self.used_in[cut as usize] = 0;
+                self.counts[self.place_of_cut[cut as usize] as usize] -= 1;
+            }
         }
         fits
     }
@@ -524,18 +524,23 @@ impl<'a> Grouping<'a> {
         depth: u32,
         shift: u32,
     ) -> Group<C> {
-        let mut rank_of_cut = vec![0_u32; self.axis.cuts.len()];
-        let mut rankers = Vec::with_capacity(self.counts.len());
-        for (&column, of_column) in self.axis.columns.iter().zip(self.axis.cuts_by_column()) {
-            let mut cuts = Vec::with_capacity(of_column.len());
-            for cut in of_column {
-                if self.used_in[cut] == self.n_groups {
-                    rank_of_cut[cut] = cuts.len() as u32;
-                    cuts.push(self.axis.cuts[cut]);
-                }
+        // Cuts are numbered by column and threshold.
+        self.cuts.sort_unstable();
+        let same_column =
+            |a: &u32, b: &u32| self.place_of_cut[*a as usize] == self.place_of_cut[*b as usize];
+        let mut rankers = vec![None; self.axis.columns.len()];
+        for cuts in self.cuts.chunk_by(same_column) {
+            for (rank, &cut) in cuts.iter().enumerate() {
+                self.rank_of_cut[cut as usize] = rank as u32;
             }
-            rankers.push((column as usize, Ranker::new(cuts)));
+            let thresholds = cuts.iter().map(|&cut| self.axis.cuts[cut as usize]);
+            let place = self.place_of_cut[cuts[0] as usize] as usize;
+            rankers[place] = Some(Ranker::new(thresholds.collect()));
         }
+        let columns = self.axis.columns.iter().map(|&column| column as usize);
+        let rankers = rankers
+            .into_iter()
+            .map(|ranker| ranker.unwrap_or_else(|| Ranker::new(Vec::new())));
         let mut codes = vec![C::LEFT; trees.len() << depth];
         for (tree, codes) in trees.iter().zip(codes.chunks_exact_mut(1 << depth)) {
             for_each_padded(tree, |node_idx, heap_idx| {
@@ -543,16 +548,18 @@ impl<'a> Grouping<'a> {
                 if !node.is_leaf() {
                     let cut = self.axis.cut_of_split[node.split as usize] as usize;
                     let column = self.place_of_cut[cut] as usize;
-                    codes[heap_idx] = C::new(column, shift, rank_of_cut[cut] as usize);
+                    codes[heap_idx] = C::new(column, shift, self.rank_of_cut[cut] as usize);
                 }
             });
         }
-        self.n_groups += 1;
-        self.counts.fill(0);
-        Group {
+        let group = Group {
             first_tree,
-            rankers,
+            rankers: columns.zip(rankers).collect(),
             codes,
-        }
+        };
+        self.n_groups += 1;
+        self.cuts.clear();
+        self.counts.fill(0);
+        group
     }
 }
