@@ -23,7 +23,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Result};
 use crate::finite::require_allowed;
 use crate::forest::IsolationForest;
-use crate::kernel::{Leaf, Scratch};
+use crate::kernel::{Leaf, Scratch, leaf_place};
 use crate::math::{exp2_of_negative, ln};
 use crate::model::{AxisSplits, Model, ObliqueSplits, Splits};
 use crate::params::Missing;
@@ -61,20 +61,24 @@ pub(crate) enum Credits {
     SomeSlots(SomeSlots),
     /// The way to each leaf: padded trees with splits along sums, whose credits depend on the row.
     Ways(Ways),
-    /// Of each step: trees that aren't padded, and rows with missing values.
-    Steps(StepCredits),
+    /// Of each step, as for rows with missing values: trees that aren't padded.
+    Steps,
 }
 
 /// Slots up to which all of each leaf are kept.
 const MAX_ALL_SLOTS: usize = 64;
+
+/// Numbers of all leaves up to which all slots are kept: 64 MiB.
+const MAX_NUMBERS: usize = 1 << 24;
 
 /// The slots of all leaves, as many for each.
 #[derive(Debug, Clone)]
 pub(crate) struct AllSlots {
     /// The leaf at each place of all padded trees.
     leaf_at: Vec<u32>,
-    n_slots: usize,
-    slots: Vec<f32>,
+    /// Eights of slots of a leaf.
+    n_eights: usize,
+    eights: Vec<[f32; 8]>,
 }
 
 #[derive(Debug, Clone)]
@@ -122,20 +126,23 @@ pub(crate) struct StepCredits {
 impl Credits {
     fn new(forest: &IsolationForest) -> Self {
         let model = forest.model();
-        let steps = StepCredits::new(model);
+        let steps = forest.step_credits();
         match (&model.splits, forest.kernel().padded_depth()) {
             (Splits::Axis(axis), Some(depth)) => {
-                let sparse = SomeSlots::new(model, axis, &steps, depth);
-                if 2 * model.n_features <= MAX_ALL_SLOTS {
+                let sparse = SomeSlots::new(model, axis, steps, depth);
+                let n_leaves = (model.splits.len() + model.trees.len()).saturating_mul(2);
+                if 2 * model.n_features <= MAX_ALL_SLOTS
+                    && n_leaves.saturating_mul(model.n_features) <= MAX_NUMBERS
+                {
                     Self::AllSlots(AllSlots::new(&sparse, 2 * model.n_features))
                 } else {
                     Self::SomeSlots(sparse)
                 }
             }
             (Splits::Oblique(oblique), Some(depth)) => {
-                Self::Ways(Ways::new(model, oblique, &steps, depth))
+                Self::Ways(Ways::new(model, oblique, steps, depth))
             }
-            (_, None) => Self::Steps(steps),
+            (_, None) => Self::Steps,
         }
     }
 
@@ -147,7 +154,7 @@ impl Credits {
             Self::AllSlots(credits) => credits.add(leaf.place, slots),
             Self::SomeSlots(credits) => credits.add(leaf.place, slots),
             Self::Ways(ways) => ways.add(leaf, framed, slots),
-            Self::Steps(_) => {}
+            Self::Steps => {}
         }
     }
 }
@@ -198,7 +205,7 @@ fn for_each_leaf(
                 pending.push((left, 2 * heap_idx));
                 continue;
             }
-            let place = (heap_idx << (depth - heap_idx.ilog2())) & ((1 << depth) - 1);
+            let place = leaf_place(heap_idx, depth);
             let sum: f64 = way.iter().map(|(_, _, credit)| credit).sum();
             let scale = if sum > 0.0 {
                 tree_weight(values[node_idx]) / sum
@@ -245,35 +252,37 @@ impl SomeSlots {
 
 impl AllSlots {
     fn new(sparse: &SomeSlots, n_slots: usize) -> Self {
+        let n_eights = n_slots.div_ceil(8);
         // The first leaf has no credits, as have the places where no leaf is.
-        let mut slots = vec![0.0; n_slots];
+        let mut eights = vec![[0.0; 8]; n_eights];
         let leaf_at = (0..sparse.starts.len() - 1).map(|place| {
             let parts = sparse.of(place);
             if parts.is_empty() {
                 return 0;
             }
-            let first = slots.len();
-            slots.resize(first + n_slots, 0.0);
+            let first = eights.len();
+            eights.resize(first + n_eights, [0.0; 8]);
             for &(slot, credit) in parts {
-                slots[first + slot as usize] = credit;
+                eights[first + slot as usize / 8][slot as usize % 8] = credit;
             }
-            (first / n_slots) as u32
+            (first / n_eights) as u32
         });
         Self {
             leaf_at: leaf_at.collect(),
-            n_slots,
-            slots,
+            n_eights,
+            eights,
         }
     }
 
+    /// `slots` are filled up to a power of two, and at least 8.
     #[inline]
     fn add(&self, place: usize, slots: &mut [f32]) {
-        let first = self.leaf_at[place] as usize * self.n_slots;
-        for (slot, credit) in slots
-            .iter_mut()
-            .zip(&self.slots[first..first + self.n_slots])
-        {
-            *slot += credit;
+        let first = self.leaf_at[place] as usize * self.n_eights;
+        let credits = &self.eights[first..first + self.n_eights];
+        for (slots, credits) in slots.as_chunks_mut::<8>().0.iter_mut().zip(credits) {
+            for (slot, credit) in slots.iter_mut().zip(credits) {
+                *slot += credit;
+            }
         }
     }
 }
@@ -610,7 +619,7 @@ impl IsolationForest {
             framed,
         } = slots;
         let (kernel, credits) = (self.kernel(), self.credits());
-        if let Credits::Steps(_) = credits {
+        if let Credits::Steps = credits {
             for (row, values) in rows.rows().into_iter().enumerate() {
                 let values = values.to_vec();
                 slots.clear();
@@ -652,9 +661,9 @@ impl IsolationForest {
     /// Adds the credits of one row to slots filled up to a power of two.
     fn add_slots_of_one(&self, row: &[f64], slots: &mut [f32]) {
         match self.credits() {
-            Credits::Steps(steps) => steps.add_row(self.model(), row, slots),
+            Credits::Steps => self.step_credits().add_row(self.model(), row, slots),
             _ if row.iter().any(|value| value.is_nan()) => {
-                StepCredits::new(self.model()).add_row(self.model(), row, slots);
+                self.step_credits().add_row(self.model(), row, slots);
             }
             credits => {
                 let mut framed = FramedRows::default();
@@ -665,8 +674,13 @@ impl IsolationForest {
         }
     }
 
+    fn step_credits(&self) -> &StepCredits {
+        let (_, steps) = self.credits_cells();
+        steps.get_or_init(|| StepCredits::new(self.model()))
+    }
+
     fn credits(&self) -> &Credits {
-        self.credits_cell().get_or_init(|| Credits::new(self))
+        self.credits_cells().0.get_or_init(|| Credits::new(self))
     }
 }
 
@@ -680,9 +694,9 @@ struct SlotScratch {
     framed: FramedRows,
 }
 
-/// Slots for `n_features` columns, filled up to a power of two.
+/// Slots for `n_features` columns, filled up to a power of two, and at least 8.
 fn padded_slots(n_features: usize) -> usize {
-    (2 * n_features).next_power_of_two()
+    (2 * n_features).next_power_of_two().max(8)
 }
 
 /// Shares `score` out in proportion to `slots`; evenly if nothing speaks for any column.

@@ -6,7 +6,7 @@ use ndarray::{Array1, ArrayView2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::contributions::Credits;
+use crate::contributions::{Credits, StepCredits};
 use crate::error::{Error, Result};
 use crate::finite::is_allowed;
 use crate::kernel::{Finish, Kernel, Scratch, Simd};
@@ -25,8 +25,10 @@ const TASK_ROWS: usize = 4096;
 ///
 /// # Complexity
 ///
-/// Fitting costs `O(n_trees · sample_size · depth)` plus one pass over the data that checks it is
-/// finite. Scoring costs at most `n_trees · depth` comparisons per row.
+/// Fitting costs `O(n_trees · sample_size · depth)`, for forms that cut by gain
+/// `O(n_trees · n_candidates · sample_size · (hyperplane_columns + log(sample_size)) · depth)`, plus
+/// one pass over the data that checks it is finite. Scoring a row costs `O(n_trees · depth)`, and for
+/// splits along single columns `O(n_features · log(n_trees · sample_size))` to rank its values.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "StoredForest", into = "StoredForest")]
 pub struct IsolationForest {
@@ -36,6 +38,8 @@ pub struct IsolationForest {
     finish: Finish,
     /// What contributions need, made when they are first asked for.
     credits: OnceLock<Credits>,
+    /// Likewise, of rows with missing values.
+    step_credits: OnceLock<StepCredits>,
 }
 
 impl IsolationForest {
@@ -52,6 +56,7 @@ impl IsolationForest {
             finish: Finish::new(&model),
             model,
             credits: OnceLock::new(),
+            step_credits: OnceLock::new(),
         }
     }
 
@@ -69,6 +74,7 @@ impl IsolationForest {
             simd,
             kernel: Kernel::new(&self.model, simd),
             credits: OnceLock::new(),
+            step_credits: OnceLock::new(),
             ..self
         })
     }
@@ -140,8 +146,8 @@ impl IsolationForest {
         self.finish.score(sum)
     }
 
-    pub(crate) fn credits_cell(&self) -> &OnceLock<Credits> {
-        &self.credits
+    pub(crate) fn credits_cells(&self) -> (&OnceLock<Credits>, &OnceLock<StepCredits>) {
+        (&self.credits, &self.step_credits)
     }
 
     /// Scores of `records`, shape (n_samples, n_features), in any memory layout: n_samples values in

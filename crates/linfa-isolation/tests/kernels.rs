@@ -21,6 +21,9 @@ fn check(forest: &IsolationForest, records: &Array2<f64>) {
     let scores = bits(portable.score_samples(records.view()).unwrap());
     let lengths = bits(portable.path_lengths(records.view()).unwrap());
     let why = portable.contributions(records.view()).unwrap();
+    for (sum, score) in why.total().sum_axis(Axis(1)).iter().zip(&why.scores) {
+        assert!((sum - score).abs() < 1e-12, "{sum} of {score}");
+    }
     let column_major = records.t().as_standard_layout().reversed_axes().to_owned();
     // Every other column of every other row of a larger table, rows backwards: no layout at all.
     let mut spread = Array2::from_elem((2 * records.nrows(), 2 * records.ncols()), f64::NAN);
@@ -254,7 +257,7 @@ fn all_instructions_agree_on_every_number_of_rows() {
 #[test]
 #[cfg_attr(miri, ignore = "takes long")]
 fn all_instructions_agree_on_every_number_of_columns() {
-    for n_columns in (1..=66).chain([127, 128, 129]) {
+    for n_columns in (1..=66).chain([127, 128, 129, 255, 256, 257]) {
         let records = uniform_table(300, n_columns, 5);
         for form in [Form::Classic, Form::SciForest] {
             let forest = IsolationForest::params(8)
@@ -266,6 +269,33 @@ fn all_instructions_agree_on_every_number_of_columns() {
                 .unwrap();
             check(&forest, &records.slice(s![..40, ..]).to_owned());
         }
+    }
+}
+
+/// Trees that aren't padded, over single columns, sums of two and sums of three.
+#[test]
+#[cfg_attr(miri, ignore = "takes long")]
+fn all_instructions_agree_on_deep_trees() {
+    let mut records = uniform_table(400, 4, 5).mapv(|value| (value * 40.0).exp());
+    for form in [
+        Form::Classic,
+        Form::SciForest,
+        Form::Extended { extension_level: 2 },
+    ] {
+        let forest = IsolationForest::params(8)
+            .form(form)
+            .n_trees(9)
+            .max_depth(300)
+            .missing(Missing::BothWays)
+            .check()
+            .unwrap()
+            .fit_view(records.view())
+            .unwrap();
+        assert!(forest.depth() > 12, "{}", forest.depth());
+        check(&forest, &records.slice(s![..70, ..]).to_owned());
+        records[[3, 1]] = f64::NAN;
+        check(&forest, &records.slice(s![..70, ..]).to_owned());
+        records[[3, 1]] = 1.0;
     }
 }
 

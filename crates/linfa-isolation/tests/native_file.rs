@@ -10,6 +10,7 @@ use common::uniform_table;
 use linfa::ParamGuard;
 use linfa_isolation::{
     FORMAT_VERSION, Form, FormatError, IsolationForest, IsolationForestParams, Missing, Scoring,
+    Simd,
 };
 use ndarray::{Array1, Array2, ArrayView2};
 use proptest::prelude::*;
@@ -24,13 +25,26 @@ fn small_forest() -> IsolationForest {
     fit(IsolationForest::params(20_080_101).n_trees(8))
 }
 
-/// One forest for each layout of the sections.
-fn small_forests() -> [IsolationForest; 3] {
+/// One forest for each layout of the sections, and for each kind of kernel.
+fn small_forests() -> [IsolationForest; 5] {
     let oblique = IsolationForest::params(1).form(Form::SciForest).n_trees(3);
+    let both_ways = IsolationForest::params(1)
+        .form(Form::FairCut)
+        .missing(Missing::BothWays)
+        .n_trees(3);
+    let three_terms = IsolationForest::params(1)
+        .form(Form::Extended { extension_level: 2 })
+        .n_trees(2);
     let density = IsolationForest::params(1)
         .scoring(Scoring::Density)
         .n_trees(3);
-    [small_forest(), fit(oblique), fit(density)]
+    [
+        small_forest(),
+        fit(oblique),
+        fit(density),
+        fit(both_ways),
+        fit(three_terms),
+    ]
 }
 
 fn fit(params: IsolationForestParams) -> IsolationForest {
@@ -183,14 +197,24 @@ fn load_and_use(bytes: &[u8]) -> bool {
     let Ok(forest) = IsolationForest::from_bytes(bytes) else {
         return false;
     };
-    let records = Array2::from_elem((20, forest.n_features().min(64)), 0.5);
-    if forest.n_features() <= 64 {
-        for score in forest.score_samples(records.view()).unwrap() {
-            assert!(0.0 < score && score < 1.0, "{score}");
-        }
-        forest.contributions(records.view()).unwrap();
-        forest.score_one(&records.row(0).to_vec()).unwrap();
+    if forest.n_features() > 64 {
+        return true;
     }
+    let mut records = uniform_table(20, forest.n_features(), 3) * 2.0 - 0.5;
+    records.row_mut(1).fill(1e300);
+    if forest.missing() == Missing::BothWays {
+        records.row_mut(2).fill(f64::NAN);
+        records[[3, 0]] = f64::NAN;
+    }
+    let scores = forest.score_samples(records.view()).unwrap();
+    for (row, &score) in records.rows().into_iter().zip(&scores) {
+        assert!(0.0 < score && score < 1.0, "{score}");
+        assert_eq!(forest.score_one(&row.to_vec()).unwrap(), score);
+    }
+    let why = forest.contributions(records.view()).unwrap();
+    assert_eq!(why.scores, scores);
+    let portable = forest.with_simd(Simd::Portable).unwrap();
+    assert_eq!(portable.score_samples(records.view()).unwrap(), scores);
     true
 }
 
@@ -288,7 +312,7 @@ proptest! {
     #[test]
     fn random_changes_with_a_right_checksum_do_no_harm(
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-        which in 0_usize..3,
+        which in 0_usize..5,
     ) {
         let bytes = small_forests()[which].to_bytes();
         let mut payload = bytes[..bytes.len() - 4].to_vec();
