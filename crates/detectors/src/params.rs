@@ -194,7 +194,7 @@ impl IsolationForestConfig {
     /// Whether `penalize_range` says anything with this form and scoring.
     #[must_use]
     pub fn has_range_penalty(&self) -> bool {
-        self.form.by_gain() && self.scoring != Scoring::Density
+        self.form.by_gain() && self.scoring == Scoring::PathLength
     }
 
     /// The forest's own parameters.
@@ -297,7 +297,7 @@ impl IsolationForestConfig {
             && !self.has_range_penalty()
         {
             let expected = if self.form.by_gain() {
-                "scoring `path_length` or `adjusted_depth`"
+                "scoring `path_length`"
             } else {
                 "form `sci_forest` or `fair_cut`"
             };
@@ -386,7 +386,6 @@ mod tests {
     fn every_key_of_a_form_reaches_the_forest() {
         let all = serde_json::json!({
             "form": "fair_cut",
-            "scoring": "adjusted_depth",
             "n_candidates": 3,
             "hyperplane_columns": 4,
             "penalize_range": true,
@@ -396,10 +395,15 @@ mod tests {
         };
         let expected = IsolationForest::params(7)
             .form(Form::FairCut)
-            .scoring(Scoring::AdjustedDepth)
             .n_candidates(3)
             .hyperplane_columns(4)
             .penalize_range(true);
+        assert_eq!(config.forest(7), expected);
+        let adjusted = serde_json::json!({"scoring": "adjusted_depth"});
+        let DetectorParams::IsolationForest(config) = forest(adjusted) else {
+            panic!("wrong variant");
+        };
+        let expected = IsolationForest::params(7).scoring(Scoring::AdjustedDepth);
         assert_eq!(config.forest(7), expected);
         let extended = serde_json::json!({"form": "extended", "extension_level": 3});
         let DetectorParams::IsolationForest(config) = forest(extended) else {

@@ -292,7 +292,7 @@ fn keys_that_have_no_effect_on_a_form_are_refused() {
         &[
             "x.toml:11:",
             "`candidates[0].penalize_range`",
-            "only scoring `path_length` or `adjusted_depth` has it",
+            "only scoring `path_length` has it",
         ],
     );
     // Beside a form that has the key, one that hasn't is searched, too.

@@ -119,10 +119,9 @@ fn forest_space(section: &mut Section<'_>, out: &mut Violations) -> ForestSpace 
         }
     } else if scoring
         .iter()
-        .all(|scoring| *scoring == ForestScoring::Density)
+        .all(|scoring| *scoring != ForestScoring::PathLength)
     {
-        let scorings = ["path_length", "adjusted_depth"];
-        refuse_key(section, "penalize_range", "scoring", &scorings, out);
+        refuse_key(section, "penalize_range", "scoring", &["path_length"], out);
     }
     space
 }
