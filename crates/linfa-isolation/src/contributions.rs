@@ -280,9 +280,8 @@ impl AllSlots {
         let first = self.leaf_at[place] as usize * self.n_eights;
         let credits = &self.eights[first..first + self.n_eights];
         for (slots, credits) in slots.as_chunks_mut::<8>().0.iter_mut().zip(credits) {
-            for (slot, credit) in slots.iter_mut().zip(credits) {
-                *slot += credit;
-            }
+            // All eight are read before one is written: then one instruction can add them.
+            *slots = std::array::from_fn(|slot| slots[slot] + credits[slot]);
         }
     }
 }
@@ -347,15 +346,16 @@ fn add_parts(parts: &[Part], factor: f32, values: &[f32], slot_of: &[u32], slots
     let column_mask = values.len() - 1;
     let slot_mask = slots.len() - 1;
     for part in parts {
-        let values = part
-            .columns
-            .map(|columns| columns.map(|column| values[column as usize & column_mask]));
         let mut given = [[0.0_f32; PART_STEPS]; 2];
         for step in 0..PART_STEPS {
-            let pull = |term: usize| (part.weights[term][step] * values[term][step]).max(0.0);
-            // Where no column pulls, both get half. Arithmetic instead of a branch, which would be
-            // mispredicted often.
-            let (first, second) = (pull(0) + TINY, pull(1) + TINY);
+            let pull = |term: usize| {
+                let value = values[part.columns[term][step] as usize & column_mask];
+                let pull = part.weights[term][step] * value;
+                // x + |x| is 2 x where x is positive, else 0, without a branch, which would often be
+                // mispredicted. Where no column pulls, both get half.
+                pull + pull.abs() + TINY
+            };
+            let (first, second) = (pull(0), pull(1));
             let credit = part.credits[step] * factor;
             given[0][step] = credit * (first / (first + second));
             given[1][step] = credit - given[0][step];
