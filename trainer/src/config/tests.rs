@@ -192,7 +192,7 @@ fn a_forest_has_a_form_and_a_scoring_or_several_to_search_over() {
     }
     let all = [
         "candidates.0.form=[\"extended\", \"fair_cut\"]",
-        "candidates.0.scoring=[\"adjusted_depth\", \"density\"]",
+        "candidates.0.scoring=[\"path_length\", \"density\"]",
         "candidates.0.extension_level=[0, 2]",
         "candidates.0.n_candidates=[1, 5]",
         "candidates.0.hyperplane_columns=3",
@@ -203,7 +203,7 @@ fn a_forest_has_a_form_and_a_scoring_or_several_to_search_over() {
     assert_eq!(space.form, [ForestForm::Extended, ForestForm::FairCut]);
     assert_eq!(
         space.scoring,
-        [ForestScoring::AdjustedDepth, ForestScoring::Density]
+        [ForestScoring::PathLength, ForestScoring::Density]
     );
     assert_eq!(space.extension_level, [Some(0), Some(2)]);
     assert_eq!(space.n_candidates, [Some(1), Some(5)]);
