@@ -6,7 +6,7 @@ use ndarray::{Array1, ArrayView2, Axis};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::contributions::{Credits, StepCredits};
+use crate::credits::{Credits, StepCredits};
 use crate::error::{Error, Result};
 use crate::finite::is_allowed;
 use crate::kernel::{Finish, Kernel, Scratch, Simd};

@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod contributions;
+mod credits;
 mod error;
 mod finite;
 mod forest;
