@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs the crate's tests under Miri, which finds undefined behaviour: on the portable code, as Miri
-# knows few vector instructions. Takes some minutes. Further arguments go to `cargo miri test`.
+# knows few vector instructions. Takes long: further arguments go to `cargo miri test` and may name a
+# part, such as `--lib frame`.
 set -eu
 
 if ! cargo +nightly miri --version >/dev/null 2>&1; then

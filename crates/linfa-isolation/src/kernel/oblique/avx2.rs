@@ -28,25 +28,25 @@ impl Lanes for Register {
 
     #[inline(always)]
     unsafe fn splat(value: u32) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_set1_epi32(value.cast_signed()) })
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_loadu_si256(from.cast()) })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut u32) {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe { _mm256_storeu_si256(to.cast(), self.0) }
     }
 
     #[inline(always)]
     unsafe fn splits(splits: *const PaddedSplit, at: Self) -> [Self; 4] {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe {
             let mut idx = [0_u32; 8];
             at.store(idx.as_mut_ptr());
@@ -81,7 +81,7 @@ impl Lanes for Register {
 
     #[inline(always)]
     unsafe fn heads(splits: *const PaddedSplit) -> Self::Heads {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe {
             let mut heads = [[Self::splat(0); 4]; 8];
             for (table, head) in heads.iter_mut().enumerate() {
@@ -120,43 +120,43 @@ impl Lanes for Register {
 
     #[inline(always)]
     unsafe fn gather(numbers: *const f32, at: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_i32gather_epi32::<4>(numbers.cast(), at.0) })
     }
 
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_add_epi32(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn sub(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_sub_epi32(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn and(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_and_si256(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn shift_left<const BITS: i32>(self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_slli_epi32::<BITS>(self.0) })
     }
 
     #[inline(always)]
     unsafe fn shift_right<const BITS: i32>(self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_srli_epi32::<BITS>(self.0) })
     }
 
     #[inline(always)]
     unsafe fn add_product(self, factor: Self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe {
             let product =
                 _mm256_mul_ps(_mm256_castsi256_ps(factor.0), _mm256_castsi256_ps(other.0));
@@ -169,7 +169,7 @@ impl Lanes for Register {
 
     #[inline(always)]
     unsafe fn distance(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe {
             let difference =
                 _mm256_sub_ps(_mm256_castsi256_ps(self.0), _mm256_castsi256_ps(other.0));
@@ -179,7 +179,7 @@ impl Lanes for Register {
 
     #[inline(always)]
     unsafe fn greater(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe {
             let (a, b) = (_mm256_castsi256_ps(self.0), _mm256_castsi256_ps(other.0));
             Self(_mm256_castps_si256(_mm256_cmp_ps::<_CMP_GT_OQ>(a, b)))
@@ -194,7 +194,7 @@ impl Lanes for Register {
 
     #[inline(always)]
     unsafe fn select(mask: Self, set: Self, clear: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe {
             let (clear, set) = (_mm256_castsi256_ps(clear.0), _mm256_castsi256_ps(set.0));
             Self(_mm256_castps_si256(_mm256_blendv_ps(

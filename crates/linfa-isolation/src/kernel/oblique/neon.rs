@@ -28,25 +28,25 @@ impl Lanes for Register {
 
     #[inline(always)]
     unsafe fn splat(value: u32) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vdupq_n_u32(value) })
     }
 
     #[inline(always)]
     unsafe fn load(from: *const f32) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vld1q_u32(from.cast()) })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut u32) {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe { vst1q_u32(to, self.0) }
     }
 
     #[inline(always)]
     unsafe fn splits(splits: *const PaddedSplit, at: Self) -> [Self; 4] {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe {
             let mut idx = [0_u32; 4];
             at.store(idx.as_mut_ptr());
@@ -74,13 +74,13 @@ impl Lanes for Register {
 
     #[inline(always)]
     unsafe fn head<const LEVEL: u32>(heads: &Self::Heads, at: Self) -> [Self; 4] {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe { Self::splits(*heads, at) }
     }
 
     #[inline(always)]
     unsafe fn gather(numbers: *const f32, at: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe {
             let mut idx = [0_u32; 4];
             at.store(idx.as_mut_ptr());
@@ -91,37 +91,37 @@ impl Lanes for Register {
 
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vaddq_u32(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn sub(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vsubq_u32(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn and(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vandq_u32(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn shift_left<const BITS: i32>(self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vshlq_n_u32::<BITS>(self.0) })
     }
 
     #[inline(always)]
     unsafe fn shift_right<const BITS: i32>(self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vshrq_n_u32::<BITS>(self.0) })
     }
 
     #[inline(always)]
     unsafe fn add_product(self, factor: Self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe {
             let product = vmulq_f32(
                 vreinterpretq_f32_u32(factor.0),
@@ -136,7 +136,7 @@ impl Lanes for Register {
 
     #[inline(always)]
     unsafe fn distance(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe {
             let difference = vsubq_f32(
                 vreinterpretq_f32_u32(self.0),
@@ -148,7 +148,7 @@ impl Lanes for Register {
 
     #[inline(always)]
     unsafe fn greater(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe {
             vcgtq_f32(
                 vreinterpretq_f32_u32(self.0),
@@ -160,13 +160,13 @@ impl Lanes for Register {
     /// The bit everywhere in its lane.
     #[inline(always)]
     unsafe fn top_bit(self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vcltzq_s32(vreinterpretq_s32_u32(self.0)) })
     }
 
     #[inline(always)]
     unsafe fn select(mask: Self, set: Self, clear: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vbslq_u32(mask.0, set.0, clear.0) })
     }
 }

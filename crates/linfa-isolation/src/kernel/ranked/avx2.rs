@@ -29,55 +29,55 @@ impl Bytes for Register {
 
     #[inline(always)]
     unsafe fn splat(byte: i8) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_set1_epi8(byte) })
     }
 
     #[inline(always)]
     unsafe fn load(from: *const u8) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_loadu_si256(from.cast()) })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut u8) {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe { _mm256_storeu_si256(to.cast(), self.0) }
     }
 
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_add_epi8(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn sub(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_sub_epi8(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn and(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_and_si256(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn or(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_or_si256(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn greater(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_cmpgt_epi8(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn equal(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_cmpeq_epi8(self.0, other.0) })
     }
 
@@ -89,7 +89,7 @@ impl Bytes for Register {
 
     #[inline(always)]
     unsafe fn select(mask: Self, set: Self, clear: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { _mm256_blendv_epi8(clear.0, set.0, mask.0) })
     }
 

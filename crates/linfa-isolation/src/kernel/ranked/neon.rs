@@ -29,68 +29,68 @@ impl Bytes for Register {
 
     #[inline(always)]
     unsafe fn splat(byte: i8) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vdupq_n_u8(byte.cast_unsigned()) })
     }
 
     #[inline(always)]
     unsafe fn load(from: *const u8) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vld1q_u8(from) })
     }
 
     #[inline(always)]
     unsafe fn store(self, to: *mut u8) {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         unsafe { vst1q_u8(to, self.0) }
     }
 
     #[inline(always)]
     unsafe fn add(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vaddq_u8(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn sub(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vsubq_u8(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn and(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vandq_u8(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn or(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vorrq_u8(self.0, other.0) })
     }
 
     #[inline(always)]
     unsafe fn greater(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vcgtq_s8(vreinterpretq_s8_u8(self.0), vreinterpretq_s8_u8(other.0)) })
     }
 
     #[inline(always)]
     unsafe fn equal(self, other: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vceqq_u8(self.0, other.0) })
     }
 
     /// The bit everywhere in its byte.
     #[inline(always)]
     unsafe fn top_bit(self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vcltzq_s8(vreinterpretq_s8_u8(self.0)) })
     }
 
     #[inline(always)]
     unsafe fn select(mask: Self, set: Self, clear: Self) -> Self {
-        // SAFETY: see above.
+        // SAFETY: as for the whole implementation, above it.
         Self(unsafe { vbslq_u8(mask.0, set.0, clear.0) })
     }
 
