@@ -4,6 +4,8 @@
 //! folder of its own and stops when its handle is dropped. Nothing is shared with the machine's
 //! own services.
 
+mod postgres;
 mod s3;
 
+pub use postgres::PostgresServer;
 pub use s3::S3Server;

@@ -23,20 +23,46 @@ pub enum StoreError {
     Filter(#[from] FilterError),
     /// The database failed; the cause is for the log, not for the client.
     #[error("the database failed")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            // PostgreSQL keeps no NUL in a text.
+            sqlx::Error::Database(cause) if cause.code().as_deref() == Some("22021") => {
+                Self::Invalid("A text must not contain the character NUL.".to_owned())
+            }
+            _ => Self::Database(error),
+        }
+    }
 }
 
 impl StoreError {
-    /// Whether the same request may succeed later: the database is busy.
+    /// Whether the same request may succeed later: the database is busy, or away.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Database(sqlx::Error::PoolTimedOut) => true,
-            // SQLITE_BUSY and SQLITE_LOCKED, with their extended codes.
-            Self::Database(sqlx::Error::Database(error)) => error
-                .code()
-                .and_then(|code| code.parse::<i64>().ok())
-                .is_some_and(|code| matches!(code & 0xff, 5 | 6)),
+        let Self::Database(error) = self else {
+            return false;
+        };
+        match error {
+            sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_) => true,
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+                // SQLITE_BUSY and SQLITE_LOCKED, with their extended codes.
+                let sqlite = code.len() < 5
+                    && code
+                        .parse::<i64>()
+                        .is_ok_and(|code| matches!(code & 0xff, 5 | 6));
+                // PostgreSQL's classes: connections, rolled back by a conflict, too many of
+                // something, an operator who intervenes.
+                sqlite
+                    || (code.len() == 5
+                        && ["08", "40", "53", "57"].contains(&&code[..2])
+                        && !self.is_full())
+            }),
             _ => false,
         }
     }
@@ -44,9 +70,14 @@ impl StoreError {
     /// Whether the disk has no room left.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        // SQLITE_FULL.
-        matches!(self, Self::Database(sqlx::Error::Database(error))
-            if error.code().and_then(|code| code.parse::<i64>().ok()).is_some_and(|c| c & 0xff == 13))
+        let Self::Database(sqlx::Error::Database(error)) = self else {
+            return false;
+        };
+        // SQLITE_FULL, and PostgreSQL's disk_full.
+        error.code().is_some_and(|code| {
+            code == "53100"
+                || (code.len() < 5 && code.parse::<i64>().is_ok_and(|code| code & 0xff == 13))
+        })
     }
 }
 
@@ -54,6 +85,6 @@ impl StoreError {
 pub(super) fn unique(error: sqlx::Error, exists: impl FnOnce() -> String) -> StoreError {
     match &error {
         sqlx::Error::Database(cause) if cause.is_unique_violation() => StoreError::Exists(exists()),
-        _ => StoreError::Database(error),
+        _ => error.into(),
     }
 }

@@ -1,14 +1,12 @@
 //! Experiments.
 
 use mlflow_api::types::{Experiment, KeyValue, ViewType};
-use sqlx::{QueryBuilder, SqliteConnection};
 
+use super::db::{Conn, QueryBuilder, query};
 use super::error::unique;
 use super::search::{Tables, push_filter, push_order};
 use super::tags::EXPERIMENT_TAGS;
-use super::{
-    Db, Page, PageRequest, Result, Store, StoreError, experiment_number, no_experiment, now,
-};
+use super::{Page, PageRequest, Result, Store, StoreError, experiment_number, no_experiment, now};
 use crate::filter::{Clause, Field, Order, Value};
 
 const TABLES: Tables = Tables {
@@ -46,7 +44,7 @@ impl Row {
 }
 
 /// `AND …` for what a view shows.
-pub(super) fn push_view(query: &mut QueryBuilder<Db>, view: ViewType) {
+pub(super) fn push_view(query: &mut QueryBuilder, view: ViewType) {
     query.push(match view {
         ViewType::ActiveOnly => " AND r.lifecycle_stage = 'active'",
         ViewType::DeletedOnly => " AND r.lifecycle_stage = 'deleted'",
@@ -56,13 +54,13 @@ pub(super) fn push_view(query: &mut QueryBuilder<Db>, view: ViewType) {
 
 impl Store {
     pub(super) async fn ensure_default_experiment(&self, now: i64) -> sqlx::Result<()> {
-        sqlx::query(
+        query(
             "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage, \
              creation_time, last_update_time) \
              VALUES (0, 'Default', 'mlflow-artifacts:/0', 'active', $1, $1) ON CONFLICT DO NOTHING",
         )
         .bind(now)
-        .execute(&self.writes)
+        .execute(&mut self.pools.autocommit().await?)
         .await?;
         Ok(())
     }
@@ -78,14 +76,14 @@ impl Store {
         tags: &[KeyValue],
     ) -> Result<String> {
         let mut tx = self.write().await?;
-        let (id,): (i64,) = sqlx::query_as(
+        let (id,): (i64,) = query(
             "UPDATE counters SET value = value + 1 WHERE name = 'experiment' RETURNING value",
         )
-        .fetch_one(&mut *tx)
+        .fetch_one(&mut tx)
         .await?;
         let location =
             artifact_location.map_or_else(|| format!("mlflow-artifacts:/{id}"), str::to_owned);
-        sqlx::query(
+        query(
             "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage, \
              creation_time, last_update_time) VALUES ($1, $2, $3, 'active', $4, $4)",
         )
@@ -93,7 +91,7 @@ impl Store {
         .bind(name)
         .bind(location)
         .bind(now())
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await
         .map_err(|error| unique(error, || format!("Experiment(name={name}) already exists.")))?;
         EXPERIMENT_TAGS.set(&mut tx, &id, tags).await?;
@@ -107,7 +105,7 @@ impl Store {
     /// When there is none.
     pub async fn get_experiment(&self, id: &str) -> Result<Experiment> {
         let number = experiment_number(id).ok_or_else(|| no_experiment(id))?;
-        let mut connection = self.reads.acquire().await?;
+        let mut connection = self.read().await?;
         let row = find(&mut connection, number)
             .await?
             .ok_or_else(|| no_experiment(id))?;
@@ -119,16 +117,13 @@ impl Store {
     /// # Errors
     /// When there is none.
     pub async fn get_experiment_by_name(&self, name: &str) -> Result<Experiment> {
-        let mut connection = self.reads.acquire().await?;
-        let mut query = QueryBuilder::<Db>::new("SELECT ");
+        let mut connection = self.read().await?;
+        let mut query = QueryBuilder::new(&connection, "SELECT ");
         query
             .push(COLUMNS)
             .push(" FROM experiments r WHERE r.name = ")
             .push_bind(name.to_owned());
-        let row: Option<Row> = query
-            .build_query_as()
-            .fetch_optional(&mut *connection)
-            .await?;
+        let row: Option<Row> = query.build().fetch_optional(&mut connection).await?;
         let row = row.ok_or_else(|| {
             StoreError::NotFound(format!("Could not find experiment with name '{name}'"))
         })?;
@@ -150,7 +145,8 @@ impl Store {
             .iter()
             .map(numeric_ids)
             .collect::<Result<Vec<_>>>()?;
-        let mut query = QueryBuilder::<Db>::new("SELECT ");
+        let mut connection = self.read().await?;
+        let mut query = QueryBuilder::new(&connection, "SELECT ");
         query.push(COLUMNS).push(" FROM experiments r WHERE 1 = 1");
         push_view(&mut query, view);
         for clause in &clauses {
@@ -158,11 +154,11 @@ impl Store {
                 Ok(clause) => push_filter(&mut query, &TABLES, std::slice::from_ref(clause)),
                 Err((negated, ids)) => {
                     query.push(if *negated {
-                        " AND r.experiment_id NOT IN ("
+                        " AND NOT r.experiment_id"
                     } else {
-                        " AND r.experiment_id IN ("
+                        " AND r.experiment_id"
                     });
-                    super::tags::bind_list(&mut query, ids);
+                    query.push_in(ids);
                 }
             }
         }
@@ -180,8 +176,7 @@ impl Store {
         );
         query.push(" LIMIT ").push_bind(page.limit());
         query.push(" OFFSET ").push_bind(page.offset());
-        let mut connection = self.reads.acquire().await?;
-        let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let rows: Vec<Row> = query.build().fetch_all(&mut connection).await?;
         Ok(page.page(with_tags(&mut connection, rows).await?))
     }
 
@@ -197,7 +192,7 @@ impl Store {
             ("deleted", "active")
         };
         let mut tx = self.write().await?;
-        let changed = sqlx::query(
+        let changed = query(
             "UPDATE experiments SET lifecycle_stage = $1, last_update_time = $2 \
              WHERE experiment_id = $3 AND lifecycle_stage = $4",
         )
@@ -205,13 +200,12 @@ impl Store {
         .bind(now())
         .bind(number)
         .bind(from)
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
+        .execute(&mut tx)
+        .await?;
         if changed == 0 {
             return Err(no_experiment(id));
         }
-        sqlx::query(
+        query(
             "UPDATE runs SET lifecycle_stage = $1, deleted_time = $2 \
              WHERE experiment_id = $3 AND lifecycle_stage = $4",
         )
@@ -219,7 +213,7 @@ impl Store {
         .bind(deleted.then(now))
         .bind(number)
         .bind(from)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         tx.commit().await?;
         Ok(())
@@ -240,15 +234,15 @@ impl Store {
                 "Cannot rename a non-active experiment.".to_owned(),
             ));
         }
-        sqlx::query(
-            "UPDATE experiments SET name = $1, last_update_time = $2 WHERE experiment_id = $3",
-        )
-        .bind(name)
-        .bind(now())
-        .bind(number)
-        .execute(&mut *tx)
-        .await
-        .map_err(|error| unique(error, || format!("Experiment(name={name}) already exists.")))?;
+        query("UPDATE experiments SET name = $1, last_update_time = $2 WHERE experiment_id = $3")
+            .bind(name)
+            .bind(now())
+            .bind(number)
+            .execute(&mut tx)
+            .await
+            .map_err(|error| {
+                unique(error, || format!("Experiment(name={name}) already exists."))
+            })?;
         tx.commit().await?;
         Ok(())
     }
@@ -289,10 +283,7 @@ pub(super) struct ActiveExperiment {
 }
 
 /// The experiment of that id, which must be active.
-pub(super) async fn active_experiment(
-    connection: &mut SqliteConnection,
-    id: &str,
-) -> Result<ActiveExperiment> {
+pub(super) async fn active_experiment(connection: &mut Conn, id: &str) -> Result<ActiveExperiment> {
     let number = experiment_number(id).ok_or_else(|| no_experiment(id))?;
     let row = find(connection, number)
         .await?
@@ -308,16 +299,16 @@ pub(super) async fn active_experiment(
     })
 }
 
-async fn find(connection: &mut SqliteConnection, number: i64) -> Result<Option<Row>> {
-    let mut query = QueryBuilder::<Db>::new("SELECT ");
+async fn find(connection: &mut Conn, number: i64) -> Result<Option<Row>> {
+    let mut query = QueryBuilder::new(connection, "SELECT ");
     query
         .push(COLUMNS)
         .push(" FROM experiments r WHERE r.experiment_id = ")
         .push_bind(number);
-    Ok(query.build_query_as().fetch_optional(connection).await?)
+    Ok(query.build().fetch_optional(connection).await?)
 }
 
-async fn with_tags(connection: &mut SqliteConnection, rows: Vec<Row>) -> Result<Vec<Experiment>> {
+async fn with_tags(connection: &mut Conn, rows: Vec<Row>) -> Result<Vec<Experiment>> {
     let ids: Vec<i64> = rows.iter().map(|row| row.experiment_id).collect();
     let mut tags = EXPERIMENT_TAGS.of(connection, &ids).await?;
     Ok(rows

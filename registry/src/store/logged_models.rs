@@ -3,13 +3,13 @@
 use mlflow_api::types::{
     KeyValue, LoggedModel, LoggedModelData, LoggedModelInfo, LoggedModelStatus,
 };
-use sqlx::{QueryBuilder, SqliteConnection};
 
+use super::db::{Conn, QueryBuilder, query};
 use super::experiments::active_experiment;
 use super::metrics::of_models;
 use super::search::{Tables, push_filter, push_order, push_order_joins};
-use super::tags::{LOGGED_MODEL_PARAMS, LOGGED_MODEL_TAGS, bind_list};
-use super::{Db, Page, PageRequest, Result, Store, StoreError, experiment_number, now};
+use super::tags::{LOGGED_MODEL_PARAMS, LOGGED_MODEL_TAGS};
+use super::{Page, PageRequest, Result, Store, StoreError, experiment_number, now};
 use crate::filter::{Clause, Field, Order};
 
 /// Of several points of a metric about a model, a search looks at the newest.
@@ -75,7 +75,7 @@ impl Store {
         let mut tx = self.write().await?;
         let experiment = active_experiment(&mut tx, &new.experiment_id).await?;
         let location = experiment.artifact_location.trim_end_matches('/');
-        sqlx::query(
+        query(
             "INSERT INTO logged_models (model_id, experiment_id, name, artifact_uri, status, \
              model_type, source_run_id, lifecycle_stage, creation_timestamp_ms, \
              last_updated_timestamp_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, 'active', $8, $8)",
@@ -88,7 +88,7 @@ impl Store {
         .bind(&new.model_type)
         .bind(&new.source_run_id)
         .bind(now())
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         LOGGED_MODEL_PARAMS
             .set(&mut tx, &new.model_id, &new.params)
@@ -106,7 +106,7 @@ impl Store {
     /// # Errors
     /// When there is none or it is deleted.
     pub async fn get_logged_model(&self, model_id: &str) -> Result<LoggedModel> {
-        let mut connection = self.reads.acquire().await?;
+        let mut connection = self.read().await?;
         load(&mut connection, model_id).await
     }
 
@@ -120,14 +120,14 @@ impl Store {
         status: LoggedModelStatus,
     ) -> Result<LoggedModel> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        query(
             "UPDATE logged_models SET status = $1, last_updated_timestamp_ms = $2 \
              WHERE model_id = $3 AND lifecycle_stage = 'active'",
         )
         .bind(status.as_str())
         .bind(now())
         .bind(model_id)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         let model = load(&mut tx, model_id).await?;
         tx.commit().await?;
@@ -140,15 +140,14 @@ impl Store {
     /// When there is none.
     pub async fn delete_logged_model(&self, model_id: &str) -> Result<()> {
         let mut tx = self.write().await?;
-        let deleted = sqlx::query(
+        let deleted = query(
             "UPDATE logged_models SET lifecycle_stage = 'deleted', \
              last_updated_timestamp_ms = $1 WHERE model_id = $2 AND lifecycle_stage = 'active'",
         )
         .bind(now())
         .bind(model_id)
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
+        .execute(&mut tx)
+        .await?;
         if deleted == 0 {
             return Err(no_model(model_id));
         }
@@ -226,11 +225,12 @@ impl Store {
         if experiments.is_empty() {
             return Ok(page.page(Vec::new()));
         }
-        let mut query = QueryBuilder::<Db>::new("SELECT ");
+        let mut connection = self.read().await?;
+        let mut query = QueryBuilder::new(&connection, "SELECT ");
         query.push(COLUMNS).push(" FROM logged_models r");
         push_order_joins(&mut query, &TABLES, orders);
-        query.push(" WHERE r.lifecycle_stage = 'active' AND r.experiment_id IN (");
-        bind_list(&mut query, &experiments);
+        query.push(" WHERE r.lifecycle_stage = 'active' AND r.experiment_id");
+        query.push_in(&experiments);
         push_filter(&mut query, &TABLES, clauses);
         let by_time = orders
             .iter()
@@ -243,8 +243,7 @@ impl Store {
         push_order(&mut query, orders, last);
         query.push(" LIMIT ").push_bind(page.limit());
         query.push(" OFFSET ").push_bind(page.offset());
-        let mut connection = self.reads.acquire().await?;
-        let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let rows: Vec<Row> = query.build().fetch_all(&mut connection).await?;
         let page = page.page(rows);
         Ok(Page {
             items: with_data(&mut connection, page.items).await?,
@@ -253,23 +252,20 @@ impl Store {
     }
 }
 
-async fn load(connection: &mut SqliteConnection, model_id: &str) -> Result<LoggedModel> {
-    let mut query = QueryBuilder::<Db>::new("SELECT ");
+async fn load(connection: &mut Conn, model_id: &str) -> Result<LoggedModel> {
+    let mut query = QueryBuilder::new(connection, "SELECT ");
     query
         .push(COLUMNS)
         .push(" FROM logged_models r WHERE r.lifecycle_stage = 'active'");
     query
         .push(" AND r.model_id = ")
         .push_bind(model_id.to_owned());
-    let row: Option<Row> = query
-        .build_query_as()
-        .fetch_optional(&mut *connection)
-        .await?;
+    let row: Option<Row> = query.build().fetch_optional(connection).await?;
     let row = row.ok_or_else(|| no_model(model_id))?;
     Ok(with_data(connection, vec![row]).await?.remove(0))
 }
 
-async fn with_data(connection: &mut SqliteConnection, rows: Vec<Row>) -> Result<Vec<LoggedModel>> {
+async fn with_data(connection: &mut Conn, rows: Vec<Row>) -> Result<Vec<LoggedModel>> {
     let ids: Vec<String> = rows.iter().map(|row| row.model_id.clone()).collect();
     let mut tags = LOGGED_MODEL_TAGS.of(connection, &ids).await?;
     let mut params = LOGGED_MODEL_PARAMS.of(connection, &ids).await?;

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 
 use mlflow_api::types::Metric;
-use sqlx::{QueryBuilder, SqliteConnection};
 
-use super::tags::{CHUNK, bind_list};
-use super::{Db, Page, PageRequest, Result, Store};
+use super::db::{Conn, QueryBuilder, query};
+use super::tags::CHUNK;
+use super::{Page, PageRequest, Result, Store};
 
 /// What stands for an infinity: MLflow stores and shows the largest double.
 const LARGEST: f64 = f64::MAX;
@@ -47,7 +47,7 @@ impl Row {
 
 /// Logs points: each once, and the greatest (step, timestamp, value) of each key as its latest.
 pub(super) async fn log(
-    connection: &mut SqliteConnection,
+    connection: &mut Conn,
     experiment: i64,
     run_id: &str,
     metrics: &[Metric],
@@ -66,19 +66,22 @@ pub(super) async fn log(
             .then(x.total_cmp(y))
     });
     for chunk in points.chunks(CHUNK) {
-        let mut query = QueryBuilder::<Db>::new(
-            "INSERT INTO metrics (run_id, key, timestamp, step, value, is_nan) ",
+        let mut query = QueryBuilder::new(
+            connection,
+            "INSERT INTO metrics (run_id, key, timestamp, step, value, is_nan)",
         );
-        query.push_values(chunk, |mut row, (metric, value, is_nan)| {
-            row.push_bind(run_id.to_owned())
-                .push_bind(metric.key.clone())
-                .push_bind(metric.timestamp)
-                .push_bind(metric.step)
-                .push_bind(*value)
-                .push_bind(*is_nan);
+        query.push_values(chunk, |(metric, value, is_nan)| {
+            [
+                run_id.into(),
+                (&metric.key).into(),
+                metric.timestamp.into(),
+                metric.step.into(),
+                value.into(),
+                is_nan.into(),
+            ]
         });
         query.push(" ON CONFLICT DO NOTHING");
-        query.build().execute(&mut *connection).await?;
+        query.build().execute(connection).await?;
     }
     let mut latest: BTreeMap<&str, &(&Metric, f64, i64)> = BTreeMap::new();
     for point in &points {
@@ -94,16 +97,19 @@ pub(super) async fn log(
     }
     let latest: Vec<_> = latest.into_values().collect();
     for chunk in latest.chunks(CHUNK) {
-        let mut query = QueryBuilder::<Db>::new(
-            "INSERT INTO latest_metrics (run_id, key, timestamp, step, value, is_nan) ",
+        let mut query = QueryBuilder::new(
+            connection,
+            "INSERT INTO latest_metrics (run_id, key, timestamp, step, value, is_nan)",
         );
-        query.push_values(chunk, |mut row, (metric, value, is_nan)| {
-            row.push_bind(run_id.to_owned())
-                .push_bind(metric.key.clone())
-                .push_bind(metric.timestamp)
-                .push_bind(metric.step)
-                .push_bind(*value)
-                .push_bind(*is_nan);
+        query.push_values(chunk, |(metric, value, is_nan)| {
+            [
+                run_id.into(),
+                (&metric.key).into(),
+                metric.timestamp.into(),
+                metric.step.into(),
+                value.into(),
+                is_nan.into(),
+            ]
         });
         query.push(
             " ON CONFLICT (run_id, key) DO UPDATE SET timestamp = excluded.timestamp, \
@@ -111,7 +117,7 @@ pub(super) async fn log(
              WHERE (excluded.step, excluded.timestamp, excluded.value) > \
              (latest_metrics.step, latest_metrics.timestamp, latest_metrics.value)",
         );
-        query.build().execute(&mut *connection).await?;
+        query.build().execute(connection).await?;
     }
     log_for_models(connection, experiment, run_id, &points).await
 }
@@ -119,7 +125,7 @@ pub(super) async fn log(
 /// Notes points that say which logged model they are about; a model that is not known here is
 /// nobody's business.
 async fn log_for_models(
-    connection: &mut SqliteConnection,
+    connection: &mut Conn,
     experiment: i64,
     run_id: &str,
     points: &[(&Metric, f64, i64)],
@@ -128,7 +134,7 @@ async fn log_for_models(
         let Some(model_id) = metric.model_id.as_deref().filter(|id| !id.is_empty()) else {
             continue;
         };
-        sqlx::query(
+        query(
             "INSERT INTO logged_model_metrics (model_id, run_id, key, timestamp, step, value, \
              is_nan, dataset_name, dataset_digest) \
              SELECT model_id, $1, $2, $3, $4, $5, $6, $7, $8 FROM logged_models \
@@ -146,7 +152,7 @@ async fn log_for_models(
         .bind(&metric.dataset_digest)
         .bind(model_id)
         .bind(experiment)
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
     }
     Ok(())
@@ -154,18 +160,19 @@ async fn log_for_models(
 
 /// The latest point of each metric of runs, by key.
 pub(super) async fn latest_of(
-    connection: &mut SqliteConnection,
+    connection: &mut Conn,
     run_ids: &[String],
 ) -> Result<HashMap<String, Vec<Metric>>> {
     let mut found: HashMap<String, Vec<Metric>> = HashMap::new();
     for chunk in run_ids.chunks(CHUNK) {
-        let mut query = QueryBuilder::<Db>::new(
+        let mut query = QueryBuilder::new(
+            connection,
             "SELECT run_id, key, timestamp, step, value, is_nan FROM latest_metrics \
-             WHERE run_id IN (",
+             WHERE run_id",
         );
-        bind_list(&mut query, chunk);
+        query.push_in(chunk);
         query.push(" ORDER BY run_id, key");
-        let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let rows: Vec<Row> = query.build().fetch_all(connection).await?;
         for (run_id, metric) in rows.into_iter().map(Row::into_metric) {
             found.entry(run_id).or_default().push(metric);
         }
@@ -175,7 +182,7 @@ pub(super) async fn latest_of(
 
 /// The points about logged models, with the run that logged each.
 pub(super) async fn of_models(
-    connection: &mut SqliteConnection,
+    connection: &mut Conn,
     model_ids: &[String],
 ) -> Result<HashMap<String, Vec<Metric>>> {
     type Point = (
@@ -191,13 +198,14 @@ pub(super) async fn of_models(
     );
     let mut found: HashMap<String, Vec<Metric>> = HashMap::new();
     for chunk in model_ids.chunks(CHUNK) {
-        let mut query = QueryBuilder::<Db>::new(
+        let mut query = QueryBuilder::new(
+            connection,
             "SELECT model_id, run_id, key, timestamp, step, value, is_nan, dataset_name, \
-             dataset_digest FROM logged_model_metrics WHERE model_id IN (",
+             dataset_digest FROM logged_model_metrics WHERE model_id",
         );
-        bind_list(&mut query, chunk);
+        query.push_in(chunk);
         query.push(" ORDER BY model_id, key, timestamp, step");
-        let rows: Vec<Point> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let rows: Vec<Point> = query.build().fetch_all(connection).await?;
         for (model, run, key, timestamp, step, value, is_nan, dataset_name, dataset_digest) in rows
         {
             found.entry(model.clone()).or_default().push(Metric {
@@ -232,7 +240,8 @@ impl Store {
             // One less than the largest: a page looks for one more than fits.
             None => PageRequest::new(i64::MAX - 1, None)?,
         };
-        let rows: Vec<Row> = sqlx::query_as(
+        let mut connection = self.read().await?;
+        let rows: Vec<Row> = query(
             "SELECT run_id, key, timestamp, step, value, is_nan FROM metrics \
              WHERE run_id = $1 AND key = $2 ORDER BY timestamp, step, value LIMIT $3 OFFSET $4",
         )
@@ -240,7 +249,7 @@ impl Store {
         .bind(key)
         .bind(page_or_all.limit())
         .bind(page_or_all.offset())
-        .fetch_all(&self.reads)
+        .fetch_all(&mut connection)
         .await?;
         Ok(page_or_all.page(rows.into_iter().map(|row| row.into_metric().1).collect()))
     }
@@ -257,7 +266,8 @@ impl Store {
         steps: (i64, i64),
         limit: usize,
     ) -> Result<Vec<Metric>> {
-        let rows: Vec<Row> = sqlx::query_as(
+        let mut connection = self.read().await?;
+        let rows: Vec<Row> = query(
             "SELECT run_id, key, timestamp, step, value, is_nan FROM metrics \
              WHERE run_id = $1 AND key = $2 AND step BETWEEN $3 AND $4 \
              ORDER BY step, timestamp, value",
@@ -266,7 +276,7 @@ impl Store {
         .bind(key)
         .bind(steps.0)
         .bind(steps.1)
-        .fetch_all(&self.reads)
+        .fetch_all(&mut connection)
         .await?;
         let stride = rows.len().div_ceil(limit.max(1)).max(1);
         let last = rows.len().saturating_sub(1);

@@ -1,12 +1,12 @@
 //! What the registry knows, behind one interface: [`Store`]. All SQL is in this module.
 //!
-//! Every write is one transaction. SQLite lets one writer in at a time, so all writes of a process
-//! share one connection and begin with the write lock in hand (no lock is ever upgraded, which is
-//! what "database is locked" comes from); another process's writer is waited for. Reads have
-//! connections of their own and, thanks to the write-ahead log, never wait.
-//!
-//! The SQL is the part that SQLite and PostgreSQL share.
+//! Every write is one transaction. The SQL is the part that SQLite and PostgreSQL share; where one
+//! of them has a better way, [`db::Conn::dialect`] chooses. In SQLite all writes of a process share
+//! one connection, another process's writer is waited for, and reads never wait. In PostgreSQL
+//! several replicas write at once: every transaction about a registered model locks the model first,
+//! and rows of one statement are written in the order of their keys, so that there is no deadlock.
 
+mod db;
 mod error;
 mod experiments;
 mod logged_models;
@@ -20,7 +20,7 @@ mod runs;
 mod search;
 mod tags;
 
-use sqlx::{Pool, Transaction};
+use db::{Conn, Pools, Tx, query};
 
 pub use error::StoreError;
 pub use logged_models::NewLoggedModel;
@@ -30,22 +30,27 @@ pub use page::{Page, PageRequest};
 pub use run_search::RunSearch;
 pub use runs::{NewRun, RunChange};
 
-/// The database that the SQL is sent to.
-type Db = sqlx::Sqlite;
-
 /// What the registry knows. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
-    reads: Pool<Db>,
-    writes: Pool<Db>,
+    pools: Pools,
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
 
 impl Store {
+    fn new(pools: Pools) -> Self {
+        Self { pools }
+    }
+
+    /// A connection to read with; each statement sees what was committed before it.
+    async fn read(&self) -> Result<Conn> {
+        Ok(self.pools.read().await?)
+    }
+
     /// Begins a write, waiting for its turn.
-    async fn write(&self) -> Result<Transaction<'static, Db>> {
-        Ok(self.writes.begin_with("BEGIN IMMEDIATE").await?)
+    async fn write(&self) -> Result<Tx> {
+        Ok(self.pools.write().await?)
     }
 
     /// Whether the database answers.
@@ -53,7 +58,7 @@ impl Store {
     /// # Errors
     /// When it does not.
     pub async fn ping(&self) -> Result<()> {
-        sqlx::query("SELECT 1").execute(&self.reads).await?;
+        query("SELECT 1").execute(&mut self.read().await?).await?;
         Ok(())
     }
 }

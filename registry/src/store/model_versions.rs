@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use mlflow_api::types::{KeyValue, ModelVersion, ModelVersionStatus};
-use sqlx::{QueryBuilder, SqliteConnection};
 
+use super::db::{Conn, QueryBuilder, query};
 use super::registered_models::{aliases_of, push_prompts, without_prompts};
 use super::search::{Tables, push_filter, push_order};
-use super::tags::{CHUNK, bind_list};
-use super::{Db, Page, PageRequest, Result, Store, StoreError, now};
+use super::tags::CHUNK;
+use super::{Page, PageRequest, Result, Store, StoreError, now};
 use crate::filter::{Clause, Field, Order};
 
 const TABLES: Tables = Tables {
@@ -73,13 +73,13 @@ impl Store {
     /// When there is no such model.
     pub async fn create_model_version(&self, new: NewModelVersion) -> Result<ModelVersion> {
         let mut tx = self.write().await?;
-        let version: Option<(i64,)> = sqlx::query_as(
+        let version: Option<(i64,)> = query(
             "UPDATE registered_models SET last_version = last_version + 1, \
              last_updated_timestamp = $1 WHERE name = $2 RETURNING last_version",
         )
         .bind(now())
         .bind(&new.name)
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut tx)
         .await?;
         let Some((version,)) = version else {
             return Err(StoreError::NotFound(format!(
@@ -87,7 +87,7 @@ impl Store {
                 new.name
             )));
         };
-        sqlx::query(
+        query(
             "INSERT INTO model_versions (name, version, description, current_stage, source, \
              storage_location, run_id, run_link, model_id, status, creation_timestamp, \
              last_updated_timestamp) \
@@ -102,7 +102,7 @@ impl Store {
         .bind(&new.run_link)
         .bind(&new.model_id)
         .bind(now())
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         set_tags(&mut tx, &new.name, version, &new.tags).await?;
         let created = load(&mut tx, &new.name, version).await?;
@@ -115,7 +115,7 @@ impl Store {
     /// # Errors
     /// When there is none.
     pub async fn get_model_version(&self, name: &str, version: i64) -> Result<ModelVersion> {
-        let mut connection = self.reads.acquire().await?;
+        let mut connection = self.read().await?;
         load(&mut connection, name, version).await
     }
 
@@ -124,13 +124,13 @@ impl Store {
     /// # Errors
     /// When there is no such version.
     pub async fn download_uri(&self, name: &str, version: i64) -> Result<String> {
-        let found: Option<(String,)> = sqlx::query_as(
-            "SELECT storage_location FROM model_versions WHERE name = $1 AND version = $2",
-        )
-        .bind(name)
-        .bind(version)
-        .fetch_optional(&self.reads)
-        .await?;
+        let mut connection = self.read().await?;
+        let found: Option<(String,)> =
+            query("SELECT storage_location FROM model_versions WHERE name = $1 AND version = $2")
+                .bind(name)
+                .bind(version)
+                .fetch_optional(&mut connection)
+                .await?;
         found
             .map(|(uri,)| uri)
             .ok_or_else(|| no_version(name, version))
@@ -148,7 +148,7 @@ impl Store {
     ) -> Result<ModelVersion> {
         let mut tx = self.write().await?;
         require(&mut tx, name, version).await?;
-        sqlx::query(
+        query(
             "UPDATE model_versions SET description = $1, last_updated_timestamp = $2 \
              WHERE name = $3 AND version = $4",
         )
@@ -156,7 +156,7 @@ impl Store {
         .bind(now())
         .bind(name)
         .bind(version)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         let changed = load(&mut tx, name, version).await?;
         tx.commit().await?;
@@ -175,9 +175,10 @@ impl Store {
         archive_existing: bool,
     ) -> Result<ModelVersion> {
         let mut tx = self.write().await?;
+        touch(&mut tx, name).await?;
         require(&mut tx, name, version).await?;
         if archive_existing {
-            sqlx::query(
+            query(
                 "UPDATE model_versions SET current_stage = 'Archived', \
                  last_updated_timestamp = $1 \
                  WHERE name = $2 AND version <> $3 AND current_stage = $4",
@@ -186,10 +187,10 @@ impl Store {
             .bind(name)
             .bind(version)
             .bind(stage)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         }
-        sqlx::query(
+        query(
             "UPDATE model_versions SET current_stage = $1, last_updated_timestamp = $2 \
              WHERE name = $3 AND version = $4",
         )
@@ -197,9 +198,8 @@ impl Store {
         .bind(now())
         .bind(name)
         .bind(version)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
-        touch(&mut tx, name).await?;
         let changed = load(&mut tx, name, version).await?;
         tx.commit().await?;
         Ok(changed)
@@ -211,13 +211,13 @@ impl Store {
     /// When there is none.
     pub async fn delete_model_version(&self, name: &str, version: i64) -> Result<()> {
         let mut tx = self.write().await?;
+        touch(&mut tx, name).await?;
         require(&mut tx, name, version).await?;
-        sqlx::query("DELETE FROM model_versions WHERE name = $1 AND version = $2")
+        query("DELETE FROM model_versions WHERE name = $1 AND version = $2")
             .bind(name)
             .bind(version)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
-        touch(&mut tx, name).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -232,7 +232,8 @@ impl Store {
         orders: &[Order],
         page: PageRequest,
     ) -> Result<Page<ModelVersion>> {
-        let mut query = QueryBuilder::<Db>::new("SELECT ");
+        let mut connection = self.read().await?;
+        let mut query = QueryBuilder::new(&connection, "SELECT ");
         query
             .push(COLUMNS)
             .push(" FROM model_versions r WHERE 1 = 1");
@@ -253,8 +254,7 @@ impl Store {
         push_order(&mut query, orders, last);
         query.push(" LIMIT ").push_bind(page.limit());
         query.push(" OFFSET ").push_bind(page.offset());
-        let mut connection = self.reads.acquire().await?;
-        let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let rows: Vec<Row> = query.build().fetch_all(&mut connection).await?;
         let page = page.page(rows);
         Ok(Page {
             items: with_details(&mut connection, page.items).await?,
@@ -291,24 +291,20 @@ impl Store {
     ) -> Result<()> {
         let mut tx = self.write().await?;
         require(&mut tx, name, version).await?;
-        sqlx::query("DELETE FROM model_version_tags WHERE name = $1 AND version = $2 AND key = $3")
+        query("DELETE FROM model_version_tags WHERE name = $1 AND version = $2 AND key = $3")
             .bind(name)
             .bind(version)
             .bind(key)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         tx.commit().await?;
         Ok(())
     }
 }
 
-pub(super) async fn require(
-    connection: &mut SqliteConnection,
-    name: &str,
-    version: i64,
-) -> Result<()> {
+pub(super) async fn require(connection: &mut Conn, name: &str, version: i64) -> Result<()> {
     let found: Option<(i64,)> =
-        sqlx::query_as("SELECT 1 FROM model_versions WHERE name = $1 AND version = $2")
+        query("SELECT CAST(1 AS BIGINT) FROM model_versions WHERE name = $1 AND version = $2")
             .bind(name)
             .bind(version)
             .fetch_optional(connection)
@@ -316,9 +312,10 @@ pub(super) async fn require(
     found.map(|_| ()).ok_or_else(|| no_version(name, version))
 }
 
-/// Notes that something about a model changed.
-async fn touch(connection: &mut SqliteConnection, name: &str) -> Result<()> {
-    sqlx::query("UPDATE registered_models SET last_updated_timestamp = $1 WHERE name = $2")
+/// Notes that something about a model changed. It comes first in a transaction, as it locks the
+/// model (see `registered_models::lock`).
+async fn touch(connection: &mut Conn, name: &str) -> Result<()> {
+    query("UPDATE registered_models SET last_updated_timestamp = $1 WHERE name = $2")
         .bind(now())
         .bind(name)
         .execute(connection)
@@ -327,13 +324,13 @@ async fn touch(connection: &mut SqliteConnection, name: &str) -> Result<()> {
 }
 
 async fn set_tags(
-    connection: &mut SqliteConnection,
+    connection: &mut Conn,
     name: &str,
     version: i64,
     tags: &[KeyValue],
 ) -> Result<()> {
     for tag in tags {
-        sqlx::query(
+        query(
             "INSERT INTO model_version_tags (name, version, key, value) VALUES ($1, $2, $3, $4) \
              ON CONFLICT (name, version, key) DO UPDATE SET value = excluded.value",
         )
@@ -341,45 +338,42 @@ async fn set_tags(
         .bind(version)
         .bind(&tag.key)
         .bind(&tag.value)
-        .execute(&mut *connection)
+        .execute(connection)
         .await?;
     }
     Ok(())
 }
 
-async fn load(connection: &mut SqliteConnection, name: &str, version: i64) -> Result<ModelVersion> {
-    let mut query = QueryBuilder::<Db>::new("SELECT ");
+async fn load(connection: &mut Conn, name: &str, version: i64) -> Result<ModelVersion> {
+    let mut query = QueryBuilder::new(connection, "SELECT ");
     query
         .push(COLUMNS)
         .push(" FROM model_versions r WHERE r.name = ")
         .push_bind(name.to_owned());
     query.push(" AND r.version = ").push_bind(version);
-    let row: Option<Row> = query
-        .build_query_as()
-        .fetch_optional(&mut *connection)
-        .await?;
+    let row: Option<Row> = query.build().fetch_optional(connection).await?;
     let row = row.ok_or_else(|| no_version(name, version))?;
     Ok(with_details(connection, vec![row]).await?.remove(0))
 }
 
 /// The newest version of each stage of models, by stage.
 pub(super) async fn latest_of(
-    connection: &mut SqliteConnection,
+    connection: &mut Conn,
     names: &[String],
 ) -> Result<HashMap<String, Vec<ModelVersion>>> {
     let mut found: HashMap<String, Vec<ModelVersion>> = HashMap::new();
     for chunk in names.chunks(CHUNK) {
-        let mut query = QueryBuilder::<Db>::new("SELECT ");
+        let mut query = QueryBuilder::new(connection, "SELECT ");
         query.push(COLUMNS).push(
             " FROM model_versions r JOIN (SELECT name, current_stage, MAX(version) AS newest \
-             FROM model_versions WHERE name IN (",
+             FROM model_versions WHERE name",
         );
-        bind_list(&mut query, chunk);
+        query.push_in(chunk);
         query.push(
             " GROUP BY name, current_stage) n ON n.name = r.name AND n.newest = r.version \
              ORDER BY r.name, r.current_stage",
         );
-        let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let rows: Vec<Row> = query.build().fetch_all(connection).await?;
         for version in with_details(connection, rows).await? {
             found.entry(version.name.clone()).or_default().push(version);
         }
@@ -387,30 +381,20 @@ pub(super) async fn latest_of(
     Ok(found)
 }
 
-async fn with_details(
-    connection: &mut SqliteConnection,
-    rows: Vec<Row>,
-) -> Result<Vec<ModelVersion>> {
+async fn with_details(connection: &mut Conn, rows: Vec<Row>) -> Result<Vec<ModelVersion>> {
     let mut names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
     names.sort_unstable();
     names.dedup();
     let mut tags: HashMap<(String, i64), Vec<KeyValue>> = HashMap::new();
     let mut aliases: HashMap<(String, String), Vec<String>> = HashMap::new();
     for chunk in rows.chunks(CHUNK) {
-        let mut query = QueryBuilder::<Db>::new(
+        let mut query = QueryBuilder::new(
+            connection,
             "SELECT name, version, key, value FROM model_version_tags WHERE (name, version) IN (",
         );
-        query.push("VALUES ");
-        let mut list = query.separated(", ");
-        for row in chunk {
-            list.push("(").push_bind_unseparated(row.name.clone());
-            list.push_unseparated(", ")
-                .push_bind_unseparated(row.version);
-            list.push_unseparated(")");
-        }
+        query.push_values(chunk, |row| [(&row.name).into(), row.version.into()]);
         query.push(") ORDER BY name, version, key");
-        let found: Vec<(String, i64, String, String)> =
-            query.build_query_as().fetch_all(&mut *connection).await?;
+        let found: Vec<(String, i64, String, String)> = query.build().fetch_all(connection).await?;
         for (name, version, key, value) in found {
             tags.entry((name, version))
                 .or_default()

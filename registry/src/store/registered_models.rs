@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use mlflow_api::types::{KeyValue, ModelAlias, ModelVersion, RegisteredModel};
-use sqlx::{QueryBuilder, SqliteConnection};
 
+use super::db::{Conn, QueryBuilder, Tx, query};
 use super::error::unique;
 use super::search::{Tables, push_filter, push_order};
-use super::tags::{CHUNK, REGISTERED_MODEL_TAGS, bind_list};
-use super::{Db, Page, PageRequest, Result, Store, StoreError, now};
+use super::tags::{CHUNK, REGISTERED_MODEL_TAGS};
+use super::{Page, PageRequest, Result, Store, StoreError, now};
 use crate::filter::{Clause, Field, Op, Order, Value};
 
 /// What marks a registered model as a prompt.
@@ -45,14 +45,14 @@ impl Store {
         tags: &[KeyValue],
     ) -> Result<RegisteredModel> {
         let mut tx = self.write().await?;
-        sqlx::query(
+        query(
             "INSERT INTO registered_models (name, description, last_version, creation_timestamp, \
              last_updated_timestamp) VALUES ($1, $2, 0, $3, $3)",
         )
         .bind(name)
         .bind(description)
         .bind(now())
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await
         .map_err(|error| {
             unique(error, || {
@@ -72,7 +72,7 @@ impl Store {
     /// # Errors
     /// When there is none.
     pub async fn get_registered_model(&self, name: &str) -> Result<RegisteredModel> {
-        let mut connection = self.reads.acquire().await?;
+        let mut connection = self.read().await?;
         load(&mut connection, name).await
     }
 
@@ -86,16 +86,15 @@ impl Store {
         description: Option<&str>,
     ) -> Result<RegisteredModel> {
         let mut tx = self.write().await?;
-        let changed = sqlx::query(
+        let changed = query(
             "UPDATE registered_models SET description = $1, last_updated_timestamp = $2 \
              WHERE name = $3",
         )
         .bind(description)
         .bind(now())
         .bind(name)
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
+        .execute(&mut tx)
+        .await?;
         if changed == 0 {
             return Err(no_model(name));
         }
@@ -114,27 +113,26 @@ impl Store {
         new_name: &str,
     ) -> Result<RegisteredModel> {
         let mut tx = self.write().await?;
-        let changed = sqlx::query(
+        let changed = query(
             "UPDATE registered_models SET name = $1, last_updated_timestamp = $2 WHERE name = $3",
         )
         .bind(new_name)
         .bind(now())
         .bind(name)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await
         .map_err(|error| {
             unique(error, || {
                 format!("Registered Model (name={new_name}) already exists.")
             })
-        })?
-        .rows_affected();
+        })?;
         if changed == 0 {
             return Err(no_model(name));
         }
-        sqlx::query("UPDATE model_versions SET last_updated_timestamp = $1 WHERE name = $2")
+        query("UPDATE model_versions SET last_updated_timestamp = $1 WHERE name = $2")
             .bind(now())
             .bind(new_name)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         let model = load(&mut tx, new_name).await?;
         tx.commit().await?;
@@ -147,11 +145,10 @@ impl Store {
     /// When there is none.
     pub async fn delete_registered_model(&self, name: &str) -> Result<()> {
         let mut tx = self.write().await?;
-        let deleted = sqlx::query("DELETE FROM registered_models WHERE name = $1")
+        let deleted = query("DELETE FROM registered_models WHERE name = $1")
             .bind(name)
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
+            .execute(&mut tx)
+            .await?;
         if deleted == 0 {
             return Err(no_model(name));
         }
@@ -169,7 +166,9 @@ impl Store {
         orders: &[Order],
         page: PageRequest,
     ) -> Result<Page<RegisteredModel>> {
-        let mut query = QueryBuilder::<Db>::new(
+        let mut connection = self.read().await?;
+        let mut query = QueryBuilder::new(
+            &connection,
             "SELECT r.name, r.description, r.creation_timestamp, r.last_updated_timestamp \
              FROM registered_models r WHERE 1 = 1",
         );
@@ -189,8 +188,7 @@ impl Store {
         );
         query.push(" LIMIT ").push_bind(page.limit());
         query.push(" OFFSET ").push_bind(page.offset());
-        let mut connection = self.reads.acquire().await?;
-        let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let rows: Vec<Row> = query.build().fetch_all(&mut connection).await?;
         let page = page.page(rows);
         Ok(Page {
             items: with_details(&mut connection, page.items).await?,
@@ -254,15 +252,20 @@ impl Store {
     /// When there is no such version.
     pub async fn set_alias(&self, name: &str, alias: &str, version: i64) -> Result<()> {
         let mut tx = self.write().await?;
+        // An unknown model is an unknown version.
+        match lock(&mut tx, name).await {
+            Ok(()) | Err(StoreError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
         super::model_versions::require(&mut tx, name, version).await?;
-        sqlx::query(
+        query(
             "INSERT INTO model_aliases (name, alias, version) VALUES ($1, $2, $3) \
              ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version",
         )
         .bind(name)
         .bind(alias)
         .bind(version)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         tx.commit().await?;
         Ok(())
@@ -274,11 +277,11 @@ impl Store {
     /// When there is no such model.
     pub async fn delete_alias(&self, name: &str, alias: &str) -> Result<()> {
         let mut tx = self.write().await?;
-        require(&mut tx, name).await?;
-        sqlx::query("DELETE FROM model_aliases WHERE name = $1 AND alias = $2")
+        lock(&mut tx, name).await?;
+        query("DELETE FROM model_aliases WHERE name = $1 AND alias = $2")
             .bind(name)
             .bind(alias)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         tx.commit().await?;
         Ok(())
@@ -289,13 +292,13 @@ impl Store {
     /// # Errors
     /// When there is no such model or alias.
     pub async fn version_by_alias(&self, name: &str, alias: &str) -> Result<i64> {
-        let mut connection = self.reads.acquire().await?;
+        let mut connection = self.read().await?;
         require(&mut connection, name).await?;
         let found: Option<(i64,)> =
-            sqlx::query_as("SELECT version FROM model_aliases WHERE name = $1 AND alias = $2")
+            query("SELECT version FROM model_aliases WHERE name = $1 AND alias = $2")
                 .bind(name)
                 .bind(alias)
-                .fetch_optional(&mut *connection)
+                .fetch_optional(&mut connection)
                 .await?;
         // MLflow calls this a wrong parameter, not a missing thing, and its clients rely on it.
         found.map(|(version,)| version).ok_or_else(|| {
@@ -304,30 +307,44 @@ impl Store {
     }
 }
 
-pub(super) async fn require(connection: &mut SqliteConnection, name: &str) -> Result<()> {
-    let found: Option<(i64,)> = sqlx::query_as("SELECT 1 FROM registered_models WHERE name = $1")
+/// Lets nobody else change the model until the transaction ends; it must be there.
+///
+/// Every transaction that changes versions or aliases begins so: whoever waits for whom is settled
+/// by the model alone. SQLite has one writer anyway.
+pub(super) async fn lock(tx: &mut Tx, name: &str) -> Result<()> {
+    let found: Option<(i64,)> = tx
+        .pick(
+            "SELECT CAST(1 AS BIGINT) FROM registered_models WHERE name = $1",
+            "SELECT CAST(1 AS BIGINT) FROM registered_models WHERE name = $1 FOR NO KEY UPDATE",
+        )
         .bind(name)
-        .fetch_optional(connection)
+        .fetch_optional(tx)
         .await?;
     found.map(|_| ()).ok_or_else(|| no_model(name))
 }
 
-async fn load(connection: &mut SqliteConnection, name: &str) -> Result<RegisteredModel> {
-    let row: Option<Row> = sqlx::query_as(
+pub(super) async fn require(connection: &mut Conn, name: &str) -> Result<()> {
+    let found: Option<(i64,)> =
+        query("SELECT CAST(1 AS BIGINT) FROM registered_models WHERE name = $1")
+            .bind(name)
+            .fetch_optional(connection)
+            .await?;
+    found.map(|_| ()).ok_or_else(|| no_model(name))
+}
+
+async fn load(connection: &mut Conn, name: &str) -> Result<RegisteredModel> {
+    let row: Option<Row> = query(
         "SELECT name, description, creation_timestamp, last_updated_timestamp \
          FROM registered_models WHERE name = $1",
     )
     .bind(name)
-    .fetch_optional(&mut *connection)
+    .fetch_optional(connection)
     .await?;
     let row = row.ok_or_else(|| no_model(name))?;
     Ok(with_details(connection, vec![row]).await?.remove(0))
 }
 
-async fn with_details(
-    connection: &mut SqliteConnection,
-    rows: Vec<Row>,
-) -> Result<Vec<RegisteredModel>> {
+async fn with_details(connection: &mut Conn, rows: Vec<Row>) -> Result<Vec<RegisteredModel>> {
     let names: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
     let mut tags = REGISTERED_MODEL_TAGS.of(connection, &names).await?;
     let mut aliases = aliases_of(connection, &names).await?;
@@ -349,18 +366,18 @@ async fn with_details(
 
 /// The aliases of models, by alias.
 pub(super) async fn aliases_of(
-    connection: &mut SqliteConnection,
+    connection: &mut Conn,
     names: &[String],
 ) -> Result<HashMap<String, Vec<ModelAlias>>> {
     let mut found: HashMap<String, Vec<ModelAlias>> = HashMap::new();
     for chunk in names.chunks(CHUNK) {
-        let mut query = QueryBuilder::<Db>::new(
-            "SELECT name, alias, version FROM model_aliases WHERE name IN (",
+        let mut query = QueryBuilder::new(
+            connection,
+            "SELECT name, alias, version FROM model_aliases WHERE name",
         );
-        bind_list(&mut query, chunk);
+        query.push_in(chunk);
         query.push(" ORDER BY name, alias");
-        let rows: Vec<(String, String, i64)> =
-            query.build_query_as().fetch_all(&mut *connection).await?;
+        let rows: Vec<(String, String, i64)> = query.build().fetch_all(connection).await?;
         for (name, alias, version) in rows {
             let alias = ModelAlias {
                 alias,
@@ -397,7 +414,7 @@ pub(super) fn without_prompts(clauses: &[Clause]) -> Vec<Clause> {
 
 /// Shows prompts only where the filter asks for them. `table` holds the tags, its owner begins
 /// with `name`.
-pub(super) fn push_prompts(query: &mut QueryBuilder<Db>, table: &str, clauses: &[Clause]) {
+pub(super) fn push_prompts(query: &mut QueryBuilder, table: &str, clauses: &[Clause]) {
     let named = |clause: &Clause| matches!(&clause.field, Field::Tag(key) if key == IS_PROMPT);
     let wanted = match clauses.iter().find_map(asks_for_prompts) {
         Some(wanted) => wanted,

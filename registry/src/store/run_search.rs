@@ -1,13 +1,12 @@
 //! Searching runs.
 
 use mlflow_api::types::{Run, ViewType};
-use sqlx::QueryBuilder;
 
+use super::db::QueryBuilder;
 use super::experiments::push_view;
 use super::runs::{COLUMNS, Row, with_data};
 use super::search::{Tables, push_filter, push_order, push_order_joins};
-use super::tags::bind_list;
-use super::{Db, Page, PageRequest, Result, Store, experiment_number};
+use super::{Page, PageRequest, Result, Store, experiment_number};
 use crate::filter::{Clause, Field, Order};
 
 const TABLES: Tables = Tables {
@@ -44,11 +43,12 @@ impl Store {
         if experiments.is_empty() {
             return Ok(page.page(Vec::new()));
         }
-        let mut query = QueryBuilder::<Db>::new("SELECT ");
+        let mut connection = self.read().await?;
+        let mut query = QueryBuilder::new(&connection, "SELECT ");
         query.push(COLUMNS).push(" FROM runs r");
         push_order_joins(&mut query, &TABLES, &search.orders);
-        query.push(" WHERE r.experiment_id IN (");
-        bind_list(&mut query, &experiments);
+        query.push(" WHERE r.experiment_id");
+        query.push_in(&experiments);
         push_view(&mut query, search.view);
         push_filter(&mut query, &TABLES, &search.clauses);
         let by_start = search
@@ -63,8 +63,7 @@ impl Store {
         push_order(&mut query, &search.orders, last);
         query.push(" LIMIT ").push_bind(page.limit());
         query.push(" OFFSET ").push_bind(page.offset());
-        let mut connection = self.reads.acquire().await?;
-        let rows: Vec<Row> = query.build_query_as().fetch_all(&mut *connection).await?;
+        let rows: Vec<Row> = query.build().fetch_all(&mut connection).await?;
         let page = page.page(rows);
         Ok(Page {
             items: with_data(&mut connection, page.items).await?,

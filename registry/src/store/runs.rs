@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use mlflow_api::types::{
     KeyValue, Metric, ModelOutput, Run, RunData, RunInfo, RunInputs, RunOutputs, RunStatus,
 };
-use sqlx::{QueryBuilder, SqliteConnection};
 
+use super::db::{Conn, QueryBuilder, Tx, query};
 use super::experiments::active_experiment;
 use super::metrics::latest_of;
-use super::tags::{CHUNK, RUN_PARAMS, RUN_TAGS, bind_list};
-use super::{Db, Result, Store, StoreError, now};
+use super::tags::{CHUNK, RUN_PARAMS, RUN_TAGS};
+use super::{Result, Store, StoreError, now};
 
 const RUN_NAME: &str = "mlflow.runName";
 
@@ -88,7 +88,7 @@ impl Store {
         let mut tx = self.write().await?;
         let experiment = active_experiment(&mut tx, &run.experiment_id).await?;
         let location = experiment.artifact_location.trim_end_matches('/');
-        sqlx::query(
+        query(
             "INSERT INTO runs (run_id, experiment_id, run_name, user_id, status, start_time, \
              lifecycle_stage, artifact_uri) VALUES ($1, $2, $3, $4, 'RUNNING', $5, 'active', $6)",
         )
@@ -98,7 +98,7 @@ impl Store {
         .bind(&run.user_id)
         .bind(run.start_time)
         .bind(format!("{location}/{}/artifacts", run.run_id))
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         let mut tags = run.tags;
         tags.retain(|tag| tag.key != RUN_NAME);
@@ -114,7 +114,7 @@ impl Store {
     /// # Errors
     /// When there is none.
     pub async fn get_run(&self, run_id: &str) -> Result<Run> {
-        let mut connection = self.reads.acquire().await?;
+        let mut connection = self.read().await?;
         load(&mut connection, run_id).await
     }
 
@@ -123,7 +123,7 @@ impl Store {
     /// # Errors
     /// When there is none.
     pub async fn get_run_info(&self, run_id: &str) -> Result<RunInfo> {
-        let mut connection = self.reads.acquire().await?;
+        let mut connection = self.read().await?;
         Ok(find(&mut connection, run_id).await?.into_info())
     }
 
@@ -134,7 +134,7 @@ impl Store {
     pub async fn update_run(&self, run_id: &str, change: RunChange) -> Result<RunInfo> {
         let mut tx = self.write().await?;
         active_run(&mut tx, run_id).await?;
-        sqlx::query(
+        query(
             "UPDATE runs SET status = COALESCE($1, status), end_time = COALESCE($2, end_time), \
              run_name = COALESCE($3, run_name) WHERE run_id = $4",
         )
@@ -142,7 +142,7 @@ impl Store {
         .bind(change.end_time)
         .bind(change.run_name.as_deref())
         .bind(run_id)
-        .execute(&mut *tx)
+        .execute(&mut tx)
         .await?;
         if let Some(name) = change.run_name {
             let tag = KeyValue::new(RUN_NAME, name);
@@ -160,11 +160,11 @@ impl Store {
     pub async fn set_run_deleted(&self, run_id: &str, deleted: bool) -> Result<()> {
         let mut tx = self.write().await?;
         find(&mut tx, run_id).await?;
-        sqlx::query("UPDATE runs SET lifecycle_stage = $1, deleted_time = $2 WHERE run_id = $3")
+        query("UPDATE runs SET lifecycle_stage = $1, deleted_time = $2 WHERE run_id = $3")
             .bind(if deleted { "deleted" } else { "active" })
             .bind(deleted.then(now))
             .bind(run_id)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         tx.commit().await?;
         Ok(())
@@ -193,10 +193,10 @@ impl Store {
         if !tags.is_empty() {
             RUN_TAGS.set(&mut tx, &owner, tags).await?;
             if let Some(name) = tags.iter().rev().find(|tag| tag.key == RUN_NAME) {
-                sqlx::query("UPDATE runs SET run_name = $1 WHERE run_id = $2")
+                query("UPDATE runs SET run_name = $1 WHERE run_id = $2")
                     .bind(&name.value)
                     .bind(run_id)
-                    .execute(&mut *tx)
+                    .execute(&mut tx)
                     .await?;
             }
         }
@@ -228,14 +228,14 @@ impl Store {
         let mut tx = self.write().await?;
         active_run(&mut tx, run_id).await?;
         for model in models {
-            sqlx::query(
+            query(
                 "INSERT INTO run_outputs (run_id, model_id, step) VALUES ($1, $2, $3) \
                  ON CONFLICT (run_id, model_id) DO UPDATE SET step = excluded.step",
             )
             .bind(run_id)
             .bind(&model.model_id)
             .bind(model.step)
-            .execute(&mut *tx)
+            .execute(&mut tx)
             .await?;
         }
         tx.commit().await?;
@@ -243,26 +243,30 @@ impl Store {
     }
 }
 
-async fn find(connection: &mut SqliteConnection, run_id: &str) -> Result<Row> {
-    let mut query = QueryBuilder::<Db>::new("SELECT ");
+async fn find(connection: &mut Conn, run_id: &str) -> Result<Row> {
+    let mut query = QueryBuilder::new(connection, "SELECT ");
     query
         .push(COLUMNS)
         .push(" FROM runs r WHERE r.run_id = ")
         .push_bind(run_id.to_owned());
     query
-        .build_query_as()
+        .build()
         .fetch_optional(connection)
         .await?
         .ok_or_else(|| no_run(run_id))
 }
 
-/// The experiment of a run, which must be active.
-pub(super) async fn active_run(connection: &mut SqliteConnection, run_id: &str) -> Result<i64> {
-    let found: Option<(i64, String)> =
-        sqlx::query_as("SELECT experiment_id, lifecycle_stage FROM runs WHERE run_id = $1")
-            .bind(run_id)
-            .fetch_optional(connection)
-            .await?;
+/// The experiment of a run, which must be active; nobody else changes the run until the transaction
+/// ends.
+pub(super) async fn active_run(tx: &mut Tx, run_id: &str) -> Result<i64> {
+    let found: Option<(i64, String)> = tx
+        .pick(
+            "SELECT experiment_id, lifecycle_stage FROM runs WHERE run_id = $1",
+            "SELECT experiment_id, lifecycle_stage FROM runs WHERE run_id = $1 FOR NO KEY UPDATE",
+        )
+        .bind(run_id)
+        .fetch_optional(tx)
+        .await?;
     match found {
         None => Err(no_run(run_id)),
         Some((experiment, stage)) if stage == "active" => Ok(experiment),
@@ -273,11 +277,7 @@ pub(super) async fn active_run(connection: &mut SqliteConnection, run_id: &str) 
 }
 
 /// Adds parameters; one that has another value already is refused.
-async fn add_params(
-    connection: &mut SqliteConnection,
-    run_id: &String,
-    params: &[KeyValue],
-) -> Result<()> {
+async fn add_params(connection: &mut Conn, run_id: &String, params: &[KeyValue]) -> Result<()> {
     let added = RUN_PARAMS.add(connection, run_id, params).await?;
     if usize::try_from(added).is_ok_and(|added| added == params.len()) {
         return Ok(());
@@ -303,16 +303,13 @@ async fn add_params(
     Ok(())
 }
 
-async fn load(connection: &mut SqliteConnection, run_id: &str) -> Result<Run> {
+async fn load(connection: &mut Conn, run_id: &str) -> Result<Run> {
     let row = find(connection, run_id).await?;
     Ok(with_data(connection, vec![row]).await?.remove(0))
 }
 
 /// Adds what runs logged, with one query per kind of thing for all of them.
-pub(super) async fn with_data(
-    connection: &mut SqliteConnection,
-    rows: Vec<Row>,
-) -> Result<Vec<Run>> {
+pub(super) async fn with_data(connection: &mut Conn, rows: Vec<Row>) -> Result<Vec<Run>> {
     let ids: Vec<String> = rows.iter().map(|row| row.run_id.clone()).collect();
     let mut metrics = latest_of(connection, &ids).await?;
     let mut params = RUN_PARAMS.of(connection, &ids).await?;
@@ -336,18 +333,18 @@ pub(super) async fn with_data(
 }
 
 async fn outputs_of(
-    connection: &mut SqliteConnection,
+    connection: &mut Conn,
     run_ids: &[String],
 ) -> Result<HashMap<String, Vec<ModelOutput>>> {
     let mut found: HashMap<String, Vec<ModelOutput>> = HashMap::new();
     for chunk in run_ids.chunks(CHUNK) {
-        let mut query = QueryBuilder::<Db>::new(
-            "SELECT run_id, model_id, step FROM run_outputs WHERE run_id IN (",
+        let mut query = QueryBuilder::new(
+            connection,
+            "SELECT run_id, model_id, step FROM run_outputs WHERE run_id",
         );
-        bind_list(&mut query, chunk);
+        query.push_in(chunk);
         query.push(" ORDER BY run_id, step, model_id");
-        let rows: Vec<(String, String, i64)> =
-            query.build_query_as().fetch_all(&mut *connection).await?;
+        let rows: Vec<(String, String, i64)> = query.build().fetch_all(connection).await?;
         for (run_id, model_id, step) in rows {
             found
                 .entry(run_id)

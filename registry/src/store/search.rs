@@ -1,9 +1,6 @@
 //! Comparisons and orders as SQL with bound values.
 
-use sqlx::QueryBuilder;
-
-use super::Db;
-use super::tags::bind_list;
+use super::db::{Dialect, QueryBuilder};
 use crate::filter::{Clause, Field, Op, Order, Value};
 
 /// Where a resource keeps what a search looks at. The resource's table has the alias `r`.
@@ -17,7 +14,7 @@ pub(super) struct Tables {
 }
 
 /// Appends ` AND …` for each clause.
-pub(super) fn push_filter(query: &mut QueryBuilder<Db>, tables: &Tables, clauses: &[Clause]) {
+pub(super) fn push_filter(query: &mut QueryBuilder, tables: &Tables, clauses: &[Clause]) {
     for clause in clauses {
         query.push(" AND ");
         let (table, key) = match &clause.field {
@@ -67,30 +64,40 @@ fn join(alias: &str, owner: &str) -> String {
     columns.join(" AND ")
 }
 
-fn push_comparison(query: &mut QueryBuilder<Db>, column: &str, op: Op, value: &Value) {
+fn push_comparison(query: &mut QueryBuilder, column: &str, op: Op, value: &Value) {
     match op {
         Op::ILike => {
             query.push(format!("LOWER({column}) LIKE LOWER("));
             push_value(query, value);
             query.push(")");
+            push_no_escape(query);
         }
         Op::In | Op::NotIn => {
-            query.push(format!("{column} {} (", op.as_str()));
+            query.push(if op == Op::NotIn { "NOT " } else { "" });
+            query.push(column);
             match value {
-                Value::List(values) => bind_list(query, values),
-                _ => {
-                    query.push("NULL)");
-                }
-            }
+                Value::List(values) => query.push_in(values),
+                _ => query.push(" IN (NULL)"),
+            };
         }
         _ => {
             query.push(format!("{column} {} ", op.as_str()));
             push_value(query, value);
+            if op == Op::Like {
+                push_no_escape(query);
+            }
         }
     }
 }
 
-fn push_value(query: &mut QueryBuilder<Db>, value: &Value) {
+/// PostgreSQL takes a backslash in a pattern for an escape, SQLite does not.
+fn push_no_escape(query: &mut QueryBuilder) {
+    if query.dialect() == Dialect::Postgres {
+        query.push(" ESCAPE ''");
+    }
+}
+
+fn push_value(query: &mut QueryBuilder, value: &Value) {
     match value {
         Value::Text(text) => query.push_bind(text.clone()),
         Value::Int(int) => query.push_bind(*int),
@@ -100,7 +107,7 @@ fn push_value(query: &mut QueryBuilder<Db>, value: &Value) {
 }
 
 /// Appends the joins that [`push_order`] needs; they stand before `WHERE`.
-pub(super) fn push_order_joins(query: &mut QueryBuilder<Db>, tables: &Tables, orders: &[Order]) {
+pub(super) fn push_order_joins(query: &mut QueryBuilder, tables: &Tables, orders: &[Order]) {
     for (i, order) in orders.iter().enumerate() {
         let (table, key) = match &order.field {
             Field::Attribute(_) => continue,
@@ -117,7 +124,7 @@ pub(super) fn push_order_joins(query: &mut QueryBuilder<Db>, tables: &Tables, or
 /// Appends ` ORDER BY …`: numbers first, then NaN, then what is missing, in both directions.
 ///
 /// `last` are the columns that break ties.
-pub(super) fn push_order(query: &mut QueryBuilder<Db>, orders: &[Order], last: &str) {
+pub(super) fn push_order(query: &mut QueryBuilder, orders: &[Order], last: &str) {
     query.push(" ORDER BY ");
     for (i, order) in orders.iter().enumerate() {
         let direction = if order.ascending { "ASC" } else { "DESC" };

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use mlflow_api::types::KeyValue;
-use sqlx::{QueryBuilder, SqliteConnection};
 
-use super::{Db, Result};
+use super::Result;
+use super::db::{Conn, Element, QueryBuilder, Record};
 
 /// Rows of one insert, and ids of one look-up: far below SQLite's limit of bound values.
-pub(super) const CHUNK: usize = 500;
+pub(super) const CHUNK: usize = 4000;
 
 /// A table of keys and texts.
 #[derive(Debug, Clone, Copy)]
@@ -43,10 +43,7 @@ pub(super) const REGISTERED_MODEL_TAGS: Texts = Texts {
 };
 
 /// An owner's id: a number or a text.
-pub(super) trait Owner:
-    Clone + Send + for<'q> sqlx::Encode<'q, Db> + sqlx::Type<Db> + 'static
-{
-}
+pub(super) trait Owner: Element + Send + Sync {}
 impl Owner for i64 {}
 impl Owner for String {}
 
@@ -54,7 +51,7 @@ impl Texts {
     /// Sets keys; what they had before is replaced. The last of equal keys wins.
     pub(super) async fn set<O: Owner>(
         self,
-        connection: &mut SqliteConnection,
+        connection: &mut Conn,
         owner: &O,
         pairs: &[KeyValue],
     ) -> Result<()> {
@@ -70,7 +67,7 @@ impl Texts {
     /// Adds keys; what is there stays. Returns how many were new.
     pub(super) async fn add<O: Owner>(
         self,
-        connection: &mut SqliteConnection,
+        connection: &mut Conn,
         owner: &O,
         pairs: &[KeyValue],
     ) -> Result<u64> {
@@ -85,28 +82,26 @@ impl Texts {
 
     async fn insert<O: Owner>(
         self,
-        connection: &mut SqliteConnection,
+        connection: &mut Conn,
         owner: &O,
         pairs: &[&KeyValue],
         conflict: &str,
     ) -> Result<u64> {
         let mut rows = 0;
         for chunk in pairs.chunks(CHUNK) {
-            let mut query = QueryBuilder::<Db>::new(format!(
-                "INSERT INTO {} ({}, key, value) ",
-                self.table, self.owner
-            ));
-            query.push_values(chunk, |mut row, pair| {
-                row.push_bind(owner.clone())
-                    .push_bind(pair.key.clone())
-                    .push_bind(pair.value.clone());
+            let mut query = QueryBuilder::new(
+                connection,
+                format!("INSERT INTO {} ({}, key, value)", self.table, self.owner),
+            );
+            query.push_values(chunk, |pair| {
+                [
+                    owner.clone().into(),
+                    (&pair.key).into(),
+                    (&pair.value).into(),
+                ]
             });
             query.push(conflict);
-            rows += query
-                .build()
-                .execute(&mut *connection)
-                .await?
-                .rows_affected();
+            rows += query.build().execute(connection).await?;
         }
         Ok(rows)
     }
@@ -114,35 +109,38 @@ impl Texts {
     /// Deletes a key; whether it was there.
     pub(super) async fn delete<O: Owner>(
         self,
-        connection: &mut SqliteConnection,
+        connection: &mut Conn,
         owner: &O,
         key: &str,
     ) -> Result<bool> {
-        let mut query = QueryBuilder::<Db>::new(format!("DELETE FROM {} WHERE ", self.table));
+        let mut query = QueryBuilder::new(connection, format!("DELETE FROM {} WHERE ", self.table));
         query.push(self.owner).push(" = ").push_bind(owner.clone());
         query.push(" AND key = ").push_bind(key.to_owned());
-        Ok(query.build().execute(connection).await?.rows_affected() > 0)
+        Ok(query.build().execute(connection).await? > 0)
     }
 
     /// What owners have, by key.
     pub(super) async fn of<O>(
         self,
-        connection: &mut SqliteConnection,
+        connection: &mut Conn,
         owners: &[O],
     ) -> Result<HashMap<O, Vec<KeyValue>>>
     where
-        O: Owner + Eq + std::hash::Hash + Unpin + for<'r> sqlx::Decode<'r, Db>,
+        O: Owner + Eq + std::hash::Hash,
+        (O, String, String): Record,
     {
         let mut found: HashMap<O, Vec<KeyValue>> = HashMap::new();
         for chunk in owners.chunks(CHUNK) {
-            let mut query = QueryBuilder::<Db>::new(format!(
-                "SELECT {0}, key, value FROM {1} WHERE {0} IN (",
-                self.owner, self.table
-            ));
-            bind_list(&mut query, chunk);
+            let mut query = QueryBuilder::new(
+                connection,
+                format!(
+                    "SELECT {0}, key, value FROM {1} WHERE {0}",
+                    self.owner, self.table
+                ),
+            );
+            query.push_in(chunk);
             query.push(format!(" ORDER BY {}, key", self.owner));
-            let rows: Vec<(O, String, String)> =
-                query.build_query_as().fetch_all(&mut *connection).await?;
+            let rows: Vec<(O, String, String)> = query.build().fetch_all(connection).await?;
             for (owner, key, value) in rows {
                 found
                     .entry(owner)
@@ -152,15 +150,6 @@ impl Texts {
         }
         Ok(found)
     }
-}
-
-/// Binds values and closes the parenthesis.
-pub(super) fn bind_list<O: Owner>(query: &mut QueryBuilder<Db>, values: &[O]) {
-    let mut list = query.separated(", ");
-    for value in values {
-        list.push_bind(value.clone());
-    }
-    list.push_unseparated(")");
 }
 
 fn last_of_each(pairs: &[KeyValue]) -> Vec<&KeyValue> {

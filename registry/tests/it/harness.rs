@@ -1,11 +1,44 @@
-//! A served registry in a folder of its own.
+//! A served registry in a folder of its own, over a database of its own.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, Weak};
 
 use mlflow_api::{Client, ClientOptions, Credentials};
 use registry::{CancellationToken, Options, Registry, sqlite_uri};
 use serde_json::Value;
 use tempfile::TempDir;
+use test_stack::PostgresServer;
+
+/// Whether these are the tests against PostgreSQL.
+pub(crate) fn on_postgres() -> bool {
+    env!("CARGO_CRATE_NAME") == "postgres"
+}
+
+/// The one PostgreSQL server of this process; it stops when nobody uses it any more.
+pub(crate) fn postgres() -> Arc<PostgresServer> {
+    static SERVER: Mutex<Weak<PostgresServer>> = Mutex::new(Weak::new());
+    let mut server = SERVER.lock().unwrap();
+    server.upgrade().unwrap_or_else(|| {
+        let started = Arc::new(PostgresServer::start().unwrap());
+        *server = Arc::downgrade(&started);
+        started
+    })
+}
+
+/// The database of a folder, and what keeps it alive.
+pub(crate) fn database_of(folder: &Path) -> (String, Option<Arc<PostgresServer>>) {
+    if !on_postgres() {
+        return (sqlite_uri(&folder.join("registry.db")), None);
+    }
+    let server = postgres();
+    let note = folder.join("database-uri");
+    let uri = std::fs::read_to_string(&note).unwrap_or_else(|_| {
+        let uri = server.create_database().unwrap();
+        std::fs::write(&note, &uri).unwrap();
+        uri
+    });
+    (uri, Some(server))
+}
 
 /// A server; it stops when it is dropped.
 pub(crate) struct Server {
@@ -13,6 +46,7 @@ pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) folder: PathBuf,
     shutdown: CancellationToken,
+    _postgres: Option<Arc<PostgresServer>>,
     /// Absent when somebody else owns the folder.
     _temp: Option<TempDir>,
 }
@@ -32,8 +66,9 @@ pub(crate) async fn serve() -> Server {
 
 /// Another server over the same folder.
 pub(crate) async fn serve_in(folder: &Path) -> Server {
+    let (backend_store_uri, postgres) = database_of(folder);
     let options = Options {
-        backend_store_uri: sqlite_uri(&folder.join("registry.db")),
+        backend_store_uri,
         artifacts_destination: folder.join("artifacts"),
         ..Options::default()
     };
@@ -51,6 +86,7 @@ pub(crate) async fn serve_in(folder: &Path) -> Server {
         url,
         folder: folder.to_owned(),
         shutdown,
+        _postgres: postgres,
         _temp: None,
     }
 }

@@ -1,9 +1,11 @@
 //! The registry through real HTTP: its own client, and raw requests where a client would not go.
+//!
+//! These tests run twice: here against SQLite, and as `tests/postgres.rs` against PostgreSQL.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod artifacts;
 mod concurrency;
-mod harness;
+pub(crate) mod harness;
 mod models;
 mod server;
 mod tracking;

@@ -1,0 +1,142 @@
+//! One way to speak to SQLite and to PostgreSQL: a connection that is one of either, and statements
+//! whose text both understand (`$1` for values; where they differ, [`Conn::dialect`] tells which
+//! one listens).
+//!
+//! `sqlx::Any` is not used: it knows no arrays, decodes each value twice and takes the names of
+//! columns as texts.
+
+mod query;
+
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, Pool, Postgres, Sqlite, SqliteConnection, Transaction};
+
+pub(super) use query::{Element, Query, QueryBuilder, Record, query};
+
+/// Which database listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// The connections to a database.
+#[derive(Debug, Clone)]
+pub(super) enum Pools {
+    /// SQLite lets one writer in at a time, so all writes of a process share one connection.
+    Sqlite {
+        reads: Pool<Sqlite>,
+        writes: Pool<Sqlite>,
+    },
+    Postgres(Pool<Postgres>),
+}
+
+impl Pools {
+    /// A connection to read with.
+    pub(super) async fn read(&self) -> sqlx::Result<Conn> {
+        Ok(Conn(match self {
+            Self::Sqlite { reads, .. } => Inner::Sqlite(reads.acquire().await?),
+            Self::Postgres(pool) => Inner::Postgres(pool.acquire().await?),
+        }))
+    }
+
+    /// A connection whose statements are each a transaction of their own.
+    pub(super) async fn autocommit(&self) -> sqlx::Result<Conn> {
+        Ok(Conn(match self {
+            Self::Sqlite { writes, .. } => Inner::Sqlite(writes.acquire().await?),
+            Self::Postgres(pool) => Inner::Postgres(pool.acquire().await?),
+        }))
+    }
+
+    /// Begins a transaction. SQLite's begins with the write lock in hand: no lock is ever upgraded,
+    /// which is what "database is locked" comes from.
+    pub(super) async fn write(&self) -> sqlx::Result<Tx> {
+        Ok(Tx(Conn(match self {
+            Self::Sqlite { writes, .. } => {
+                Inner::SqliteTx(writes.begin_with("BEGIN IMMEDIATE").await?)
+            }
+            Self::Postgres(pool) => Inner::PostgresTx(pool.begin().await?),
+        })))
+    }
+
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Sqlite { reads, writes } => {
+                reads.close().await;
+                writes.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+/// A connection to either database, perhaps within a transaction.
+#[derive(Debug)]
+pub(super) struct Conn(Inner);
+
+#[derive(Debug)]
+enum Inner {
+    Sqlite(PoolConnection<Sqlite>),
+    SqliteTx(Transaction<'static, Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+    PostgresTx(Transaction<'static, Postgres>),
+}
+
+enum Raw<'c> {
+    Sqlite(&'c mut SqliteConnection),
+    Postgres(&'c mut PgConnection),
+}
+
+impl Conn {
+    pub(super) fn dialect(&self) -> Dialect {
+        match &self.0 {
+            Inner::Sqlite(_) | Inner::SqliteTx(_) => Dialect::Sqlite,
+            Inner::Postgres(_) | Inner::PostgresTx(_) => Dialect::Postgres,
+        }
+    }
+
+    /// The statement that its database understands.
+    pub(super) fn pick(&self, sqlite: &'static str, postgres: &'static str) -> Query {
+        query(match self.dialect() {
+            Dialect::Sqlite => sqlite,
+            Dialect::Postgres => postgres,
+        })
+    }
+
+    fn raw(&mut self) -> Raw<'_> {
+        match &mut self.0 {
+            Inner::Sqlite(connection) => Raw::Sqlite(connection),
+            Inner::SqliteTx(transaction) => Raw::Sqlite(transaction),
+            Inner::Postgres(connection) => Raw::Postgres(connection),
+            Inner::PostgresTx(transaction) => Raw::Postgres(transaction),
+        }
+    }
+}
+
+/// A transaction; dropped without [`Tx::commit`], it never was.
+#[derive(Debug)]
+pub(super) struct Tx(Conn);
+
+impl Tx {
+    pub(super) async fn commit(self) -> sqlx::Result<()> {
+        match self.0.0 {
+            Inner::SqliteTx(transaction) => transaction.commit().await,
+            Inner::PostgresTx(transaction) => transaction.commit().await,
+            // A `Tx` is never made of these.
+            Inner::Sqlite(_) | Inner::Postgres(_) => Ok(()),
+        }
+    }
+}
+
+impl std::ops::Deref for Tx {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.0
+    }
+}
