@@ -20,7 +20,10 @@ mod runs;
 mod search;
 mod tags;
 
+use std::sync::Arc;
+
 use db::{Conn, Pools, Tx, query};
+use metrics::{Folder, Ingest};
 
 pub use error::StoreError;
 pub use logged_models::NewLoggedModel;
@@ -34,13 +37,19 @@ pub use runs::{NewRun, RunChange};
 #[derive(Debug, Clone)]
 pub struct Store {
     pools: Pools,
+    ingest: Arc<Ingest>,
+    folder: Folder,
 }
 
 type Result<T> = std::result::Result<T, StoreError>;
 
 impl Store {
     fn new(pools: Pools) -> Self {
-        Self { pools }
+        Self {
+            ingest: Arc::new(Ingest::new(pools.clone())),
+            folder: Folder::start(pools.clone()),
+            pools,
+        }
     }
 
     /// A connection to read with; each statement sees what was committed before it.

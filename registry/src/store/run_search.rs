@@ -43,6 +43,12 @@ impl Store {
         if experiments.is_empty() {
             return Ok(page.page(Vec::new()));
         }
+        let by_metric = |field: &Field| matches!(field, Field::Metric(_));
+        if search.clauses.iter().any(|clause| by_metric(&clause.field))
+            || search.orders.iter().any(|order| by_metric(&order.field))
+        {
+            self.settle_metrics().await?;
+        }
         let mut connection = self.read().await?;
         let mut query = QueryBuilder::new(&connection, "SELECT ");
         query.push(COLUMNS).push(" FROM runs r");

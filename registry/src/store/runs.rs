@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use mlflow_api::types::{
-    KeyValue, Metric, ModelOutput, Run, RunData, RunInfo, RunInputs, RunOutputs, RunStatus,
+    KeyValue, ModelOutput, Run, RunData, RunInfo, RunInputs, RunOutputs, RunStatus,
 };
 
 use super::db::{Conn, QueryBuilder, Tx, query};
 use super::experiments::active_experiment;
-use super::metrics::latest_of;
+use super::metrics::Latest;
 use super::tags::{CHUNK, RUN_PARAMS, RUN_TAGS};
 use super::{Result, Store, StoreError, now};
 
@@ -75,7 +75,7 @@ pub struct RunChange {
     pub run_name: Option<String>,
 }
 
-fn no_run(id: &str) -> StoreError {
+pub(super) fn no_run(id: &str) -> StoreError {
     StoreError::NotFound(format!("Run with id={id} not found"))
 }
 
@@ -170,40 +170,6 @@ impl Store {
         Ok(())
     }
 
-    /// Logs points, parameters and tags of an active run: all or nothing.
-    ///
-    /// # Errors
-    /// When there is none, it is deleted, or a parameter has another value already.
-    pub async fn log_batch(
-        &self,
-        run_id: &str,
-        metrics: &[Metric],
-        params: &[KeyValue],
-        tags: &[KeyValue],
-    ) -> Result<()> {
-        let owner = run_id.to_owned();
-        let mut tx = self.write().await?;
-        let experiment = active_run(&mut tx, run_id).await?;
-        if !params.is_empty() {
-            add_params(&mut tx, &owner, params).await?;
-        }
-        if !metrics.is_empty() {
-            super::metrics::log(&mut tx, experiment, run_id, metrics).await?;
-        }
-        if !tags.is_empty() {
-            RUN_TAGS.set(&mut tx, &owner, tags).await?;
-            if let Some(name) = tags.iter().rev().find(|tag| tag.key == RUN_NAME) {
-                query("UPDATE runs SET run_name = $1 WHERE run_id = $2")
-                    .bind(&name.value)
-                    .bind(run_id)
-                    .execute(&mut tx)
-                    .await?;
-            }
-        }
-        tx.commit().await?;
-        Ok(())
-    }
-
     /// Deletes a tag of an active run.
     ///
     /// # Errors
@@ -276,14 +242,32 @@ pub(super) async fn active_run(tx: &mut Tx, run_id: &str) -> Result<i64> {
     }
 }
 
+/// Sets tags; the run's name is one of them.
+pub(super) async fn set_run_tags(tx: &mut Tx, run_id: &str, tags: &[KeyValue]) -> Result<()> {
+    RUN_TAGS.set(tx, &run_id.to_owned(), tags).await?;
+    if let Some(name) = tags.iter().rev().find(|tag| tag.key == RUN_NAME) {
+        query("UPDATE runs SET run_name = $1 WHERE run_id = $2")
+            .bind(&name.value)
+            .bind(run_id)
+            .execute(tx)
+            .await?;
+    }
+    Ok(())
+}
+
 /// Adds parameters; one that has another value already is refused.
-async fn add_params(connection: &mut Conn, run_id: &String, params: &[KeyValue]) -> Result<()> {
-    let added = RUN_PARAMS.add(connection, run_id, params).await?;
+pub(super) async fn add_params(
+    connection: &mut Conn,
+    run_id: &str,
+    params: &[KeyValue],
+) -> Result<()> {
+    let run_id = run_id.to_owned();
+    let added = RUN_PARAMS.add(connection, &run_id, params).await?;
     if usize::try_from(added).is_ok_and(|added| added == params.len()) {
         return Ok(());
     }
     let stored = RUN_PARAMS
-        .of(connection, std::slice::from_ref(run_id))
+        .of(connection, std::slice::from_ref(&run_id))
         .await?;
     let stored: HashMap<&str, &str> = stored
         .values()
@@ -308,49 +292,107 @@ async fn load(connection: &mut Conn, run_id: &str) -> Result<Run> {
     Ok(with_data(connection, vec![row]).await?.remove(0))
 }
 
-/// Adds what runs logged, with one query per kind of thing for all of them.
+/// What runs logged: (what, run, key, text, two integers, a number, whether it is NaN, bytes).
+type Detail = (
+    i64,
+    String,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<f64>,
+    Option<i64>,
+    Option<Vec<u8>>,
+);
+
+const LATEST: i64 = 0;
+const PARAM: i64 = 1;
+const TAG: i64 = 2;
+const OUTPUT: i64 = 3;
+
+/// (what, its columns, its table): the columns of the first give all of them their types.
+const DETAILS: [(&str, &str); 5] = [
+    (
+        "CAST(0 AS BIGINT) AS what, run_id, key, CAST(NULL AS TEXT) AS text, timestamp, step, \
+         value, is_nan, CAST(NULL AS BYTEA) AS points",
+        "latest_metrics",
+    ),
+    (
+        "1, run_id, key, value, NULL, NULL, NULL, NULL, NULL",
+        "run_params",
+    ),
+    (
+        "2, run_id, key, value, NULL, NULL, NULL, NULL, NULL",
+        "run_tags",
+    ),
+    (
+        "3, run_id, model_id, NULL, step, NULL, NULL, NULL, NULL",
+        "run_outputs",
+    ),
+    // After the latest points, which it may be newer than.
+    (
+        "4, run_id, NULL, NULL, NULL, NULL, NULL, NULL, points",
+        "metric_log",
+    ),
+];
+
+/// Adds what runs logged, with one statement for all of them: a point that is folded meanwhile is
+/// seen once.
 pub(super) async fn with_data(connection: &mut Conn, rows: Vec<Row>) -> Result<Vec<Run>> {
     let ids: Vec<String> = rows.iter().map(|row| row.run_id.clone()).collect();
-    let mut metrics = latest_of(connection, &ids).await?;
-    let mut params = RUN_PARAMS.of(connection, &ids).await?;
-    let mut tags = RUN_TAGS.of(connection, &ids).await?;
-    let mut outputs = outputs_of(connection, &ids).await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Run {
-            data: RunData {
-                metrics: metrics.remove(&row.run_id).unwrap_or_default(),
-                params: params.remove(&row.run_id).unwrap_or_default(),
-                tags: tags.remove(&row.run_id).unwrap_or_default(),
-            },
-            inputs: RunInputs::default(),
-            outputs: RunOutputs {
-                model_outputs: outputs.remove(&row.run_id).unwrap_or_default(),
-            },
-            info: row.into_info(),
-        })
-        .collect())
-}
-
-async fn outputs_of(
-    connection: &mut Conn,
-    run_ids: &[String],
-) -> Result<HashMap<String, Vec<ModelOutput>>> {
-    let mut found: HashMap<String, Vec<ModelOutput>> = HashMap::new();
-    for chunk in run_ids.chunks(CHUNK) {
-        let mut query = QueryBuilder::new(
-            connection,
-            "SELECT run_id, model_id, step FROM run_outputs WHERE run_id",
-        );
-        query.push_in(chunk);
-        query.push(" ORDER BY run_id, step, model_id");
-        let rows: Vec<(String, String, i64)> = query.build().fetch_all(connection).await?;
-        for (run_id, model_id, step) in rows {
-            found
-                .entry(run_id)
-                .or_default()
-                .push(ModelOutput { model_id, step });
+    let mut latest = Latest::default();
+    let mut data: HashMap<String, (RunData, RunOutputs)> = HashMap::with_capacity(ids.len());
+    for chunk in ids.chunks(CHUNK) {
+        let mut query = QueryBuilder::new(connection, "");
+        for (i, (columns, table)) in DETAILS.into_iter().enumerate() {
+            query.push(if i > 0 { " UNION ALL " } else { "" });
+            query.push(format!("SELECT {columns} FROM {table} WHERE run_id"));
+            query.push_in(chunk);
+        }
+        query.push(" ORDER BY 1, 2, 3");
+        let details: Vec<Detail> = query.build().fetch_all(connection).await?;
+        for (what, run_id, key, text, a, b, value, is_nan, points) in details {
+            let key = key.unwrap_or_default();
+            let text = text.unwrap_or_default();
+            let number = a.unwrap_or_default();
+            match what {
+                LATEST => {
+                    let value = value.unwrap_or_default();
+                    let is_nan = is_nan.unwrap_or_default();
+                    latest.folded(run_id, key, (number, b.unwrap_or_default(), value, is_nan));
+                }
+                PARAM => {
+                    let pair = KeyValue { key, value: text };
+                    data.entry(run_id).or_default().0.params.push(pair);
+                }
+                TAG => {
+                    let pair = KeyValue { key, value: text };
+                    data.entry(run_id).or_default().0.tags.push(pair);
+                }
+                OUTPUT => {
+                    let output = ModelOutput {
+                        model_id: key,
+                        step: number,
+                    };
+                    let outputs = &mut data.entry(run_id).or_default().1;
+                    outputs.model_outputs.push(output);
+                }
+                _ => latest.logged(run_id, &points.unwrap_or_default())?,
+            }
         }
     }
-    Ok(found)
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let (mut logged, mut outputs) = data.remove(&row.run_id).unwrap_or_default();
+            logged.metrics = latest.take(&row.run_id);
+            outputs.model_outputs.sort_by_key(|output| output.step);
+            Run {
+                data: logged,
+                inputs: RunInputs::default(),
+                outputs,
+                info: row.into_info(),
+            }
+        })
+        .collect())
 }

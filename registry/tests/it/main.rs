@@ -6,6 +6,7 @@
 mod artifacts;
 mod concurrency;
 pub(crate) mod harness;
+mod metrics;
 mod models;
 mod server;
 mod tracking;

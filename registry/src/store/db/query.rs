@@ -32,7 +32,8 @@ pub(in crate::store) enum Value {
     Ints(Vec<i64>),
     Texts(Vec<String>),
     OptionalTexts(Vec<Option<String>>),
-    Floats(Vec<f64>),
+    Floats(Vec<Option<f64>>),
+    OptionalInts(Vec<Option<i64>>),
     ByteStrings(Vec<Vec<u8>>),
 }
 
@@ -61,8 +62,6 @@ values! {
     &[u8] => |v| Self::Bytes(v.to_vec());
     Vec<i64> => |v| Self::Ints(v);
     Vec<String> => |v| Self::Texts(v);
-    Vec<Option<String>> => |v| Self::OptionalTexts(v);
-    Vec<f64> => |v| Self::Floats(v);
     Vec<Vec<u8>> => |v| Self::ByteStrings(v);
 }
 
@@ -152,6 +151,7 @@ fn sqlite(values: Vec<Value>) -> Result<SqliteArguments, BoxDynError> {
             | Value::Texts(_)
             | Value::OptionalTexts(_)
             | Value::Floats(_)
+            | Value::OptionalInts(_)
             | Value::ByteStrings(_) => {
                 return Err("SQLite has no arrays".into());
             }
@@ -172,6 +172,7 @@ fn postgres(values: Vec<Value>) -> Result<PgArguments, BoxDynError> {
             Value::Texts(v) => arguments.add(v)?,
             Value::OptionalTexts(v) => arguments.add(v)?,
             Value::Floats(v) => arguments.add(v)?,
+            Value::OptionalInts(v) => arguments.add(v)?,
             Value::ByteStrings(v) => arguments.add(v)?,
         }
     }
@@ -262,12 +263,79 @@ impl QueryBuilder {
         self
     }
 
+    /// Pushes rows to insert. In PostgreSQL they are columns of arrays, so that the text does not
+    /// depend on their number.
+    pub(in crate::store) fn push_rows<const N: usize>(
+        &mut self,
+        rows: impl Iterator<Item = [Value; N]>,
+    ) -> &mut Self {
+        match self.dialect {
+            Dialect::Sqlite => self.push_values(rows, |row| row),
+            Dialect::Postgres => {
+                let mut columns: [Vec<Value>; N] = std::array::from_fn(|_| Vec::new());
+                for row in rows {
+                    for (column, value) in columns.iter_mut().zip(row) {
+                        column.push(value);
+                    }
+                }
+                self.push(" SELECT * FROM UNNEST(");
+                for (i, column) in columns.into_iter().enumerate() {
+                    self.push(if i > 0 { ", " } else { "" });
+                    self.push_bind(array_of(column));
+                }
+                self.push(")")
+            }
+        }
+    }
+
     /// The statement.
     pub(in crate::store) fn build(self) -> Query {
         Query {
             text: Cow::Owned(self.text),
             values: self.values,
         }
+    }
+}
+
+/// Values of one kind as an array; what is of another kind is absent.
+fn array_of(values: Vec<Value>) -> Value {
+    match values.first() {
+        Some(Value::Float(_)) => Value::Floats(
+            values
+                .into_iter()
+                .map(|value| match value {
+                    Value::Float(float) => float,
+                    _ => None,
+                })
+                .collect(),
+        ),
+        Some(Value::Bytes(_)) => Value::ByteStrings(
+            values
+                .into_iter()
+                .map(|value| match value {
+                    Value::Bytes(bytes) => bytes,
+                    _ => Vec::new(),
+                })
+                .collect(),
+        ),
+        Some(Value::Text(_)) => Value::OptionalTexts(
+            values
+                .into_iter()
+                .map(|value| match value {
+                    Value::Text(text) => text,
+                    _ => None,
+                })
+                .collect(),
+        ),
+        _ => Value::OptionalInts(
+            values
+                .into_iter()
+                .map(|value| match value {
+                    Value::Int(int) => int,
+                    _ => None,
+                })
+                .collect(),
+        ),
     }
 }
 

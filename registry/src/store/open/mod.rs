@@ -86,8 +86,14 @@ impl Store {
         } else {
             sqlite::open(uri).await?
         };
-        let store = Self::new(pools);
         let open_error = |source| OpenStoreError::Open { database, source };
+        let store = match pools.move_old_metrics().await {
+            Ok(()) => Self::new(pools),
+            Err(source) => {
+                pools.close().await;
+                return Err(open_error(source));
+            }
+        };
         store
             .ensure_default_experiment(now())
             .await
