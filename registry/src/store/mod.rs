@@ -15,6 +15,7 @@ mod model_versions;
 mod open;
 mod page;
 mod registered_models;
+mod run_create;
 mod run_search;
 mod runs;
 mod search;
@@ -30,8 +31,9 @@ pub use logged_models::NewLoggedModel;
 pub use model_versions::NewModelVersion;
 pub use open::OpenStoreError;
 pub use page::{Page, PageRequest};
+pub use run_create::NewRun;
 pub use run_search::RunSearch;
-pub use runs::{NewRun, RunChange};
+pub use runs::RunChange;
 
 /// What the registry knows. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -7,12 +7,11 @@ use mlflow_api::types::{
 };
 
 use super::db::{Conn, QueryBuilder, Tx, query};
-use super::experiments::active_experiment;
 use super::metrics::Latest;
 use super::tags::{CHUNK, RUN_PARAMS, RUN_TAGS};
 use super::{Result, Store, StoreError, now};
 
-const RUN_NAME: &str = "mlflow.runName";
+pub(super) const RUN_NAME: &str = "mlflow.runName";
 
 pub(super) const COLUMNS: &str = "r.run_id, r.experiment_id, r.run_name, r.user_id, r.status, \
                                   r.start_time, r.end_time, r.lifecycle_stage, r.artifact_uri";
@@ -47,23 +46,6 @@ impl Row {
     }
 }
 
-/// A run to be created.
-#[derive(Debug, Clone)]
-pub struct NewRun {
-    /// Its id.
-    pub run_id: String,
-    /// Its experiment.
-    pub experiment_id: String,
-    /// Its name.
-    pub run_name: String,
-    /// Who starts it.
-    pub user_id: String,
-    /// When it started, ms since the epoch.
-    pub start_time: Option<i64>,
-    /// Tags to begin with.
-    pub tags: Vec<KeyValue>,
-}
-
 /// What changes of a run; `None` leaves a field as it was.
 #[derive(Debug, Clone, Default)]
 pub struct RunChange {
@@ -80,35 +62,6 @@ pub(super) fn no_run(id: &str) -> StoreError {
 }
 
 impl Store {
-    /// Creates a run in an active experiment.
-    ///
-    /// # Errors
-    /// When the experiment is not there or deleted.
-    pub async fn create_run(&self, run: NewRun) -> Result<Run> {
-        let mut tx = self.write().await?;
-        let experiment = active_experiment(&mut tx, &run.experiment_id).await?;
-        let location = experiment.artifact_location.trim_end_matches('/');
-        query(
-            "INSERT INTO runs (run_id, experiment_id, run_name, user_id, status, start_time, \
-             lifecycle_stage, artifact_uri) VALUES ($1, $2, $3, $4, 'RUNNING', $5, 'active', $6)",
-        )
-        .bind(&run.run_id)
-        .bind(experiment.experiment_id)
-        .bind(&run.run_name)
-        .bind(&run.user_id)
-        .bind(run.start_time)
-        .bind(format!("{location}/{}/artifacts", run.run_id))
-        .execute(&mut tx)
-        .await?;
-        let mut tags = run.tags;
-        tags.retain(|tag| tag.key != RUN_NAME);
-        tags.push(KeyValue::new(RUN_NAME, run.run_name));
-        RUN_TAGS.set(&mut tx, &run.run_id, &tags).await?;
-        let created = load(&mut tx, &run.run_id).await?;
-        tx.commit().await?;
-        Ok(created)
-    }
-
     /// The run of that id, deleted or not.
     ///
     /// # Errors

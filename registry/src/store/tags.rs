@@ -152,7 +152,8 @@ impl Texts {
     }
 }
 
-fn last_of_each(pairs: &[KeyValue]) -> Vec<&KeyValue> {
+/// Each key once, the last of equal ones, in the order of the keys.
+pub(super) fn last_of_each(pairs: &[KeyValue]) -> Vec<&KeyValue> {
     let mut at: HashMap<&str, usize> = HashMap::with_capacity(pairs.len());
     let mut kept: Vec<&KeyValue> = Vec::with_capacity(pairs.len());
     for pair in pairs {

@@ -5,6 +5,7 @@
 
 mod artifacts;
 mod concurrency;
+mod crash;
 pub(crate) mod harness;
 mod metrics;
 mod models;

@@ -31,6 +31,13 @@ pub(super) enum Pools {
 }
 
 impl Pools {
+    pub(super) fn dialect(&self) -> Dialect {
+        match self {
+            Self::Sqlite { .. } => Dialect::Sqlite,
+            Self::Postgres(_) => Dialect::Postgres,
+        }
+    }
+
     /// A connection to read with.
     pub(super) async fn read(&self) -> sqlx::Result<Conn> {
         Ok(Conn(match self {

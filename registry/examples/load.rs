@@ -1,0 +1,459 @@
+//! Load for a tracking server: the same requests for any that speaks the MLflow REST dialect.
+//!
+//! `load URL [--seconds 5] [--connections 1,16] [--runs 10000] [--pid PID] [--only NAME]` prints a
+//! line of JSON per scenario and number of connections: requests per second, the median and the
+//! 99th percentile in ms, and the processor time of the server (of `PID` and its children) per
+//! request in µs. Each connection is a thread with one keep-alive socket, so that the generator
+//! itself takes little. See `benches/registry/run.sh`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a measuring program: any surprise ends it"
+)]
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+fn main() {
+    let options = Options::read();
+    let mut http = Http::connect(&options.authority);
+    let prepared = Arc::new(prepare(&mut http, &options));
+    for (name, scenario) in SCENARIOS {
+        if options
+            .only
+            .as_deref()
+            .is_some_and(|only| !name.contains(only))
+        {
+            continue;
+        }
+        for &connections in &options.connections {
+            measure(name, *scenario, connections, &prepared, &options);
+        }
+    }
+}
+
+struct Options {
+    authority: String,
+    seconds: f64,
+    connections: Vec<usize>,
+    runs: usize,
+    pid: Option<u32>,
+    only: Option<String>,
+}
+
+impl Options {
+    fn read() -> Self {
+        let mut options = Self {
+            authority: String::new(),
+            seconds: 5.0,
+            connections: vec![1, 16],
+            runs: 10_000,
+            pid: None,
+            only: None,
+        };
+        let mut arguments = std::env::args().skip(1);
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().unwrap();
+            match argument.as_str() {
+                "--seconds" => options.seconds = value().parse().unwrap(),
+                "--connections" => {
+                    options.connections = value().split(',').map(|n| n.parse().unwrap()).collect();
+                }
+                "--runs" => options.runs = value().parse().unwrap(),
+                "--pid" => options.pid = Some(value().parse().unwrap()),
+                "--only" => options.only = Some(value()),
+                url => {
+                    let rest = url.strip_prefix("http://").unwrap();
+                    options.authority = rest.trim_end_matches('/').to_owned();
+                }
+            }
+        }
+        assert!(!options.authority.is_empty(), "give the server's URL");
+        options
+    }
+}
+
+/// What the scenarios need to be there.
+struct Prepared {
+    experiment: String,
+    /// An experiment with many runs of ten metrics.
+    searched: String,
+    /// Runs to log to.
+    runs: Vec<String>,
+    model: String,
+    /// A run with a metric of 100,000 points.
+    long: String,
+}
+
+/// A request of a scenario: the thread's number and the request's number in it make it unique.
+type Scenario = fn(&Prepared, usize, u64, &mut String) -> (&'static str, String);
+
+const SCENARIOS: &[(&str, Scenario)] = &[
+    ("create-run", |p, _, _, body| {
+        write!(body, r#"{{"experiment_id":"{}","start_time":1700000000000,"tags":[{{"key":"mlflow.user","value":"load"}}]}}"#, p.experiment).unwrap();
+        ("POST", "/api/2.0/mlflow/runs/create".to_owned())
+    }),
+    ("log-metric", |p, thread, n, body| {
+        write!(
+            body,
+            r#"{{"run_id":"{}","key":"loss","value":0.{n},"timestamp":{},"step":{n}}}"#,
+            p.run(thread),
+            now()
+        )
+        .unwrap();
+        ("POST", "/api/2.0/mlflow/runs/log-metric".to_owned())
+    }),
+    ("log-batch-100", |p, thread, n, body| {
+        batch(body, p.run(thread), 100, n);
+        ("POST", "/api/2.0/mlflow/runs/log-batch".to_owned())
+    }),
+    ("log-batch-1000", |p, thread, n, body| {
+        batch(body, p.run(thread), 1000, n);
+        ("POST", "/api/2.0/mlflow/runs/log-batch".to_owned())
+    }),
+    ("get-run", |p, _, n, _| {
+        let run = p.run(usize::try_from(n).unwrap() % 7);
+        ("GET", format!("/api/2.0/mlflow/runs/get?run_id={run}"))
+    }),
+    ("alias", |p, _, _, _| {
+        (
+            "GET",
+            format!(
+                "/api/2.0/mlflow/registered-models/alias?name={}&alias=champion",
+                p.model
+            ),
+        )
+    }),
+    ("search-runs", |p, _, n, body| {
+        let limit = 0.9 + (n % 50) as f64 / 1000.0;
+        write!(body, r#"{{"experiment_ids":["{}"],"filter":"metrics.m3 > {limit} AND params.p1 = 'v7'","order_by":["metrics.m3 DESC"],"max_results":100}}"#, p.searched).unwrap();
+        ("POST", "/api/2.0/mlflow/runs/search".to_owned())
+    }),
+    ("history-100000", |p, _, _, _| {
+        (
+            "GET",
+            format!(
+                "/api/2.0/mlflow/metrics/get-history?run_id={}&metric_key=long",
+                p.long
+            ),
+        )
+    }),
+    ("search-versions", |p, _, n, _| {
+        let run = n % 97;
+        (
+            "GET",
+            format!(
+                "/api/2.0/mlflow/model-versions/search?filter=name%3D%27{}-many%27%20AND%20tags.k%3D%27v{run}%27&max_results=100",
+                p.model
+            ),
+        )
+    }),
+];
+
+impl Prepared {
+    fn run(&self, thread: usize) -> &str {
+        &self.runs[thread % self.runs.len()]
+    }
+}
+
+fn batch(body: &mut String, run: &str, points: usize, n: u64) {
+    write!(body, r#"{{"run_id":"{run}","metrics":["#).unwrap();
+    let now = now();
+    for i in 0..points {
+        let comma = if i > 0 { "," } else { "" };
+        // Ten metrics, so many steps of each.
+        let step = n * (points as u64 / 10) + i as u64 / 10;
+        write!(
+            body,
+            r#"{comma}{{"key":"m{}","value":0.{}{i},"timestamp":{now},"step":{step}}}"#,
+            i % 10,
+            n % 1000
+        )
+        .unwrap();
+    }
+    body.push_str("]}");
+}
+
+fn now() -> u128 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_millis()
+}
+
+fn prepare(http: &mut Http, options: &Options) -> Prepared {
+    let id = now();
+    let experiment = http.create_experiment(&format!("load-{id}"));
+    let searched = http.create_experiment(&format!("searched-{id}"));
+    let runs: Vec<String> = (0..16).map(|_| http.create_run(&experiment)).collect();
+    for run in &runs {
+        let mut body = format!(r#"{{"run_id":"{run}","metrics":["#);
+        for i in 0..10 {
+            let comma = if i > 0 { "," } else { "" };
+            write!(
+                body,
+                r#"{comma}{{"key":"m{i}","value":0.5,"timestamp":1,"step":0}}"#
+            )
+            .unwrap();
+        }
+        body.push_str(r#"],"params":["#);
+        for i in 0..10 {
+            let comma = if i > 0 { "," } else { "" };
+            write!(body, r#"{comma}{{"key":"p{i}","value":"v"}}"#).unwrap();
+        }
+        body.push_str("]}");
+        http.post("/api/2.0/mlflow/runs/log-batch", &body);
+    }
+    let wanted = |name: &str| {
+        options
+            .only
+            .as_deref()
+            .is_none_or(|only| name.contains(only))
+    };
+    if wanted("search-runs") {
+        for r in 0..options.runs {
+            let run = http.create_run(&searched);
+            let mut body = format!(r#"{{"run_id":"{run}","metrics":["#);
+            for i in 0..10 {
+                let comma = if i > 0 { "," } else { "" };
+                // A number from 0 to 1 that looks drawn.
+                let value = ((r * 7919 + i * 104_729) % 10_007) as f64 / 10_007.0;
+                write!(
+                    body,
+                    r#"{comma}{{"key":"m{i}","value":{value},"timestamp":1,"step":0}}"#
+                )
+                .unwrap();
+            }
+            write!(
+                body,
+                r#"],"params":[{{"key":"p1","value":"v{}"}},{{"key":"p2","value":"w"}}]}}"#,
+                r % 10
+            )
+            .unwrap();
+            http.post("/api/2.0/mlflow/runs/log-batch", &body);
+        }
+    }
+    let long = http.create_run(&experiment);
+    if wanted("history-100000") {
+        for part in 0..100 {
+            let mut body = format!(r#"{{"run_id":"{long}","metrics":["#);
+            for i in 0..1000 {
+                let comma = if i > 0 { "," } else { "" };
+                let step = part * 1000 + i;
+                write!(
+                    body,
+                    r#"{comma}{{"key":"long","value":0.{step},"timestamp":{step},"step":{step}}}"#
+                )
+                .unwrap();
+            }
+            body.push_str("]}");
+            http.post("/api/2.0/mlflow/runs/log-batch", &body);
+        }
+    }
+    let model = format!("model-{id}");
+    for name in [model.clone(), format!("{model}-many")] {
+        http.post(
+            "/api/2.0/mlflow/registered-models/create",
+            &format!(r#"{{"name":"{name}"}}"#),
+        );
+    }
+    let versions = if wanted("search-versions") { 5000 } else { 1 };
+    for (name, count) in [(model.clone(), 1), (format!("{model}-many"), versions)] {
+        for v in 0..count {
+            http.post("/api/2.0/mlflow/model-versions/create", &format!(
+                r#"{{"name":"{name}","source":"mlflow-artifacts:/{experiment}/{0}/artifacts/model","run_id":"{0}","tags":[{{"key":"k","value":"v{1}"}}]}}"#,
+                runs[0], v % 97
+            ));
+        }
+    }
+    http.post(
+        "/api/2.0/mlflow/registered-models/alias",
+        &format!(r#"{{"name":"{model}","alias":"champion","version":"1"}}"#),
+    );
+    Prepared {
+        experiment,
+        searched,
+        runs,
+        model,
+        long,
+    }
+}
+
+fn measure(
+    name: &str,
+    scenario: Scenario,
+    connections: usize,
+    prepared: &Arc<Prepared>,
+    options: &Options,
+) {
+    let stop = Arc::new(AtomicBool::new(false));
+    let offset = Arc::new(AtomicU64::new(0));
+    let cpu = options.pid.map(cpu_seconds);
+    let began = Instant::now();
+    let threads: Vec<_> = (0..connections)
+        .map(|thread| {
+            let (stop, prepared, offset) = (stop.clone(), prepared.clone(), offset.clone());
+            let authority = options.authority.clone();
+            std::thread::spawn(move || {
+                let mut http = Http::connect(&authority);
+                let mut times = Vec::new();
+                let mut body = String::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let n = offset.fetch_add(1, Ordering::Relaxed);
+                    body.clear();
+                    let (method, path) = scenario(&prepared, thread, n, &mut body);
+                    let began = Instant::now();
+                    http.request(method, &path, &body);
+                    times.push(began.elapsed());
+                }
+                times
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_secs_f64(options.seconds));
+    stop.store(true, Ordering::Relaxed);
+    let mut times: Vec<Duration> = threads
+        .into_iter()
+        .flat_map(|t| t.join().unwrap())
+        .collect();
+    let elapsed = began.elapsed().as_secs_f64();
+    let cpu = cpu.zip(options.pid.map(cpu_seconds)).map(|(a, b)| b - a);
+    times.sort_unstable();
+    let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize].as_secs_f64() * 1e3;
+    println!(
+        r#"{{"scenario":"{name}","connections":{connections},"per_second":{:.1},"p50_ms":{:.3},"p99_ms":{:.3},"cpu_us":{:.0}}}"#,
+        times.len() as f64 / elapsed,
+        at(0.5),
+        at(0.99),
+        cpu.unwrap_or(f64::NAN) / times.len() as f64 * 1e6,
+    );
+}
+
+/// Processor time of a process and its living children.
+fn cpu_seconds(pid: u32) -> f64 {
+    let ticks = |pid: &str| -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let fields: Vec<&str> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect();
+        fields[11..13]
+            .iter()
+            .map(|t| t.parse::<f64>().unwrap())
+            .sum()
+    };
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    let own = ticks(&pid.to_string());
+    // The kernel counts in hundredths of a second.
+    (own + children.split_whitespace().map(ticks).sum::<f64>()) / 100.0
+}
+
+struct Http {
+    authority: String,
+    socket: BufReader<TcpStream>,
+    answer: Vec<u8>,
+}
+
+impl Http {
+    fn connect(authority: &str) -> Self {
+        let socket = TcpStream::connect(authority).unwrap();
+        socket.set_nodelay(true).unwrap();
+        Self {
+            authority: authority.to_owned(),
+            socket: BufReader::with_capacity(1 << 16, socket),
+            answer: Vec::new(),
+        }
+    }
+
+    fn create_experiment(&mut self, name: &str) -> String {
+        self.post(
+            "/api/2.0/mlflow/experiments/create",
+            &format!(r#"{{"name":"{name}"}}"#),
+        );
+        self.field("experiment_id")
+    }
+
+    fn create_run(&mut self, experiment: &str) -> String {
+        self.post(
+            "/api/2.0/mlflow/runs/create",
+            &format!(r#"{{"experiment_id":"{experiment}","start_time":1700000000000}}"#),
+        );
+        self.field("run_id")
+    }
+
+    /// A text of the last answer.
+    fn field(&self, name: &str) -> String {
+        let answer = String::from_utf8_lossy(&self.answer).replace(": ", ":");
+        let start = answer.find(&format!("\"{name}\":\"")).unwrap() + name.len() + 4;
+        answer[start..].split('"').next().unwrap().to_owned()
+    }
+
+    fn post(&mut self, path: &str, body: &str) {
+        self.request("POST", path, body);
+    }
+
+    /// Sends a request and reads the whole answer; anything but 200 ends the program.
+    fn request(&mut self, method: &str, path: &str, body: &str) {
+        let mut request = String::with_capacity(200 + body.len());
+        write!(
+            request,
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n",
+            self.authority
+        )
+        .unwrap();
+        if !body.is_empty() {
+            write!(
+                request,
+                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                body.len()
+            )
+            .unwrap();
+        }
+        request.push_str("\r\n");
+        request.push_str(body);
+        self.socket.get_mut().write_all(request.as_bytes()).unwrap();
+        let mut line = String::new();
+        self.socket.read_line(&mut line).unwrap();
+        let status = line.split(' ').nth(1).unwrap_or_default().to_owned();
+        let (mut length, mut chunked) = (0, false);
+        loop {
+            line.clear();
+            self.socket.read_line(&mut line).unwrap();
+            if line.trim().is_empty() {
+                break;
+            }
+            let lower = line.to_ascii_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            chunked |= lower.starts_with("transfer-encoding:") && lower.contains("chunked");
+        }
+        self.answer.clear();
+        if chunked {
+            loop {
+                line.clear();
+                self.socket.read_line(&mut line).unwrap();
+                let size = usize::from_str_radix(line.trim(), 16).unwrap();
+                let start = self.answer.len();
+                self.answer.resize(start + size, 0);
+                self.socket.read_exact(&mut self.answer[start..]).unwrap();
+                self.socket.read_exact(&mut [0; 2]).unwrap();
+                if size == 0 {
+                    break;
+                }
+            }
+        } else {
+            self.answer.resize(length, 0);
+            self.socket.read_exact(&mut self.answer).unwrap();
+        }
+        let answer = String::from_utf8_lossy(&self.answer[..self.answer.len().min(500)]);
+        assert_eq!(status, "200", "{method} {path}: {answer}");
+    }
+}
