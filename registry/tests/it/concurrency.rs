@@ -4,7 +4,7 @@ use mlflow_api::types::{KeyValue, Metric};
 
 use crate::harness::{Server, serve, serve_in};
 
-const TASKS: usize = 16;
+const TASKS: usize = 32;
 
 /// Logs the same keys in another order from every task, and creates versions in between; through
 /// the servers in turns.
@@ -42,11 +42,18 @@ async fn hammer(servers: &[Arc<Server>]) {
                         .await
                         .unwrap();
                     let source = run.artifact_uri.as_deref().unwrap();
-                    server
+                    let version = server
                         .client
                         .create_model_version("m", source, Some(&run.run_id), vec![], None)
                         .await
                         .unwrap();
+                    for alias in ["champion", "challenger"] {
+                        server
+                            .client
+                            .set_alias("m", alias, &version.version)
+                            .await
+                            .unwrap();
+                    }
                     server
                         .client
                         .search_runs(&["1".into()], "metrics.k1 > 0", &[], 5)
@@ -69,6 +76,9 @@ async fn hammer(servers: &[Arc<Server>]) {
         .collect();
     versions.sort_unstable();
     assert_eq!(versions, (1..=(TASKS * 5) as i64).collect::<Vec<_>>());
+    for alias in ["champion", "challenger"] {
+        first.client.get_by_alias("m", alias).await.unwrap();
+    }
     let mut points = 0;
     for run in &runs {
         let history = first
@@ -91,7 +101,7 @@ async fn hammer(servers: &[Arc<Server>]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sixteen_writers_lose_nothing() {
+async fn thirty_two_writers_lose_nothing() {
     hammer(&[Arc::new(serve().await)]).await;
 }
 
