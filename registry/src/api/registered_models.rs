@@ -194,10 +194,7 @@ pub(super) async fn get_by_alias(
             .max_by_key(|version| version.version.parse::<i64>().unwrap_or(0))
             .ok_or_else(|| ApiError::invalid("Registered model alias latest not found."))?
     } else {
-        let version = store
-            .version_by_alias(&request.name, &request.alias)
-            .await?;
-        store.get_model_version(&request.name, version).await?
+        store.get_by_alias(&request.name, &request.alias).await?
     };
     Ok(Json(ModelVersionResponse { model_version }))
 }

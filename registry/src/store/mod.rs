@@ -20,6 +20,7 @@ mod run_search;
 mod runs;
 mod search;
 mod tags;
+mod version_lookup;
 
 use std::sync::Arc;
 

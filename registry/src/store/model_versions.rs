@@ -8,6 +8,7 @@ use super::db::{Conn, QueryBuilder, query};
 use super::registered_models::{aliases_of, push_prompts, without_prompts};
 use super::search::{Tables, push_filter, push_order};
 use super::tags::CHUNK;
+use super::version_lookup::load;
 use super::{Page, PageRequest, Result, Store, StoreError, now};
 use crate::filter::{Clause, Field, Order};
 
@@ -18,15 +19,15 @@ const TABLES: Tables = Tables {
     metrics: "",
 };
 
-const COLUMNS: &str = "r.name, r.version, r.description, r.user_id, r.current_stage, r.source, \
+pub(super) const COLUMNS: &str = "r.name, r.version, r.description, r.user_id, r.current_stage, r.source, \
                        r.run_id, r.run_link, r.model_id, r.status, r.status_message, \
                        r.creation_timestamp, r.last_updated_timestamp";
 
 #[derive(sqlx::FromRow)]
-struct Row {
-    name: String,
+pub(super) struct Row {
+    pub(super) name: String,
     version: i64,
-    description: Option<String>,
+    pub(super) description: Option<String>,
     user_id: Option<String>,
     current_stage: String,
     source: String,
@@ -37,6 +38,28 @@ struct Row {
     status_message: Option<String>,
     creation_timestamp: i64,
     last_updated_timestamp: i64,
+}
+
+impl Row {
+    pub(super) fn into_version(self, tags: Vec<KeyValue>, aliases: Vec<String>) -> ModelVersion {
+        ModelVersion {
+            tags,
+            aliases,
+            name: self.name,
+            version: self.version.to_string(),
+            creation_timestamp: Some(self.creation_timestamp),
+            last_updated_timestamp: Some(self.last_updated_timestamp),
+            user_id: self.user_id,
+            current_stage: Some(self.current_stage),
+            description: self.description,
+            source: Some(self.source),
+            run_id: self.run_id,
+            status: ModelVersionStatus::from_name(&self.status),
+            status_message: self.status_message,
+            run_link: self.run_link,
+            model_id: self.model_id,
+        }
+    }
 }
 
 /// A version to be created.
@@ -60,7 +83,7 @@ pub struct NewModelVersion {
     pub tags: Vec<KeyValue>,
 }
 
-fn no_version(name: &str, version: i64) -> StoreError {
+pub(super) fn no_version(name: &str, version: i64) -> StoreError {
     StoreError::NotFound(format!(
         "Model Version (name={name}, version={version}) not found"
     ))
@@ -344,18 +367,6 @@ async fn set_tags(
     Ok(())
 }
 
-async fn load(connection: &mut Conn, name: &str, version: i64) -> Result<ModelVersion> {
-    let mut query = QueryBuilder::new(connection, "SELECT ");
-    query
-        .push(COLUMNS)
-        .push(" FROM model_versions r WHERE r.name = ")
-        .push_bind(name.to_owned());
-    query.push(" AND r.version = ").push_bind(version);
-    let row: Option<Row> = query.build().fetch_optional(connection).await?;
-    let row = row.ok_or_else(|| no_version(name, version))?;
-    Ok(with_details(connection, vec![row]).await?.remove(0))
-}
-
 /// The newest version of each stage of models, by stage.
 pub(super) async fn latest_of(
     connection: &mut Conn,
@@ -412,28 +423,13 @@ async fn with_details(connection: &mut Conn, rows: Vec<Row>) -> Result<Vec<Model
     Ok(rows
         .into_iter()
         .map(|row| {
-            let version = row.version.to_string();
-            ModelVersion {
-                tags: tags
-                    .remove(&(row.name.clone(), row.version))
-                    .unwrap_or_default(),
-                aliases: aliases
-                    .remove(&(row.name.clone(), version.clone()))
-                    .unwrap_or_default(),
-                name: row.name,
-                version,
-                creation_timestamp: Some(row.creation_timestamp),
-                last_updated_timestamp: Some(row.last_updated_timestamp),
-                user_id: row.user_id,
-                current_stage: Some(row.current_stage),
-                description: row.description,
-                source: Some(row.source),
-                run_id: row.run_id,
-                status: ModelVersionStatus::from_name(&row.status),
-                status_message: row.status_message,
-                run_link: row.run_link,
-                model_id: row.model_id,
-            }
+            let tags = tags
+                .remove(&(row.name.clone(), row.version))
+                .unwrap_or_default();
+            let aliases = aliases
+                .remove(&(row.name.clone(), row.version.to_string()))
+                .unwrap_or_default();
+            row.into_version(tags, aliases)
         })
         .collect())
 }

@@ -286,25 +286,6 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
-
-    /// The version that an alias names.
-    ///
-    /// # Errors
-    /// When there is no such model or alias.
-    pub async fn version_by_alias(&self, name: &str, alias: &str) -> Result<i64> {
-        let mut connection = self.read().await?;
-        require(&mut connection, name).await?;
-        let found: Option<(i64,)> =
-            query("SELECT version FROM model_aliases WHERE name = $1 AND alias = $2")
-                .bind(name)
-                .bind(alias)
-                .fetch_optional(&mut connection)
-                .await?;
-        // MLflow calls this a wrong parameter, not a missing thing, and its clients rely on it.
-        found.map(|(version,)| version).ok_or_else(|| {
-            StoreError::Invalid(format!("Registered model alias {alias} not found."))
-        })
-    }
 }
 
 /// Lets nobody else change the model until the transaction ends; it must be there.
