@@ -3,6 +3,9 @@
 use axum::Router;
 use axum::routing::MethodRouter;
 
+use mlflow_api::schema::Named;
+
+use super::openapi::{Described, describe};
 use super::{
     artifacts, experiments, landing, logged_models, meta, metrics, model_versions,
     registered_models, runs,
@@ -19,6 +22,8 @@ pub struct Route {
     /// The path after `/api/<version>`, parameters in braces.
     pub path: &'static str,
     mount: fn() -> MethodRouter<Registry>,
+    /// What its handler takes and answers.
+    pub(super) describe: fn(&mut Named) -> Described,
 }
 
 macro_rules! routes {
@@ -28,6 +33,7 @@ macro_rules! routes {
             version: $version,
             path: $path,
             mount: || axum::routing::$method($handler),
+            describe: |named| describe($handler, named),
         }, )*]
     };
 }
@@ -108,6 +114,10 @@ pub const ROUTES: &[Route] = routes! {
 pub(crate) fn router(registry: Registry) -> Router {
     let mut router = Router::new()
         .route("/", axum::routing::get(landing::page))
+        .route(
+            "/api/openapi.json",
+            axum::routing::get(super::openapi::document_of_routes),
+        )
         .route("/health", axum::routing::get(meta::health))
         .route("/version", axum::routing::get(meta::version))
         .route("/get-artifact", axum::routing::get(artifacts::get_of_run))
