@@ -11,6 +11,7 @@ mod meta;
 mod metrics;
 mod model_versions;
 mod names;
+pub mod refused;
 mod registered_models;
 pub mod routes;
 mod runs;

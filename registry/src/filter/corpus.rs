@@ -4,7 +4,7 @@
 use serde_json::{Value as Json, json};
 
 use super::{
-    Clause, EXPERIMENTS, Field, Grammar, LOGGED_MODELS, MODEL_VERSIONS, Op, REGISTERED_MODELS,
+    Clause, EXPERIMENTS, Field, Grammar, LOGGED_MODELS, MODEL_VERSIONS, REGISTERED_MODELS,
     RUNS, Value, parse, parse_order_by,
 };
 

@@ -9,5 +9,6 @@ mod crash;
 pub(crate) mod harness;
 mod metrics;
 mod models;
+mod routes;
 mod server;
 mod tracking;
