@@ -31,4 +31,11 @@ if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
     # Last, so that an interrupted installation is done again.
     cp "$here/requirements.txt" "$venv/requirements.txt"
 fi
-exec "$venv/bin/python" -m pytest -q -p no:cacheprovider "$here" "$@"
+# Everything, unless an argument names a file of tests.
+all="$here"
+for argument in "$@"; do
+    if [ -e "${argument%%::*}" ]; then
+        all=
+    fi
+done
+exec "$venv/bin/python" -m pytest -q -p no:cacheprovider -c "$here/pytest.ini" ${all:+"$all"} "$@"

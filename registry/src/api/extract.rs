@@ -71,8 +71,7 @@ async fn body(request: Request) -> Result<Value, ApiError> {
         .with_status(413)
     })?;
     if needs_type && !json {
-        return Err(ApiError::new(
-            ErrorCode::BadRequest,
+        return Err(ApiError::invalid(
             "Bad Request. Content-Type must be one of ['application/json'].",
         ));
     }
@@ -80,10 +79,7 @@ async fn body(request: Request) -> Result<Value, ApiError> {
         return Ok(Value::Object(Map::new()));
     }
     let unreadable = |error: serde_json::Error| {
-        ApiError::new(
-            ErrorCode::BadRequest,
-            format!("Malformed JSON in the body: {error}"),
-        )
+        ApiError::invalid(format!("Malformed JSON in the body: {error}"))
     };
     let mut message: Value = serde_json::from_slice(&body).map_err(unreadable)?;
     // Some clients encode twice.

@@ -4,8 +4,8 @@
 use serde_json::{Value as Json, json};
 
 use super::{
-    Clause, EXPERIMENTS, Field, Grammar, LOGGED_MODELS, MODEL_VERSIONS, REGISTERED_MODELS,
-    RUNS, Value, parse, parse_order_by,
+    Clause, EXPERIMENTS, Field, Grammar, LOGGED_MODELS, MODEL_VERSIONS, REGISTERED_MODELS, RUNS,
+    Value, parse, parse_order_by,
 };
 
 const CORPUS: &str = include_str!("../../tests/fixtures/filters.jsonl");

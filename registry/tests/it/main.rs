@@ -9,6 +9,7 @@ mod crash;
 pub(crate) mod harness;
 mod metrics;
 mod models;
+mod replay;
 mod routes;
 mod server;
 mod tracking;
