@@ -41,18 +41,16 @@ def pytest_generate_tests(metafunc):
 
 
 def check_of(item):
-    """The check's name without the server's: `test_models.py::test_x[a]`."""
-    target = item.callspec.params.get("server") if hasattr(item, "callspec") else None
-    name = f"{item.path.name}::{item.nodeid.partition('::')[2]}"
+    """The check's name without the server's, `test_models.py::test_x[a]`, and the server."""
+    name = f"{item.path.name}::{item.originalname}"
+    if not hasattr(item, "callspec"):
+        return name, None
+    target, inside = item.callspec.params.get("server"), item.callspec.id
     if target:
-        inside = [part for part in name.partition("[")[2].rstrip("]").split("-") if part]
-        words = "-".join(inside)
-        for spelling in (f"{target}-", f"-{target}", target):
-            if spelling in words:
-                words = words.replace(spelling, "", 1)
-                break
-        name = name.partition("[")[0] + (f"[{words}]" if words else "")
-    return name, target
+        # The server's parameter is the first one or the last.
+        inside = inside.removeprefix(target) if inside.startswith(target) else inside.removesuffix(target)
+        inside = inside.strip("-")
+    return name + (f"[{inside}]" if inside else ""), target
 
 
 def reason_in(reasons, check):

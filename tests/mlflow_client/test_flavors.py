@@ -132,9 +132,7 @@ def test_prompts(client, name):
     assert client.search_registered_models(f"name = '{name}'") == []
     client.set_prompt_version_tag(name, 1, "reviewed", "yes")
     assert client.get_prompt_version(name, 1).tags["reviewed"] == "yes"
-    assert len(client.search_prompt_versions(name).prompt_versions if hasattr(
-        client.search_prompt_versions(name), "prompt_versions"
-    ) else client.search_prompt_versions(name)) == 2
+    assert sorted(int(version.version) for version in client.search_prompt_versions(name)) == [1, 2]
     mlflow.genai.delete_prompt_alias(name, alias="live")
     with pytest.raises(MlflowException):
         mlflow.genai.load_prompt(f"prompts:/{name}@live")

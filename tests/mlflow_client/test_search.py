@@ -23,7 +23,7 @@ def world(server, request):
             run_id,
             metrics=[Metric("auc", math.nan if i == 7 else i / 10, 1, 0)] if i != 8 else [],
             params=[Param("depth", str(i)), Param("kind", "ABab"[i % 4])] if i != 9 else [],
-            tags=[RunTag("team", ["Risk", "risk", "ops"][i % 3]), RunTag("100%_x", "y")],
+            tags=[RunTag("team", ["Risk", "risk", "ops"][i % 3]), RunTag("x", "y")],
         )
         if i < 3:
             client.set_terminated(run_id, ["FINISHED", "FAILED", "KILLED"][i], end_time=2_000 + i)

@@ -6,6 +6,7 @@
 mod artifacts;
 mod concurrency;
 mod crash;
+mod dialect;
 pub(crate) mod harness;
 mod metrics;
 mod models;
