@@ -81,8 +81,7 @@ async fn bytes(request: Request) -> Result<Bytes, ApiError> {
         .with_status(413)
     })?;
     if needs_type && !json {
-        return Err(ApiError::new(
-            ErrorCode::BadRequest,
+        return Err(ApiError::invalid(
             "Bad Request. Content-Type must be one of ['application/json'].",
         ));
     }
@@ -122,10 +121,7 @@ fn has_plain_keys(body: &[u8]) -> bool {
 
 fn value(body: &[u8]) -> Result<Value, ApiError> {
     let unreadable = |error: serde_json::Error| {
-        ApiError::new(
-            ErrorCode::BadRequest,
-            format!("Malformed JSON in the body: {error}"),
-        )
+        ApiError::invalid(format!("Malformed JSON in the body: {error}"))
     };
     let mut message: Value = serde_json::from_slice(body).map_err(unreadable)?;
     // Some clients encode twice.

@@ -12,6 +12,7 @@ mod metrics;
 mod model_versions;
 mod names;
 mod openapi;
+pub mod refused;
 mod registered_models;
 pub mod routes;
 mod runs;

@@ -7,7 +7,7 @@ use mlflow_api::schema::Named;
 
 use super::openapi::{Described, describe};
 use super::{
-    artifacts, experiments, landing, logged_models, meta, metrics, model_versions,
+    artifacts, experiments, landing, logged_models, meta, metrics, model_versions, refused,
     registered_models, runs,
 };
 use crate::Registry;
@@ -136,7 +136,8 @@ pub(crate) fn router(registry: Registry) -> Router {
         }
     }
     router
-        .fallback(meta::not_found)
+        .fallback(refused::not_found)
+        .method_not_allowed_fallback(refused::not_allowed)
         // Artifacts stream; JSON bodies have a limit of their own.
         .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(axum::middleware::from_fn_with_state(

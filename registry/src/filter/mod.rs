@@ -4,6 +4,8 @@
 //! what differs by resource; a [`Grammar`] says it. The outcome is data: the store turns it into
 //! SQL with bound values.
 
+#[cfg(test)]
+mod corpus;
 mod grammar;
 mod lexer;
 mod parser;
@@ -22,6 +24,8 @@ pub enum Field {
     Param(String),
     /// A tag.
     Tag(String),
+    /// Of a run's datasets: `name`, `digest` or `context`.
+    Dataset(&'static str),
 }
 
 /// How it is compared.

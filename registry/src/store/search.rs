@@ -25,6 +25,11 @@ pub(super) fn push_filter(query: &mut QueryBuilder, tables: &Tables, clauses: &[
             Field::Metric(key) => (tables.metrics, key),
             Field::Param(key) => (tables.params, key),
             Field::Tag(key) => (tables.tags, key),
+            // Runs have no datasets yet.
+            Field::Dataset(_) => {
+                query.push("1 = 0");
+                continue;
+            }
         };
         if clause.op == Op::IsNull {
             query.push("NOT ");
@@ -110,7 +115,7 @@ fn push_value(query: &mut QueryBuilder, value: &Value) {
 pub(super) fn push_order_joins(query: &mut QueryBuilder, tables: &Tables, orders: &[Order]) {
     for (i, order) in orders.iter().enumerate() {
         let (table, key) = match &order.field {
-            Field::Attribute(_) => continue,
+            Field::Attribute(_) | Field::Dataset(_) => continue,
             Field::Metric(key) => (tables.metrics, key),
             Field::Param(key) => (tables.params, key),
             Field::Tag(key) => (tables.tags, key),
@@ -139,6 +144,8 @@ pub(super) fn push_order(query: &mut QueryBuilder, orders: &[Order], last: &str)
                 ),
                 format!("o{i}.value"),
             ),
+            // The language doesn't sort by datasets.
+            Field::Dataset(_) => continue,
             Field::Param(_) | Field::Tag(_) => (
                 format!("CASE WHEN o{i}.value IS NULL THEN 1 ELSE 0 END"),
                 format!("o{i}.value"),

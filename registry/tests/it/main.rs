@@ -6,8 +6,11 @@
 mod artifacts;
 mod concurrency;
 mod crash;
+mod dialect;
 pub(crate) mod harness;
 mod metrics;
 mod models;
+mod replay;
+mod routes;
 mod server;
 mod tracking;
