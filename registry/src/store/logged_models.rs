@@ -7,7 +7,7 @@ use mlflow_api::types::{
 use super::db::{Conn, QueryBuilder, query};
 use super::experiments::active_experiment;
 use super::metrics::of_models;
-use super::search::{Tables, push_filter, push_order, push_order_joins};
+use super::search::{Present, Tables, push_filter, push_order, push_order_joins};
 use super::tags::{LOGGED_MODEL_PARAMS, LOGGED_MODEL_TAGS};
 use super::{Page, PageRequest, Result, Store, StoreError, experiment_number, now};
 use crate::filter::{Clause, Field, Order};
@@ -228,7 +228,7 @@ impl Store {
         let mut connection = self.read().await?;
         let mut query = QueryBuilder::new(&connection, "SELECT ");
         query.push(COLUMNS).push(" FROM logged_models r");
-        push_order_joins(&mut query, &TABLES, orders);
+        push_order_joins(&mut query, &TABLES, orders, &Present::default());
         query.push(" WHERE r.lifecycle_stage = 'active' AND r.experiment_id");
         query.push_in(&experiments);
         push_filter(&mut query, &TABLES, clauses);
@@ -240,7 +240,7 @@ impl Store {
         } else {
             "r.creation_timestamp_ms DESC, r.model_id"
         };
-        push_order(&mut query, orders, last);
+        push_order(&mut query, orders, &Present::default(), last);
         query.push(" LIMIT ").push_bind(page.limit());
         query.push(" OFFSET ").push_bind(page.offset());
         let rows: Vec<Row> = query.build().fetch_all(&mut connection).await?;

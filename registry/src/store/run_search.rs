@@ -2,10 +2,10 @@
 
 use mlflow_api::types::{Run, ViewType};
 
-use super::db::QueryBuilder;
+use super::db::{Conn, QueryBuilder};
 use super::experiments::push_view;
 use super::runs::{COLUMNS, Row, with_data};
-use super::search::{Tables, push_filter, push_order, push_order_joins};
+use super::search::{Present, Tables, push_order, push_order_joins};
 use super::{Page, PageRequest, Result, Store, experiment_number};
 use crate::filter::{Clause, Field, Order};
 
@@ -15,6 +15,10 @@ const TABLES: Tables = Tables {
     params: "run_params",
     metrics: "latest_metrics",
 };
+
+/// The newest first, and last those that have no start, which databases sort differently; there is
+/// an index of this expression.
+const BY_START: &str = "COALESCE(r.start_time, -9007199254740993) DESC";
 
 /// Which runs are looked for.
 #[derive(Debug, Clone)]
@@ -50,30 +54,64 @@ impl Store {
             self.settle_metrics().await?;
         }
         let mut connection = self.read().await?;
-        let mut query = QueryBuilder::new(&connection, "SELECT ");
-        query.push(COLUMNS).push(" FROM runs r");
-        push_order_joins(&mut query, &TABLES, &search.orders);
-        query.push(" WHERE r.experiment_id");
-        query.push_in(&experiments);
-        push_view(&mut query, search.view);
-        push_filter(&mut query, &TABLES, &search.clauses);
-        let by_start = search
-            .orders
-            .iter()
-            .any(|o| o.field == Field::Attribute("start_time"));
-        let last = if by_start {
-            "r.run_id"
-        } else {
-            "r.start_time DESC, r.run_id"
-        };
-        push_order(&mut query, &search.orders, last);
-        query.push(" LIMIT ").push_bind(page.limit());
-        query.push(" OFFSET ").push_bind(page.offset());
-        let rows: Vec<Row> = query.build().fetch_all(&mut connection).await?;
-        let page = page.page(rows);
-        Ok(Page {
-            items: with_data(&mut connection, page.items).await?,
-            next_page_token: page.next_page_token,
-        })
+        let mut present = Present::of(&search.clauses);
+        if let Some(Order {
+            field: Field::Metric(key),
+            ..
+        }) = search.orders.first()
+            && !present.add(key)
+        {
+            // Runs that have the metric come first: where they fill the page, nobody looks at the
+            // others, and the database stops when it is full.
+            let rows = select(&mut connection, search, &experiments, &present, page).await?;
+            if i64::try_from(rows.len()).is_ok_and(|found| found == page.limit()) {
+                return with_page(&mut connection, page, rows).await;
+            }
+            present = Present::of(&search.clauses);
+        }
+        let rows = select(&mut connection, search, &experiments, &present, page).await?;
+        with_page(&mut connection, page, rows).await
     }
+}
+
+async fn select(
+    connection: &mut Conn,
+    search: &RunSearch,
+    experiments: &[i64],
+    present: &Present<'_>,
+    page: PageRequest,
+) -> Result<Vec<Row>> {
+    let mut query = QueryBuilder::new(connection, "SELECT ");
+    query.push(COLUMNS).push(" FROM runs r");
+    present.push_joins(&mut query, &TABLES);
+    push_order_joins(&mut query, &TABLES, &search.orders, present);
+    query.push(" WHERE r.experiment_id");
+    match experiments {
+        // An index gives the order of one experiment's runs.
+        [one] => query.push(" = ").push_bind(one),
+        several => query.push_in(several),
+    };
+    push_view(&mut query, search.view);
+    present.push_filter(&mut query, &TABLES, &search.clauses);
+    let by_start = search
+        .orders
+        .iter()
+        .any(|order| order.field == Field::Attribute("start_time"));
+    let last = if by_start {
+        "r.run_id".to_owned()
+    } else {
+        format!("{BY_START}, r.run_id")
+    };
+    push_order(&mut query, &search.orders, present, &last);
+    query.push(" LIMIT ").push_bind(page.limit());
+    query.push(" OFFSET ").push_bind(page.offset());
+    Ok(query.build().fetch_all(connection).await?)
+}
+
+async fn with_page(connection: &mut Conn, page: PageRequest, rows: Vec<Row>) -> Result<Page<Run>> {
+    let page = page.page(rows);
+    Ok(Page {
+        items: with_data(connection, page.items).await?,
+        next_page_token: page.next_page_token,
+    })
 }

@@ -111,9 +111,89 @@ fn push_value(query: &mut QueryBuilder, value: &Value) {
     };
 }
 
+/// The metrics that every match has, by comparisons that a missing value or NaN fails: a match is
+/// joined with the row of each, and the database may begin with whichever has the fewest, or walk
+/// through one in the order that is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Present<'c>(Vec<&'c str>);
+
+impl<'c> Present<'c> {
+    pub(super) fn of(clauses: &'c [Clause]) -> Self {
+        let mut keys = Vec::new();
+        for clause in clauses {
+            if let Some(key) = compared(clause)
+                && !keys.contains(&key)
+            {
+                keys.push(key);
+            }
+        }
+        Self(keys)
+    }
+
+    /// Whether the metric is among them, which it then is.
+    pub(super) fn add(&mut self, key: &'c str) -> bool {
+        let known = self.0.contains(&key);
+        if !known {
+            self.0.push(key);
+        }
+        known
+    }
+
+    fn alias(&self, key: &str) -> Option<String> {
+        let at = self.0.iter().position(|known| *known == key)?;
+        Some(format!("m{at}"))
+    }
+
+    /// Appends the joins; they stand before `WHERE`.
+    pub(super) fn push_joins(&self, query: &mut QueryBuilder, tables: &Tables) {
+        for (i, key) in self.0.iter().enumerate() {
+            let on = join(&format!("m{i}"), tables.owner);
+            query.push(format!(
+                " JOIN {} m{i} ON {on} AND m{i}.is_nan = 0 AND m{i}.key = ",
+                tables.metrics
+            ));
+            query.push_bind(*key);
+        }
+    }
+
+    /// Appends ` AND …` for each clause, those about its metrics by their joins.
+    pub(super) fn push_filter(
+        &self,
+        query: &mut QueryBuilder,
+        tables: &Tables,
+        clauses: &[Clause],
+    ) {
+        for clause in clauses {
+            match compared(clause).and_then(|key| self.alias(key)) {
+                Some(alias) => {
+                    query.push(" AND ");
+                    push_comparison(query, &format!("{alias}.value"), clause.op, &clause.value);
+                }
+                None => push_filter(query, tables, std::slice::from_ref(clause)),
+            }
+        }
+    }
+}
+
+/// The metric of a comparison that a missing value or NaN fails.
+fn compared(clause: &Clause) -> Option<&str> {
+    match (&clause.field, clause.op) {
+        (Field::Metric(key), Op::Eq | Op::Lt | Op::Le | Op::Gt | Op::Ge) => Some(key),
+        _ => None,
+    }
+}
+
 /// Appends the joins that [`push_order`] needs; they stand before `WHERE`.
-pub(super) fn push_order_joins(query: &mut QueryBuilder, tables: &Tables, orders: &[Order]) {
+pub(super) fn push_order_joins(
+    query: &mut QueryBuilder,
+    tables: &Tables,
+    orders: &[Order],
+    present: &Present<'_>,
+) {
     for (i, order) in orders.iter().enumerate() {
+        if matches!(&order.field, Field::Metric(key) if present.alias(key).is_some()) {
+            continue;
+        }
         let (table, key) = match &order.field {
             Field::Attribute(_) | Field::Dataset(_) => continue,
             Field::Metric(key) => (tables.metrics, key),
@@ -129,10 +209,21 @@ pub(super) fn push_order_joins(query: &mut QueryBuilder, tables: &Tables, orders
 /// Appends ` ORDER BY …`: numbers first, then NaN, then what is missing, in both directions.
 ///
 /// `last` are the columns that break ties.
-pub(super) fn push_order(query: &mut QueryBuilder, orders: &[Order], last: &str) {
+pub(super) fn push_order(
+    query: &mut QueryBuilder,
+    orders: &[Order],
+    present: &Present<'_>,
+    last: &str,
+) {
     query.push(" ORDER BY ");
     for (i, order) in orders.iter().enumerate() {
         let direction = if order.ascending { "ASC" } else { "DESC" };
+        if let Field::Metric(key) = &order.field
+            && let Some(alias) = present.alias(key)
+        {
+            query.push(format!("{alias}.value {direction}, "));
+            continue;
+        }
         let (rank, column) = match &order.field {
             Field::Attribute(column) => (
                 format!("CASE WHEN r.{column} IS NULL THEN 1 ELSE 0 END"),
