@@ -15,14 +15,14 @@ use super::error::ApiError;
 /// The largest JSON body.
 const MAX_BODY: usize = 32 * 1024 * 1024;
 
-/// A message: the query of a GET (where it has one), else the JSON body.
+/// A message: the query of a GET or HEAD (where it has one), else the JSON body.
 pub(super) struct Rpc<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Rpc<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let from_query = request.method() == Method::GET
+        let from_query = matches!(*request.method(), Method::GET | Method::HEAD)
             && request.uri().query().is_some_and(|query| !query.is_empty());
         let message = if from_query {
             query(request.uri())?
@@ -55,7 +55,7 @@ fn query(uri: &Uri) -> Result<Value, ApiError> {
 }
 
 async fn body(request: Request) -> Result<Value, ApiError> {
-    let is_get = request.method() == Method::GET;
+    let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
     let json = request
         .headers()
         .get(CONTENT_TYPE)

@@ -173,6 +173,15 @@ impl ArtifactStore {
         below.map(|path| ArtifactPath::parse(&path)).transpose()
     }
 
+    /// Whether an experiment's artifacts may have this location: in this store, or in a bucket that
+    /// clients go to themselves, and that this server never opens.
+    ///
+    /// # Errors
+    /// When the URI names this store and its path is none inside it.
+    pub fn takes_location(&self, uri: &str) -> Result<bool, ArtifactError> {
+        Ok(self.place_of(uri)?.is_some() || uri::is_foreign_bucket(uri))
+    }
+
     /// Whether clients may go to the store themselves, by presigned URLs.
     #[must_use]
     pub fn is_presigned(&self) -> bool {

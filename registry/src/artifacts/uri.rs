@@ -26,6 +26,19 @@ pub(super) fn below(uri: &str, address: &str) -> Option<String> {
     }
 }
 
+/// Stores that MLflow's clients reach by themselves, and whose URIs name a bucket and no machine.
+const BUCKETS: &[&str] = &[
+    "abfs", "abfss", "dbfs", "gs", "hdfs", "r2", "s3", "viewfs", "wasb", "wasbs",
+];
+
+/// Whether a URI names a bucket of somebody else's. One that climbs names nothing.
+pub(super) fn is_foreign_bucket(uri: &str) -> bool {
+    uri.split_once(":/").is_some_and(|(scheme, path)| {
+        let path = path.trim_start_matches('/');
+        BUCKETS.contains(&scheme) && !path.is_empty() && super::ArtifactPath::parse(path).is_ok()
+    })
+}
+
 /// `//host:port/path` is `/path`; MLflow's servers don't look at the host either.
 fn without_authority(rest: &str) -> &str {
     match rest.strip_prefix("//") {
@@ -37,6 +50,24 @@ fn without_authority(rest: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buckets_are_known_from_machines() {
+        for (uri, expected) in [
+            ("s3://bucket/a", true),
+            ("gs://bucket", true),
+            ("dbfs:/a/b", true),
+            ("s3://bucket/a/../../b", false),
+            ("s3://", false),
+            ("sftp://host/a", false),
+            ("http://host/a", false),
+            ("file:///etc", false),
+            ("/etc", false),
+            ("runs:/x", false),
+        ] {
+            assert_eq!(is_foreign_bucket(uri), expected, "{uri}");
+        }
+    }
 
     #[test]
     fn only_this_store_is_meant() {

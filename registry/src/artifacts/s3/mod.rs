@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3;
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
 use object_store::path::Path as Key;
 use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt};
 
@@ -49,10 +50,30 @@ impl S3Store {
             settings,
             written: Mutex::new(None),
         }));
-        match store.check_writable().await {
+        let usable = async {
+            // A bucket that is not there shows itself here at once.
+            store.is_object(&store.key(&ArtifactPath::root())?).await?;
+            store.check_writable().await
+        };
+        match usable.await {
             Ok(()) => Ok(store),
             Err(error) => Err(store.0.settings.explain(&error)),
         }
+    }
+
+    /// Whether there is an object of just that key, without a word about those below it.
+    async fn is_object(&self, key: &Key) -> Result<bool, ArtifactError> {
+        let first = PaginatedListOptions {
+            max_keys: Some(1),
+            ..PaginatedListOptions::default()
+        };
+        // A key comes before all that it begins.
+        let found = self.client().list_paginated(Some(key.as_ref()), first);
+        let found = call(key, found).await?.result;
+        Ok(found
+            .objects
+            .first()
+            .is_some_and(|object| object.location == *key))
     }
 
     fn client(&self) -> &AmazonS3 {
@@ -126,26 +147,29 @@ impl S3Store {
             return self.fetch(path, GetOptions::default()).await;
         };
         let mut options = GetOptions::default();
-        if wanted.if_range.is_some() {
+        // Not every server counts from the end: it is asked for the size.
+        if wanted.if_range.is_some() || matches!(range, ByteRange::Last(_)) {
             let info = self.head(path).await?;
-            if !wanted.applies(&info) {
-                return self.fetch(path, options).await;
+            let range = wanted.resolve(&info)?;
+            if range != (0..info.size) {
+                // Of this state and no other.
+                options.if_match = info.e_tag;
+                options.range = Some(GetRange::Bounded(range));
             }
-            // Of this state and no other.
-            options.if_match = info.e_tag;
+        } else {
+            options.range = Some(match range {
+                ByteRange::Between(first, last) => GetRange::Bounded(first..last.saturating_add(1)),
+                ByteRange::From(first) => GetRange::Offset(first),
+                ByteRange::Last(count) => GetRange::Suffix(count),
+            });
         }
-        options.range = Some(match range {
-            ByteRange::From(first) => GetRange::Offset(first),
-            ByteRange::Between(first, last) => GetRange::Bounded(first..last.saturating_add(1)),
-            ByteRange::Last(count) => GetRange::Suffix(count),
-        });
         match self.fetch(path, options).await {
-            Err(error @ (ArtifactError::Remote(_) | ArtifactError::Refused(_))) => {
+            Err(error @ ArtifactError::Remote(_)) => {
                 // The protocol's own word for it does not say how large the object is.
                 let info = self.head(path).await?;
                 match range.resolve(info.size) {
                     None => Err(ArtifactError::Range(info.size)),
-                    // Another state: all of it.
+                    // It became another one just now.
                     Some(_) if wanted.if_range.is_some() => {
                         self.fetch(path, GetOptions::default()).await
                     }
@@ -218,11 +242,9 @@ impl S3Store {
 
     pub(super) async fn delete(&self, path: &ArtifactPath) -> Result<(), ArtifactError> {
         let key = self.key(path)?;
-        // The object itself, and what is below it: a key can be both.
-        let itself = futures::stream::once({
-            let key = key.clone();
-            async { Ok(key) }
-        });
+        // A key can be an object, and a folder as well.
+        let itself = self.is_object(&key).await?.then(|| Ok(key.clone()));
+        let itself = futures::stream::iter(itself);
         let below = self
             .client()
             .list(Some(&key))

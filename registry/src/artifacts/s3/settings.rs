@@ -141,7 +141,9 @@ impl Settings {
             (Some("SignatureDoesNotMatch"), _) => {
                 format!("{at} refuses the signature: AWS_SECRET_ACCESS_KEY is wrong")
             }
-            (Some("InvalidAccessKeyId"), _) => format!("{at} does not know AWS_ACCESS_KEY_ID"),
+            (Some("InvalidAccessKeyId" | "NotSignedUp"), _) => {
+                format!("{at} does not know AWS_ACCESS_KEY_ID")
+            }
             (Some("NoSuchBucket"), _) | (_, ArtifactError::NotFound(_)) => {
                 format!("{at} has no such bucket")
             }
