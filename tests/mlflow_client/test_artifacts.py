@@ -91,7 +91,7 @@ def test_a_large_file_goes_in_parts(client, run_id, in_parts, tmp_path, monkeypa
     content = os.urandom((12 << 20) + 7)
     (tmp_path / "large ä.bin").write_bytes(content)
     (tmp_path / "small.bin").write_bytes(b"x")
-    client.log_artifact(run_id, tmp_path / "large ä.bin", "models/a")
+    client.log_artifact(run_id, str(tmp_path / "large ä.bin"), "models/a")
     client.log_artifact(run_id, tmp_path / "small.bin", "models/a")
     assert sorted(sent) == [1, 2, 3]
     listed = client.list_artifacts(run_id, "models/a")
@@ -112,7 +112,7 @@ def test_a_failed_upload_in_parts_leaves_nothing(client, run_id, in_parts, tmp_p
     monkeypatch.setattr(HttpArtifactRepository, "_upload_part", staticmethod(broken))
     (tmp_path / "large.bin").write_bytes(bytes(6 << 20))
     with pytest.raises(MlflowException, match="broken"):
-        client.log_artifact(run_id, tmp_path / "large.bin")
+        client.log_artifact(run_id, str(tmp_path / "large.bin"))
     assert client.list_artifacts(run_id) == []
 
 

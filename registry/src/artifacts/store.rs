@@ -188,3 +188,64 @@ impl ArtifactStore {
         matches!(self.backend, Backend::S3(_))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::path::{Path, PathBuf};
+
+    use futures::TryStreamExt;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Every file below a folder, as the file system has it.
+    fn files(folder: &Path) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                found.extend(files(&entry.path()));
+            } else {
+                found.push(entry.path());
+            }
+        }
+        found
+    }
+
+    async fn put_and_find(outer: &Path, path: &ArtifactPath) {
+        let root = outer.join("x/y/root");
+        let store = ArtifactStore::open(&root.as_path().into()).await.unwrap();
+        let body = futures::stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"bytes"))]);
+        store.put(path, None, body).await.unwrap();
+        let expected: PathBuf = path
+            .names()
+            .iter()
+            .fold(root, |place, name| place.join(name));
+        assert_eq!(files(outer), [expected]);
+        let walked: Vec<_> = store
+            .walk(&ArtifactPath::root())
+            .try_collect()
+            .await
+            .unwrap();
+        assert_eq!(walked.len(), 1);
+        assert_eq!((&walked[0].path, walked[0].size), (path, 5));
+        let read = store.get(path, &Wanted::default()).await.unwrap();
+        let read: Vec<Bytes> = read.body.try_collect().await.unwrap();
+        assert_eq!(read.concat(), b"bytes");
+        store.delete(path).await.unwrap();
+        assert_eq!(files(outer), Vec::<PathBuf>::new());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_written_is_inside_and_found_again(text in "([a./%2eE~: ]|[^/\\\\]){1,24}") {
+            if let Ok(path) = ArtifactPath::parse(&text) && !path.is_root() {
+                let outer = tempfile::tempdir().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                runtime.block_on(put_and_find(outer.path(), &path));
+            }
+        }
+    }
+}

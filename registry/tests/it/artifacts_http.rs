@@ -7,7 +7,7 @@ use reqwest::header::{
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::artifacts::walk;
+use super::artifacts::walk;
 use crate::harness::{Server, serve, serve_in};
 
 const ARTIFACTS: &str = "/api/2.0/mlflow-artifacts/artifacts";

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-use crate::artifacts::walk;
+use super::artifacts::walk;
 
 /// A running `registry serve`, killed when it is dropped.
 pub(crate) struct Program {

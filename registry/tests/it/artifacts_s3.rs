@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_stack::S3Server;
 
-use crate::artifacts_http::{begin, check_parts, check_ranges};
-use crate::artifacts_program::{Program, command, there_and_back, until};
+use super::artifacts_http::{begin, check_parts, check_ranges};
+use super::artifacts_program::{Program, command, there_and_back, until};
 
 struct Bucket {
     s3: S3Server,
