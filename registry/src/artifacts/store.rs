@@ -116,6 +116,7 @@ impl ArtifactStore {
     /// # Errors
     /// When there is no such file.
     pub async fn head(&self, path: &ArtifactPath) -> Result<ArtifactInfo, ArtifactError> {
+        not_root(path)?;
         either!(self, place => place.head(path).await)
     }
 
@@ -128,6 +129,7 @@ impl ArtifactStore {
         path: &ArtifactPath,
         wanted: &Wanted,
     ) -> Result<Download, ArtifactError> {
+        not_root(path)?;
         either!(self, place => place.get(path, wanted).await)
     }
 
@@ -186,6 +188,15 @@ impl ArtifactStore {
     #[must_use]
     pub fn is_presigned(&self) -> bool {
         matches!(self.backend, Backend::S3(_))
+    }
+}
+
+/// The root is no file; of a bucket it would be the list of its keys.
+fn not_root(path: &ArtifactPath) -> Result<(), ArtifactError> {
+    if path.is_root() {
+        Err(ArtifactError::NotFound(path.to_string()))
+    } else {
+        Ok(())
     }
 }
 

@@ -35,6 +35,9 @@ impl S3Store {
         path: &ArtifactPath,
         lifetime: Option<Duration>,
     ) -> Result<PresignedDownload, ArtifactError> {
+        if path.is_root() {
+            return Err(ArtifactError::InvalidPath);
+        }
         let info = self.head(path).await?;
         let key = self.key(path)?;
         let credentials = self.credentials().await?;
