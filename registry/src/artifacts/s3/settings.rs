@@ -135,7 +135,7 @@ impl Settings {
     /// Why the bucket can't be used, and what to do; no secret, and none of the library's words.
     pub(super) fn explain(&self, error: &ArtifactError) -> String {
         let cause = std::error::Error::source(error);
-        let code = cause.and_then(|cause| code_of(cause));
+        let code = cause.and_then(code_of);
         let at = &self.endpoint;
         let reason = match (code.as_deref(), error) {
             (Some("SignatureDoesNotMatch"), _) => {
@@ -150,7 +150,7 @@ impl Settings {
             (_, ArtifactError::Refused(_)) => format!("{at} does not let the key write there"),
             (_, ArtifactError::Unavailable(_)) => format!("{at} can't be reached"),
             (Some(code), _) => format!("{at} answers {code}"),
-            _ if cause.is_some_and(|cause| is_unreachable(cause)) => {
+            _ if cause.is_some_and(is_unreachable) => {
                 format!("{at} can't be reached")
             }
             _ => format!("{at} does not answer as S3 does"),
