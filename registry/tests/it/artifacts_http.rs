@@ -561,6 +561,7 @@ async fn foreign_locations_are_not_opened() {
 #[tokio::test]
 async fn folders_go_with_all_they_hold_and_links_are_not_shown() {
     let server = serve().await;
+    std::fs::write(server.folder.join("foreign"), "f").unwrap();
     put(&server.url, "1/a/b/c.txt", "x").await;
     put(&server.url, "1/ab.txt", "x").await;
     let folder = server.folder.join("artifacts/1");
@@ -584,5 +585,5 @@ async fn folders_go_with_all_they_hold_and_links_are_not_shown() {
     // A folder that a link leads to stays, whatever is above it.
     let url = format!("{}{ARTIFACTS}/1", server.url);
     assert_eq!(http.delete(url).send().await.unwrap().status(), 200);
-    assert!(server.folder.join("registry.db").exists() && !folder.exists());
+    assert!(server.folder.join("foreign").exists() && !folder.exists());
 }
