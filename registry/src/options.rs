@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::artifacts::Destination;
+
 /// Where a registry keeps what it knows, named as `mlflow server` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// The database: `sqlite:///relative/path` or `sqlite:////absolute/path`. It is created where
     /// it is missing, and upgraded where it is older.
     pub backend_store_uri: String,
-    /// The folder of the artifacts; it is created where it is missing.
-    pub artifacts_destination: PathBuf,
+    /// Where the artifacts are: a folder, or a prefix of a bucket.
+    pub artifacts_destination: Destination,
     /// The names, beyond those of this machine, that a request's `Host` header may have; others
     /// are refused, against DNS rebinding.
     pub allowed_hosts: Vec<String>,
@@ -20,7 +22,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             backend_store_uri: "sqlite:///foreshock/registry.db".to_owned(),
-            artifacts_destination: PathBuf::from("foreshock/artifacts"),
+            artifacts_destination: PathBuf::from("foreshock/artifacts").into(),
             allowed_hosts: Vec::new(),
         }
     }

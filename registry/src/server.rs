@@ -1,6 +1,5 @@
 //! Opening a registry and serving it.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,17 +8,18 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::Options;
-use crate::artifacts::ArtifactStore;
+use crate::artifacts::{ArtifactStore, OpenArtifactsError, SigningKey};
 use crate::store::{OpenStoreError, Store};
 
 /// How long requests under way may take after the stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// An open registry: its database and its artifact folder. Cheap to clone.
+/// An open registry: its database and its artifacts. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Registry {
     store: Store,
     artifacts: ArtifactStore,
+    signing_key: SigningKey,
     allowed_hosts: Arc<[String]>,
 }
 
@@ -30,18 +30,13 @@ pub enum OpenError {
     /// The database can't be used.
     #[error(transparent)]
     Store(#[from] OpenStoreError),
-    /// The artifact folder can't be created or written.
-    #[error("artifact folder `{path}` can't be written")]
-    Artifacts {
-        /// The folder.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
+    /// The artifact store can't be written.
+    #[error(transparent)]
+    Artifacts(#[from] OpenArtifactsError),
 }
 
 impl Registry {
-    /// Opens the database (creating or upgrading it) and the artifact folder.
+    /// Opens the database (creating or upgrading it) and the artifact store.
     ///
     /// Several processes may have one registry open at once.
     ///
@@ -49,13 +44,11 @@ impl Registry {
     /// When either can't be used; the message names which and why.
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let store = Store::open(&options.backend_store_uri).await?;
-        let path = options.artifacts_destination;
-        let artifacts = ArtifactStore::open(&path)
-            .await
-            .map_err(|source| OpenError::Artifacts { path, source })?;
+        let artifacts = ArtifactStore::open(&options.artifacts_destination).await?;
         Ok(Self {
             store,
             artifacts,
+            signing_key: SigningKey::random(),
             allowed_hosts: options.allowed_hosts.into(),
         })
     }
@@ -70,6 +63,17 @@ impl Registry {
     #[must_use]
     pub fn artifacts(&self) -> &ArtifactStore {
         &self.artifacts
+    }
+
+    /// With another key for the URLs that it gives out: replicas must have the same one.
+    #[must_use]
+    pub fn with_signing_key(mut self, key: SigningKey) -> Self {
+        self.signing_key = key;
+        self
+    }
+
+    pub(crate) fn signing_key(&self) -> &SigningKey {
+        &self.signing_key
     }
 
     pub(crate) fn allowed_hosts(&self) -> &[String] {

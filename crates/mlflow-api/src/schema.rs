@@ -41,6 +41,24 @@ impl Named {
     }
 }
 
+/// Implements [`Schema`] for messages whose fields the `wire!` macro can't write.
+macro_rules! schema_of {
+    ($name:ident { $( $field:ident: $type:ty ),* $(,)? }) => {
+        impl crate::schema::Schema for $name {
+            fn schema(named: &mut crate::schema::Named) -> serde_json::Value {
+                named.message(stringify!($name), |named| {
+                    vec![$( (
+                        stringify!($field),
+                        <$type as crate::schema::Schema>::schema(named),
+                    ) ),*]
+                })
+            }
+        }
+    };
+}
+
+pub(crate) use schema_of;
+
 impl Schema for String {
     fn schema(_: &mut Named) -> Value {
         json!({ "type": "string" })
@@ -62,6 +80,12 @@ impl Schema for f64 {
     }
 }
 
+impl Schema for u64 {
+    fn schema(_: &mut Named) -> Value {
+        json!({ "type": "integer", "minimum": 0 })
+    }
+}
+
 impl Schema for bool {
     fn schema(_: &mut Named) -> Value {
         json!({ "type": "boolean" })
@@ -72,6 +96,12 @@ impl Schema for bool {
 impl Schema for Value {
     fn schema(_: &mut Named) -> Value {
         json!({})
+    }
+}
+
+impl<T: Schema> Schema for BTreeMap<String, T> {
+    fn schema(named: &mut Named) -> Value {
+        json!({ "type": "object", "additionalProperties": T::schema(named) })
     }
 }
 

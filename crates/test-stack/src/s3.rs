@@ -118,6 +118,11 @@ impl S3Server {
         fs::read(&path).with_context(|| format!("read `{key}` in `{bucket}`"))
     }
 
+    /// The folder of the server's own files, for what the protocol doesn't show.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
     fn path_of(&self, bucket: &str, key: &str) -> Result<PathBuf> {
         let relative = Path::new(bucket).join(key);
         let is_plain = relative

@@ -97,16 +97,34 @@ impl From<ArtifactError> for ApiError {
     fn from(error: ArtifactError) -> Self {
         let message = error.to_string();
         match error {
-            ArtifactError::InvalidPath | ArtifactError::Conflict(_) => Self::invalid(message),
-            ArtifactError::NotFound(_) => Self::new(ErrorCode::ResourceDoesNotExist, message),
+            ArtifactError::InvalidPath
+            | ArtifactError::Conflict(_)
+            | ArtifactError::InvalidPart(_) => Self::invalid(message),
+            ArtifactError::NotFound(_) | ArtifactError::NoSuchUpload => {
+                Self::new(ErrorCode::ResourceDoesNotExist, message)
+            }
             ArtifactError::Interrupted => Self::new(ErrorCode::BadRequest, message),
+            ArtifactError::TooLarge => Self::new(ErrorCode::BadRequest, message).with_status(413),
+            ArtifactError::Range(_) => Self::invalid(message).with_status(416),
+            ArtifactError::Unsupported(_) => Self::new(ErrorCode::NotImplemented, message),
             ArtifactError::Full(_) => Self::new(
                 ErrorCode::InternalError,
                 "The artifact store has no space left; nothing was written.",
             )
             .with_status(507)
             .caused_by(error),
-            ArtifactError::Io(_) => Self::new(
+            // Not 500: a client would try for minutes what only the operator can change.
+            ArtifactError::Refused(_) => Self::new(
+                ErrorCode::PermissionDenied,
+                "The artifact store refused the server; the server's log says why.",
+            )
+            .caused_by(error),
+            ArtifactError::Unavailable(_) => Self::new(
+                ErrorCode::TemporarilyUnavailable,
+                "The artifact store can't be reached. Try again later.",
+            )
+            .caused_by(error),
+            ArtifactError::Io(_) | ArtifactError::Remote(_) => Self::new(
                 ErrorCode::InternalError,
                 "The artifact store failed; the server's log says why.",
             )

@@ -28,7 +28,7 @@ pub(super) async fn create(
         .artifact_location
         .filter(|location| !location.is_empty());
     if let Some(location) = &location {
-        validate::artifact_location(location)?;
+        validate::artifact_location(registry.artifacts(), location)?;
     }
     request.tags.iter().try_for_each(validate::experiment_tag)?;
     let experiment_id = registry

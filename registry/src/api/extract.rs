@@ -16,15 +16,15 @@ use super::error::ApiError;
 /// The largest JSON body.
 const MAX_BODY: usize = 32 * 1024 * 1024;
 
-/// A message: the query of a GET (where it has one), else the JSON body.
+/// A message: the query of a GET or HEAD (where it has one), else the JSON body.
 pub(super) struct Rpc<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Rpc<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let from_query = request.method() == Method::GET
-            && request.uri().query().is_some_and(|query| !query.is_empty());
+        let from_query =
+            is_read(&request) && request.uri().query().is_some_and(|query| !query.is_empty());
         let message = if from_query {
             query(request.uri())?
         } else {
@@ -43,6 +43,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Rpc<T> {
             .map(Rpc)
             .map_err(|error| ApiError::invalid(format!("Invalid request: {error}")))
     }
+}
+
+/// Whether the message is in the query.
+fn is_read(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
 /// The query as a message; a repeated parameter is a list.
@@ -65,7 +70,7 @@ fn query(uri: &Uri) -> Result<Value, ApiError> {
 
 /// The body of a message; empty only where it may be.
 async fn bytes(request: Request) -> Result<Bytes, ApiError> {
-    let is_get = request.method() == Method::GET;
+    let is_get = is_read(&request);
     let json = request
         .headers()
         .get(CONTENT_TYPE)

@@ -3,12 +3,14 @@
 use std::any::Any;
 
 use axum::Json;
+use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use mlflow_api::ErrorCode;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
+use crate::Registry;
 
 /// The version of MLflow whose dialect is spoken.
 const MLFLOW_VERSION: &str = "3.17.2";
@@ -21,15 +23,18 @@ pub(super) async fn version() -> &'static str {
     MLFLOW_VERSION
 }
 
-/// What clients ask before they choose how to talk: a SQL store, no workspaces, no presigned or
-/// multipart transfers.
-pub(super) async fn server_info() -> Json<Value> {
+/// What clients ask before they choose how to talk: a SQL store, no workspaces, uploads in parts
+/// everywhere, downloads in parts where clients can go to the store themselves.
+pub(super) async fn server_info(State(registry): State<Registry>) -> Json<Value> {
     Json(json!({
         "store_type": "SqlStore",
         "workspaces_enabled": false,
         "trace_archival_enabled": false,
-        "multipart_uploads_enabled": false,
-        "multipart_downloads_enabled": false,
+        "multipart_uploads_enabled": true,
+        "multipart_downloads_enabled": registry.artifacts().is_presigned(),
+        // That the fields of the requests are known, whatever the store is.
+        "presigned_upload_run_id_supported": true,
+        "presigned_upload_model_id_supported": true,
     }))
 }
 

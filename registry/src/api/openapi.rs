@@ -59,6 +59,7 @@ impl<T> Argument for Path<T> {}
 impl<T> Argument for Query<T> {}
 impl Argument for Request {}
 impl Argument for HeaderMap {}
+impl Argument for super::artifacts::Reading {}
 
 impl<T: Schema> Output for Result<Json<T>, ApiError> {
     fn message(named: &mut Named) -> Option<Value> {

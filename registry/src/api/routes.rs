@@ -72,6 +72,12 @@ pub const ROUTES: &[Route] = routes! {
     get "2.0" "/mlflow-artifacts/artifacts/{*path}" => artifacts::download;
     put "2.0" "/mlflow-artifacts/artifacts/{*path}" => artifacts::upload;
     delete "2.0" "/mlflow-artifacts/artifacts/{*path}" => artifacts::delete;
+    post "2.0" "/mlflow-artifacts/mpu/create/{*path}" => artifacts::create_multipart;
+    post "2.0" "/mlflow-artifacts/mpu/complete/{*path}" => artifacts::complete_multipart;
+    post "2.0" "/mlflow-artifacts/mpu/abort/{*path}" => artifacts::abort_multipart;
+    get "2.0" "/mlflow-artifacts/presigned/{*path}" => artifacts::presign;
+    post "2.0" "/mlflow/artifacts/presigned-upload-url" => artifacts::presign_upload;
+    post "2.0" "/mlflow/artifacts/presigned-download-url" => artifacts::presign_download;
 
     post "2.0" "/mlflow/registered-models/create" => registered_models::create;
     post "2.0" "/mlflow/registered-models/rename" => registered_models::rename;
@@ -128,6 +134,14 @@ pub(crate) fn router(registry: Registry) -> Router {
         .route(
             "/ajax-api/2.0/mlflow/upload-artifact",
             axum::routing::post(artifacts::upload_to_run),
+        )
+        .route(
+            "/ajax-api/2.0/mlflow/logged-models/{model_id}/artifacts/files",
+            axum::routing::get(artifacts::get_of_model),
+        )
+        .route(
+            &format!("{}{{token}}", artifacts::PART_ROUTE),
+            axum::routing::put(artifacts::upload_part),
         );
     for prefix in ["/api", "/ajax-api"] {
         for route in ROUTES {

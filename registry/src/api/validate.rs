@@ -3,6 +3,7 @@
 use mlflow_api::types::{KeyValue, Metric};
 
 use super::error::ApiError;
+use crate::artifacts::ArtifactStore;
 
 const MAX_KEY: usize = 250;
 const MAX_PARAM_VALUE: usize = 6000;
@@ -11,6 +12,7 @@ const MAX_EXPERIMENT_TAG_VALUE: usize = 20_000;
 const MAX_EXPERIMENT_NAME: usize = 500;
 const MAX_REGISTRY_TAG_VALUE: usize = 100_000;
 const MAX_ALIAS: usize = 255;
+const MAX_ARTIFACT_LOCATION: usize = 2048;
 const MAX_METRICS: usize = 1000;
 const MAX_PARAMS_OR_TAGS: usize = 100;
 const MAX_ENTITIES: usize = 1000;
@@ -177,17 +179,23 @@ pub(super) fn experiment_name(name: &str) -> Checked {
     at_most("name", name, MAX_EXPERIMENT_NAME)
 }
 
-/// Where an experiment's artifacts live: only the server's own store is served.
-pub(super) fn artifact_location(location: &str) -> Checked {
-    let path = location.strip_prefix("mlflow-artifacts:").ok_or_else(|| {
-        ApiError::invalid(format!(
+/// Where an experiment's artifacts live: in the server's own store, or in a bucket that clients go
+/// to themselves.
+pub(super) fn artifact_location(store: &ArtifactStore, location: &str) -> Checked {
+    if location.contains(['#', ';', '?']) {
+        return Err(ApiError::invalid(
+            "'artifact_location' URL can't include fragments or params.",
+        ));
+    }
+    at_most("artifact_location", location, MAX_ARTIFACT_LOCATION)?;
+    if store.takes_location(location)? {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(format!(
             "Invalid artifact location '{location}': this server keeps artifacts itself, under \
              mlflow-artifacts:/"
-        ))
-    })?;
-    crate::artifacts::ArtifactPath::parse(path.trim_start_matches('/'))
-        .map(drop)
-        .map_err(ApiError::from)
+        )))
+    }
 }
 
 /// A registered model's name.

@@ -1,48 +1,41 @@
-//! The files of runs and models, in a folder.
+//! The files of runs and models, in a folder or in a bucket.
 //!
-//! A file appears whole or not at all: it is written beside its place, synced, and renamed. No
-//! path leaves the folder, by whatever encoding or link. Both ways stream in constant memory.
+//! [`ArtifactStore`] is one type over both. An artifact appears whole or not at all: in a folder it
+//! is written aside, synced and renamed; in a bucket it is there when the upload is complete. No
+//! path leaves the folder or the prefix, by whatever encoding or link. Both ways stream in constant
+//! memory.
 
+mod destination;
+mod download;
+mod error;
 mod local;
+mod multipart;
 mod path;
+mod s3;
+mod store;
+mod token;
+mod uri;
 
-pub use local::{ArtifactStore, Entry};
+pub use destination::{Destination, DestinationError};
+pub use download::{ArtifactInfo, ByteRange, Download, Wanted};
+pub use error::{ArtifactError, OpenArtifactsError};
+pub use multipart::{
+    CompletedPart, MAX_PARTS, MultipartUpload, PART_URL_LIFETIME, PresignedDownload,
+};
 pub use path::ArtifactPath;
+pub use store::{ArtifactStore, Entry, FoundFile};
+pub use token::{PartToken, SigningKey};
 
-/// Why an artifact can't be read or written; messages name no path of this machine.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ArtifactError {
-    /// The path is not one inside the store.
-    #[error("Invalid path")]
-    InvalidPath,
-    /// There is no such artifact; the message names it.
-    #[error("No such artifact: '{0}'")]
-    NotFound(String),
-    /// A folder is where a file is needed, or the other way round.
-    #[error("'{0}' can't be a file and a folder at once")]
-    Conflict(String),
-    /// The sender stopped half-way.
-    #[error("the upload ended before its end")]
-    Interrupted,
-    /// The disk has no room left.
-    #[error("the artifact store has no space left")]
-    Full(#[source] std::io::Error),
-    /// The file system failed; the cause is for the log, not for the client.
-    #[error("the artifact store failed")]
-    Io(#[source] std::io::Error),
-}
-
-impl From<std::io::Error> for ArtifactError {
-    fn from(error: std::io::Error) -> Self {
-        use std::io::ErrorKind;
-        match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
-                Self::Full(error)
-            }
-            // A name that is longer than the file system takes.
-            ErrorKind::InvalidFilename => Self::InvalidPath,
-            _ => Self::Io(error),
+/// The `Content-Disposition` of an artifact: it is data that somebody uploaded, which a browser
+/// saves and never runs.
+pub(crate) fn attachment(name: &str) -> String {
+    let mut header = "attachment; filename*=UTF-8''".to_owned();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._".contains(&byte) {
+            header.push(char::from(byte));
+        } else {
+            header.push_str(&format!("%{byte:02X}"));
         }
     }
+    header
 }

@@ -2,8 +2,12 @@
 
 use super::ArtifactError;
 
-/// What a file under way is called; such names are never listed and can't be asked for.
-pub(super) const PARTIAL_PREFIX: &str = ".upload-";
+/// How the names begin that the store keeps for itself: they are never listed and can't be asked
+/// for.
+pub(super) const PRIVATE_PREFIX: &str = ".upload-";
+
+/// The longest path, as on Linux.
+const MAX_PATH: usize = 4096;
 
 /// A relative path inside the store: names joined by slashes, none of them special. Empty: the
 /// root.
@@ -23,6 +27,9 @@ impl ArtifactPath {
     /// When it, or what it means after any number of further decodings, is absolute, climbs with
     /// `..`, or has a backslash, a control character or a name that the store keeps for itself.
     pub fn parse(text: &str) -> Result<Self, ArtifactError> {
+        if text.len() > MAX_PATH {
+            return Err(ArtifactError::InvalidPath);
+        }
         let mut decoded = text.to_owned();
         // Each decoding shortens the text, so this ends.
         loop {
@@ -40,11 +47,16 @@ impl ArtifactPath {
             .collect();
         if names
             .iter()
-            .any(|name| name.len() > 255 || name.starts_with(PARTIAL_PREFIX))
+            .any(|name| name.len() > 255 || name.starts_with(PRIVATE_PREFIX))
         {
             return Err(ArtifactError::InvalidPath);
         }
         Ok(Self(names))
+    }
+
+    /// A name in the root that the store keeps for itself.
+    pub(super) fn private(name: String) -> Self {
+        Self(vec![name])
     }
 
     /// The path of `other` below this one.
@@ -81,13 +93,27 @@ fn check(text: &str) -> Result<(), ArtifactError> {
         || text.contains('\\')
         || text.chars().any(char::is_control)
         || drive
-        || text
-            .split('/')
-            .any(|name| matches!(name.trim(), "." | ".."));
+        || climbs(text)
+        || climbs(&text.chars().map(plain).collect::<String>());
     if bad {
         Err(ArtifactError::InvalidPath)
     } else {
         Ok(())
+    }
+}
+
+fn climbs(text: &str) -> bool {
+    text.split(['/', '\\'])
+        .any(|name| matches!(name.trim(), "." | ".." | "\u{2025}"))
+}
+
+/// The character that others become for a file system that normalizes names.
+fn plain(c: char) -> char {
+    match c {
+        '\u{2024}' | '\u{fe52}' | '\u{ff0e}' => '.',
+        '\u{2044}' | '\u{2215}' | '\u{29f8}' | '\u{ff0f}' => '/',
+        '\u{2216}' | '\u{29f9}' | '\u{fe68}' | '\u{ff3c}' => '\\',
+        other => other,
     }
 }
 
@@ -172,10 +198,22 @@ mod tests {
             "..%c0%af",
             "%2e./a",
             ".%2e/a",
+            "\u{ff0e}\u{ff0e}/a",
+            "a/\u{2024}\u{2024}",
+            "a\u{ff0f}..\u{ff0f}b",
+            "a\u{2215}..",
+            "..\u{ff3c}a",
+            "%ef%bc%8e%ef%bc%8e/a",
+            "\u{2025}/a",
+            "a/\u{2025}",
+            "..\u{a0}/a",
+            "..\u{3000}",
         ] {
             assert!(ArtifactPath::parse(bad).is_err(), "{bad}");
         }
         assert!(ArtifactPath::parse(&"a".repeat(256)).is_err());
+        assert!(ArtifactPath::parse(&"a/".repeat(2049)).is_err());
+        assert!(ArtifactPath::parse(&format!("%{}", "25".repeat(9000))).is_err());
     }
 
     proptest! {

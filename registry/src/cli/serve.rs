@@ -1,10 +1,10 @@
 //! `registry serve`.
 
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args as ClapArgs;
+use registry::artifacts::Destination;
 use registry::{CancellationToken, Options, Registry};
 use tokio::net::TcpListener;
 
@@ -22,13 +22,14 @@ pub(super) struct Args {
         hide_env_values = true
     )]
     backend_store_uri: String,
-    /// The folder of the artifacts.
+    /// Where the artifacts are: a folder, which is created where it is missing, or
+    /// s3://bucket/prefix, whose address and keys are taken from the AWS_… variables.
     #[arg(
         long,
         env = "MLFLOW_ARTIFACTS_DESTINATION",
         default_value = "foreshock/artifacts"
     )]
-    artifacts_destination: PathBuf,
+    artifacts_destination: Destination,
     /// The address to listen on. There is no login: whoever reaches it may change everything.
     #[arg(long, env = "MLFLOW_HOST", default_value = "127.0.0.1")]
     host: String,
@@ -90,7 +91,7 @@ fn announce(args: &Args, address: std::net::SocketAddr, output: Output) -> std::
     let text = match output {
         Output::Table => format!(
             "registry at {url}\n  export MLFLOW_TRACKING_URI={url}\n  artifacts in {}\n",
-            args.artifacts_destination.display()
+            args.artifacts_destination
         ),
         Output::Json => {
             format!(

@@ -8,12 +8,15 @@ use tokio::process::Command;
 
 use crate::harness::{Server, serve};
 
-fn walk(folder: &std::path::Path) -> Vec<String> {
+/// Everything below a folder, but for the folder of what is under way when it is empty.
+pub(crate) fn walk(folder: &std::path::Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
         let path = entry.path();
-        found.push(path.display().to_string());
+        if entry.file_name() != ".upload-staging" {
+            found.push(path.display().to_string());
+        }
         // Links are not followed.
         if entry.file_type().unwrap().is_dir() {
             found.extend(walk(&path));
@@ -23,7 +26,7 @@ fn walk(folder: &std::path::Path) -> Vec<String> {
 }
 
 /// Sends bytes as they are, so that no client cleans a path up; the status of the answer.
-async fn raw(server: &Server, request: &str) -> u16 {
+pub(crate) async fn raw(server: &Server, request: &str) -> u16 {
     let mut stream = TcpStream::connect(server.url.strip_prefix("http://").unwrap())
         .await
         .unwrap();
@@ -204,12 +207,12 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
     let root = server.folder.join("artifacts");
     // Under way: there is something on disk, and nothing to be seen.
     for _ in 0..200 {
-        if walk(&root).iter().any(|path| path.contains(".upload-")) {
+        if walk(&root).iter().any(|path| path.ends_with(".tmp")) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert!(walk(&root).iter().any(|path| path.contains(".upload-")));
+    assert!(walk(&root).iter().any(|path| path.ends_with(".tmp")));
     let (_, listed) = server
         .get("/api/2.0/mlflow-artifacts/artifacts?path=9/new")
         .await;

@@ -69,7 +69,7 @@ pub(crate) async fn serve_in(folder: &Path) -> Server {
     let (backend_store_uri, postgres) = database_of(folder);
     let options = Options {
         backend_store_uri,
-        artifacts_destination: folder.join("artifacts"),
+        artifacts_destination: folder.join("artifacts").into(),
         ..Options::default()
     };
     let registry = Registry::open(options).await.unwrap();

@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod artifacts;
+mod artifacts_http;
+mod artifacts_program;
+mod artifacts_s3;
 mod concurrency;
 mod crash;
 mod dialect;

@@ -71,7 +71,7 @@ async fn a_newer_database_is_refused_and_left_alone() {
     let path = temp.path().join("registry.db");
     let options = || Options {
         backend_store_uri: sqlite_uri(&path),
-        artifacts_destination: temp.path().join("artifacts"),
+        artifacts_destination: temp.path().join("artifacts").into(),
         ..Options::default()
     };
     Registry::open(options())
@@ -105,7 +105,7 @@ async fn what_is_no_database_is_refused() {
     std::fs::write(&path, "not a database at all, but long enough to look at").unwrap();
     let options = Options {
         backend_store_uri: sqlite_uri(&path),
-        artifacts_destination: temp.path().join("artifacts"),
+        artifacts_destination: temp.path().join("artifacts").into(),
         ..Options::default()
     };
     let error = Registry::open(options).await.unwrap_err().to_string();

@@ -208,7 +208,7 @@ fn start_embedded(runtime: &Runtime, database: &Path) -> anyhow::Result<(String,
     let artifacts = folder.join("artifacts");
     let options = Options {
         backend_store_uri: registry::sqlite_uri(database),
-        artifacts_destination: artifacts.clone(),
+        artifacts_destination: artifacts.clone().into(),
         ..Options::default()
     };
     let shutdown = stop.clone();

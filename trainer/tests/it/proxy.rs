@@ -55,7 +55,7 @@ impl Faulty {
         let artifacts = folder.join("server/artifacts");
         let options = Options {
             backend_store_uri: registry::sqlite_uri(&folder.join("server/registry.db")),
-            artifacts_destination: artifacts.clone(),
+            artifacts_destination: artifacts.clone().into(),
             ..Options::default()
         };
         let plan = Plan::default();
