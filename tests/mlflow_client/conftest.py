@@ -54,8 +54,9 @@ def check_of(item):
 
 
 def reason_in(reasons, check):
-    """Why, when a name of the list is the check's or that of all of its parameters."""
-    return reasons.get(check) or reasons.get(check.partition("[")[0])
+    """Why, when a name of the list is the check's, that of all of its parameters, or its file's."""
+    names = (check, check.partition("[")[0], check.partition("::")[0])
+    return next((reasons[name] for name in names if name in reasons), None)
 
 
 def pytest_collection_modifyitems(items):

@@ -6,7 +6,7 @@ use super::db::{Dialect, query};
 use super::experiments::active_experiment;
 use super::runs::RUN_NAME;
 use super::tags::{RUN_TAGS, last_of_each};
-use super::{Result, Store, experiment_number, no_experiment};
+use super::{Result, Store, numbered};
 
 /// A run to be created.
 #[derive(Debug, Clone)]
@@ -65,8 +65,7 @@ impl Store {
     /// # Errors
     /// When the experiment is not there or deleted.
     pub async fn create_run(&self, mut run: NewRun) -> Result<Run> {
-        let experiment = experiment_number(&run.experiment_id)
-            .ok_or_else(|| no_experiment(&run.experiment_id))?;
+        let experiment = numbered(&run.experiment_id)?;
         // `07` is the experiment 7.
         run.experiment_id = experiment.to_string();
         let tags = run.all_tags();
