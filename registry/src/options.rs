@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::webhooks::WebhookOptions;
+
 /// Where a registry keeps what it knows, named as `mlflow server` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -13,6 +15,8 @@ pub struct Options {
     /// The names, beyond those of this machine, that a request's `Host` header may have; others
     /// are refused, against DNS rebinding.
     pub allowed_hosts: Vec<String>,
+    /// How webhooks are sent.
+    pub webhooks: WebhookOptions,
 }
 
 impl Default for Options {
@@ -22,6 +26,7 @@ impl Default for Options {
             backend_store_uri: "sqlite:///foreshock/registry.db".to_owned(),
             artifacts_destination: PathBuf::from("foreshock/artifacts"),
             allowed_hosts: Vec::new(),
+            webhooks: WebhookOptions::default(),
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Options;
 use crate::artifacts::ArtifactStore;
 use crate::store::{OpenStoreError, Store};
+use crate::webhooks::{WebhookSetupError, Webhooks};
 
 /// How long requests under way may take after the stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -20,6 +21,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub struct Registry {
     store: Store,
     artifacts: ArtifactStore,
+    webhooks: Webhooks,
     allowed_hosts: Arc<[String]>,
 }
 
@@ -30,6 +32,9 @@ pub enum OpenError {
     /// The database can't be used.
     #[error(transparent)]
     Store(#[from] OpenStoreError),
+    /// Webhooks can't be sent.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookSetupError),
     /// The artifact folder can't be created or written.
     #[error("artifact folder `{path}` can't be written")]
     Artifacts {
@@ -53,7 +58,9 @@ impl Registry {
         let artifacts = ArtifactStore::open(&path)
             .await
             .map_err(|source| OpenError::Artifacts { path, source })?;
+        let webhooks = Webhooks::open(store.clone(), options.webhooks).await?;
         Ok(Self {
+            webhooks,
             store,
             artifacts,
             allowed_hosts: options.allowed_hosts.into(),
@@ -72,6 +79,11 @@ impl Registry {
         &self.artifacts
     }
 
+    /// What tells others of changes.
+    pub(crate) fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
+    }
+
     pub(crate) fn allowed_hosts(&self) -> &[String] {
         &self.allowed_hosts
     }
@@ -88,6 +100,11 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let store = registry.store.clone();
+    let webhooks = registry.webhooks.clone();
+    let sending = {
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move { webhooks.run(shutdown).await })
+    };
     let app = crate::api::routes::router(registry);
     let listener = listener.tap_io(|stream| {
         // A client must not wait for a delayed ACK; a socket that can't is slower, not wrong.
@@ -100,11 +117,15 @@ pub async fn serve(
             tokio::time::sleep(DRAIN).await;
         }
     };
-    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned());
+    let server =
+        axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let result = tokio::select! {
         result = server => result,
         () = drained => Ok(()),
     };
+    // Ends with the shutdown; after a failed listener nobody cancelled it.
+    shutdown.cancel();
+    sending.await.ok();
     store.close().await;
     result
 }

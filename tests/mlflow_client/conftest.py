@@ -10,6 +10,10 @@ import pytest
 os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+# The server's: the receivers of webhooks are here.
+os.environ["MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS"] = "true"
+os.environ["MLFLOW_WEBHOOK_ALLOWED_SCHEMES"] = "http,https"
+os.environ["MLFLOW_WEBHOOK_CACHE_TTL"] = "1"
 
 import mlflow  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402

@@ -18,16 +18,22 @@ pub(super) enum Kind {
 pub struct Grammar {
     /// (name in the filter, canonical name, kind).
     attributes: &'static [(&'static str, &'static str, Kind)],
-    /// Words before the dot that mean a metric, a parameter, a tag, an attribute.
+    /// Words before the dot that mean a metric, a parameter, a tag, a dataset, an attribute.
     metrics: &'static [&'static str],
     params: &'static [&'static str],
     tags: &'static [&'static str],
+    datasets: &'static [&'static str],
+    /// Whether spans and assessments can be asked for.
+    traces: bool,
     prefixes: &'static [&'static str],
     /// Whether tags and parameters can be asked for presence.
     null_tests: bool,
     /// Whether only attributes can be sorted by.
     order_by_attributes_only: bool,
 }
+
+/// What a dataset is known by.
+const DATASET_KEYS: [&str; 3] = ["name", "digest", "context"];
 
 const ATTRIBUTE: &[&str] = &["attribute", "attributes", "attr", "run"];
 
@@ -50,6 +56,8 @@ pub const RUNS: Grammar = Grammar {
     metrics: &["metric", "metrics"],
     params: &["parameter", "parameters", "param", "params"],
     tags: &["tag", "tags"],
+    datasets: &["dataset", "datasets"],
+    traces: false,
     prefixes: ATTRIBUTE,
     null_tests: true,
     order_by_attributes_only: false,
@@ -66,6 +74,8 @@ pub const EXPERIMENTS: Grammar = Grammar {
     metrics: &[],
     params: &[],
     tags: &["tag", "tags"],
+    datasets: &[],
+    traces: false,
     prefixes: &["attribute"],
     null_tests: true,
     order_by_attributes_only: true,
@@ -86,6 +96,8 @@ pub const REGISTERED_MODELS: Grammar = Grammar {
     metrics: &[],
     params: &[],
     tags: &["tag", "tags"],
+    datasets: &[],
+    traces: false,
     prefixes: &["attribute"],
     null_tests: false,
     order_by_attributes_only: true,
@@ -108,6 +120,8 @@ pub const MODEL_VERSIONS: Grammar = Grammar {
     metrics: &[],
     params: &[],
     tags: &["tag", "tags"],
+    datasets: &[],
+    traces: false,
     prefixes: &["attribute"],
     null_tests: false,
     order_by_attributes_only: true,
@@ -132,8 +146,40 @@ pub const LOGGED_MODELS: Grammar = Grammar {
     metrics: &["metric", "metrics"],
     params: &["parameter", "parameters", "param", "params"],
     tags: &["tag", "tags"],
+    datasets: &[],
+    traces: false,
     prefixes: &["attribute", "attributes"],
     null_tests: false,
+    order_by_attributes_only: false,
+};
+
+/// `traces/search`; parameters are the trace's metadata. The store gives `name`, `run_id`, `prompt`
+/// and `text` a meaning of their own.
+pub const TRACES: Grammar = Grammar {
+    attributes: &[
+        ("request_id", "trace_id", Kind::TextOrList),
+        ("trace_id", "trace_id", Kind::TextOrList),
+        ("timestamp", "timestamp_ms", Kind::Number),
+        ("timestamp_ms", "timestamp_ms", Kind::Number),
+        ("execution_time", "execution_time_ms", Kind::Number),
+        ("execution_time_ms", "execution_time_ms", Kind::Number),
+        ("end_time", "end_time_ms", Kind::Number),
+        ("end_time_ms", "end_time_ms", Kind::Number),
+        ("status", "status", Kind::TextOrList),
+        ("client_request_id", "client_request_id", Kind::TextOrList),
+        ("name", "name", Kind::TextOrList),
+        ("run_id", "run_id", Kind::TextOrList),
+        ("prompt", "prompt", Kind::Text),
+        ("text", "text", Kind::Text),
+        ("experiment_id", "experiment_id", Kind::OrderOnly),
+    ],
+    metrics: &[],
+    params: &["request_metadata", "metadata"],
+    tags: &["tag", "tags"],
+    datasets: &[],
+    traces: true,
+    prefixes: &["attribute", "attributes", "trace"],
+    null_tests: true,
     order_by_attributes_only: false,
 };
 
@@ -143,6 +189,7 @@ pub(super) enum Right {
     Text,
     TextOrList,
     Number,
+    TextOrNumber,
 }
 
 impl Grammar {
@@ -165,10 +212,47 @@ impl Grammar {
             (Field::Param(key.to_owned()), Right::Text)
         } else if self.tags.contains(&prefix) {
             (Field::Tag(key.to_owned()), Right::Text)
+        } else if self.datasets.contains(&prefix) {
+            let known = DATASET_KEYS.into_iter().find(|known| *known == key);
+            let Some(known) = known.filter(|_| !order) else {
+                return Err(FilterError(format!(
+                    "Invalid dataset key '{key}' specified. Valid keys are {DATASET_KEYS:?}"
+                )));
+            };
+            (Field::Dataset(known), Right::TextOrList)
         } else if self.prefixes.contains(&prefix) {
             return self.attribute(key, order);
+        } else if self.traces && !order && prefix == "span" {
+            let known = ["name", "type", "status"].contains(&key)
+                || key
+                    .strip_prefix("attributes.")
+                    .is_some_and(|k| !k.is_empty());
+            if !known {
+                return Err(FilterError(format!(
+                    "Invalid span attribute '{key}'. Supported attributes: name, status, type, \
+                     attributes.<attribute_name>."
+                )));
+            }
+            (Field::Span(key.to_owned()), Right::TextOrList)
+        } else if let Some(kind) = ["feedback", "expectation", "issue"]
+            .into_iter()
+            .find(|kind| self.traces && !order && *kind == prefix)
+        {
+            if kind == "issue" && key != "id" {
+                return Err(FilterError(format!(
+                    "Invalid issue attribute '{key}'. Supported attributes: id"
+                )));
+            }
+            (Field::Assessment(kind, key.to_owned()), Right::TextOrNumber)
         } else {
-            let valid: Vec<_> = [self.metrics, self.params, self.tags, self.prefixes].concat();
+            let valid: Vec<_> = [
+                self.metrics,
+                self.params,
+                self.tags,
+                self.datasets,
+                self.prefixes,
+            ]
+            .concat();
             return Err(FilterError(format!(
                 "Invalid entity type '{prefix}'. Valid entity types are {valid:?}"
             )));
@@ -209,17 +293,26 @@ impl Grammar {
     pub(super) fn check(&self, field: &Field, right: Right, op: Op) -> Result<(), FilterError> {
         let allowed = match op {
             Op::Eq | Op::Ne => true,
-            Op::Lt | Op::Le | Op::Gt | Op::Ge => right == Right::Number,
+            Op::Lt | Op::Le | Op::Gt | Op::Ge => {
+                matches!(right, Right::Number | Right::TextOrNumber)
+            }
             // An id is a number behind its text; patterns have no place there.
             Op::Like | Op::ILike => {
                 right != Right::Number && *field != Field::Attribute("experiment_id")
             }
             Op::In | Op::NotIn => right == Right::TextOrList,
             Op::IsNull | Op::IsNotNull => {
-                self.null_tests && matches!(field, Field::Tag(_) | Field::Param(_))
+                self.null_tests
+                    && matches!(
+                        field,
+                        Field::Tag(_)
+                            | Field::Param(_)
+                            | Field::Assessment("feedback" | "expectation", _)
+                    )
             }
         };
-        if allowed {
+        let issue = matches!(field, Field::Assessment("issue", _));
+        if allowed && !(issue && op != Op::Eq) {
             return Ok(());
         }
         let name = match field {
@@ -227,6 +320,9 @@ impl Grammar {
             Field::Metric(key) => format!("metric '{key}'"),
             Field::Param(key) => format!("parameter '{key}'"),
             Field::Tag(key) => format!("tag '{key}'"),
+            Field::Dataset(key) => format!("dataset '{key}'"),
+            Field::Span(key) => format!("span '{key}'"),
+            Field::Assessment(kind, key) => format!("{kind} '{key}'"),
         };
         Err(FilterError(format!(
             "Invalid comparator '{}' for {name}",

@@ -25,6 +25,18 @@ pub(super) fn push_filter(query: &mut QueryBuilder, tables: &Tables, clauses: &[
             Field::Metric(key) => (tables.metrics, key),
             Field::Param(key) => (tables.params, key),
             Field::Tag(key) => (tables.tags, key),
+            Field::Dataset(key) => {
+                super::datasets::push_comparison(query, key, clause);
+                continue;
+            }
+            Field::Span(key) => {
+                super::trace_search::push_span(query, key, clause);
+                continue;
+            }
+            Field::Assessment(kind, key) => {
+                super::trace_search::push_assessment(query, kind, key, clause);
+                continue;
+            }
         };
         if clause.op == Op::IsNull {
             query.push("NOT ");
@@ -64,7 +76,7 @@ fn join(alias: &str, owner: &str) -> String {
     columns.join(" AND ")
 }
 
-fn push_comparison(query: &mut QueryBuilder, column: &str, op: Op, value: &Value) {
+pub(super) fn push_comparison(query: &mut QueryBuilder, column: &str, op: Op, value: &Value) {
     match op {
         Op::ILike => {
             query.push(format!("LOWER({column}) LIKE LOWER("));
@@ -109,16 +121,21 @@ fn push_value(query: &mut QueryBuilder, value: &Value) {
 /// Appends the joins that [`push_order`] needs; they stand before `WHERE`.
 pub(super) fn push_order_joins(query: &mut QueryBuilder, tables: &Tables, orders: &[Order]) {
     for (i, order) in orders.iter().enumerate() {
-        let (table, key) = match &order.field {
-            Field::Attribute(_) => continue,
-            Field::Metric(key) => (tables.metrics, key),
-            Field::Param(key) => (tables.params, key),
-            Field::Tag(key) => (tables.tags, key),
-        };
-        let on = join(&format!("o{i}"), tables.owner);
-        query.push(format!(" LEFT JOIN {table} o{i} ON {on} AND o{i}.key = "));
-        query.push_bind(key.clone());
+        push_order_join(query, tables, i, order);
     }
+}
+
+/// The join of the order's column number `i`, if it needs one.
+pub(super) fn push_order_join(query: &mut QueryBuilder, tables: &Tables, i: usize, order: &Order) {
+    let (table, key) = match &order.field {
+        Field::Attribute(_) | Field::Dataset(_) | Field::Span(_) | Field::Assessment(..) => return,
+        Field::Metric(key) => (tables.metrics, key),
+        Field::Param(key) => (tables.params, key),
+        Field::Tag(key) => (tables.tags, key),
+    };
+    let on = join(&format!("o{i}"), tables.owner);
+    query.push(format!(" LEFT JOIN {table} o{i} ON {on} AND o{i}.key = "));
+    query.push_bind(key.clone());
 }
 
 /// Appends ` ORDER BY …`: numbers first, then NaN, then what is missing, in both directions.
@@ -139,6 +156,8 @@ pub(super) fn push_order(query: &mut QueryBuilder, orders: &[Order], last: &str)
                 ),
                 format!("o{i}.value"),
             ),
+            // The language doesn't sort by these.
+            Field::Dataset(_) | Field::Span(_) | Field::Assessment(..) => continue,
             Field::Param(_) | Field::Tag(_) => (
                 format!("CASE WHEN o{i}.value IS NULL THEN 1 ELSE 0 END"),
                 format!("o{i}.value"),

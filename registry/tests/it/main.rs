@@ -6,8 +6,12 @@
 mod artifacts;
 mod concurrency;
 mod crash;
+mod datasets;
+mod graphql;
 pub(crate) mod harness;
 mod metrics;
 mod models;
 mod server;
+mod traces;
 mod tracking;
+mod webhooks;
