@@ -1,11 +1,13 @@
 #!/bin/sh
-# Runs the MLflow client's tests against the registry binary named by FORESHOCK_REGISTRY_BIN
-# (default: target/debug/registry). Creates the client's environment when it is missing or when
-# requirements.txt changed; builds nothing. Arguments go to pytest.
+# Runs the MLflow client's checks against the registry binary named by FORESHOCK_REGISTRY_BIN
+# (default: target/debug/registry), and with --reference against MLflow's own server as well:
+# both results in one table. Where FORESHOCK_TEST_POSTGRES names a database, ours runs on it too.
+# Creates the environment when it is missing or when requirements.txt changed; builds nothing.
+# Other arguments go to pytest.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
-venv="${XDG_CACHE_HOME:-$HOME/.cache}/foreshock/venv-mlflow"
+venv="${XDG_CACHE_HOME:-$HOME/.cache}/foreshock/venv-reference"
 FORESHOCK_REGISTRY_BIN="${FORESHOCK_REGISTRY_BIN:-$here/../../target/debug/registry}"
 export FORESHOCK_REGISTRY_BIN
 
@@ -29,4 +31,11 @@ if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
     # Last, so that an interrupted installation is done again.
     cp "$here/requirements.txt" "$venv/requirements.txt"
 fi
-exec "$venv/bin/python" -m pytest -q -p no:cacheprovider "$here" "$@"
+# Everything, unless an argument names a file of tests.
+all="$here"
+for argument in "$@"; do
+    if [ -e "${argument%%::*}" ]; then
+        all=
+    fi
+done
+exec "$venv/bin/python" -m pytest -q -p no:cacheprovider -c "$here/pytest.ini" ${all:+"$all"} "$@"

@@ -31,11 +31,15 @@ def test_experiments_are_created_found_changed_deleted_and_restored(client, name
     assert client.get_experiment(experiment_id).lifecycle_stage == "deleted"
     with pytest.raises(MlflowException, match="active"):
         client.create_run(experiment_id)
-    with pytest.raises(MlflowException) as error:
-        client.rename_experiment(experiment_id, name + "-3")
-    assert error.value.error_code == "INVALID_STATE"
     client.restore_experiment(experiment_id)
     assert client.get_experiment(experiment_id).lifecycle_stage == "active"
+
+
+def test_a_deleted_experiment_is_not_renamed(client, experiment, name):
+    client.delete_experiment(experiment)
+    with pytest.raises(MlflowException) as error:
+        client.rename_experiment(experiment, name + "-2")
+    assert error.value.error_code == "INVALID_STATE"
 
 
 def test_a_missing_experiment_is_not_found(client):

@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod error;
+pub mod schema;
 pub mod types;
 pub mod wire;
 

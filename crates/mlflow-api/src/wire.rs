@@ -344,6 +344,19 @@ macro_rules! wire {
             }
         }
 
+        impl crate::schema::Schema for $name {
+            fn schema(named: &mut crate::schema::Named) -> serde_json::Value {
+                named.message(stringify!($name), |_named| {
+                    vec![$(
+                        (
+                            stringify!($field),
+                            <$type as crate::schema::Schema>::schema(_named),
+                        ),
+                    )*]
+                })
+            }
+        }
+
         impl crate::wire::ToWire for $name {
             fn to_wire<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 serde::Serialize::serialize(self, s)
@@ -429,6 +442,12 @@ macro_rules! wire_enum {
         impl crate::wire::ToWire for $name {
             fn to_wire<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
                 s.serialize_str(self.as_str())
+            }
+        }
+
+        impl crate::schema::Schema for $name {
+            fn schema(_: &mut crate::schema::Named) -> serde_json::Value {
+                serde_json::json!({ "type": "string", "enum": [$( $text ),*] })
             }
         }
     };

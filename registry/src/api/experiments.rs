@@ -9,6 +9,7 @@ use mlflow_api::types::{
 };
 
 use super::Answer;
+use super::error::ApiError;
 use super::extract::Rpc;
 use super::validate::{self, required};
 use crate::Registry;
@@ -113,13 +114,15 @@ pub(super) async fn update(
     Rpc(request): Rpc<UpdateExperiment>,
 ) -> Answer<Empty> {
     required("experiment_id", &request.experiment_id)?;
-    if let Some(name) = request.new_name.filter(|name| !name.is_empty()) {
-        validate::experiment_name(&name)?;
-        registry
-            .store()
-            .rename_experiment(&request.experiment_id, &name)
-            .await?;
-    }
+    let name = request
+        .new_name
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| ApiError::missing("new_name"))?;
+    validate::experiment_name(&name)?;
+    registry
+        .store()
+        .rename_experiment(&request.experiment_id, &name)
+        .await?;
     Ok(Json(Empty {}))
 }
 

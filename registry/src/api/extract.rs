@@ -6,6 +6,7 @@ use axum::body::to_bytes;
 use axum::extract::{FromRequest, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, Uri};
+use bytes::Bytes;
 use mlflow_api::ErrorCode;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -27,7 +28,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Rpc<T> {
         let message = if from_query {
             query(request.uri())?
         } else {
-            body(request).await?
+            let body = bytes(request).await?;
+            // What most clients send is read without a detour; whatever is wrong with the rest is
+            // found below.
+            if has_plain_keys(&body)
+                && let Ok(message) = serde_json::from_slice(&body)
+            {
+                return Ok(Self(message));
+            }
+            value(&body)?
         };
         let message = snake_case(message)?;
         serde_json::from_value(message)
@@ -54,7 +63,8 @@ fn query(uri: &Uri) -> Result<Value, ApiError> {
     Ok(Value::Object(message))
 }
 
-async fn body(request: Request) -> Result<Value, ApiError> {
+/// The body of a message; empty only where it may be.
+async fn bytes(request: Request) -> Result<Bytes, ApiError> {
     let is_get = request.method() == Method::GET;
     let json = request
         .headers()
@@ -71,21 +81,49 @@ async fn body(request: Request) -> Result<Value, ApiError> {
         .with_status(413)
     })?;
     if needs_type && !json {
-        return Err(ApiError::new(
-            ErrorCode::BadRequest,
+        return Err(ApiError::invalid(
             "Bad Request. Content-Type must be one of ['application/json'].",
         ));
     }
     if body.is_empty() && (is_get || !needs_type) {
-        return Ok(Value::Object(Map::new()));
+        return Ok(Bytes::from_static(b"{}"));
     }
+    Ok(body)
+}
+
+/// Whether the body is an object whose keys, at any depth, need no translation.
+fn has_plain_keys(body: &[u8]) -> bool {
+    if body.first() != Some(&b'{') {
+        return false;
+    }
+    let mut rest = body;
+    while let Some(open) = rest.iter().position(|&byte| byte == b'"') {
+        rest = &rest[open + 1..];
+        let mut upper = false;
+        let mut at = 0;
+        loop {
+            match rest.get(at) {
+                Some(b'"') => break,
+                Some(b'\\') => at += 1,
+                Some(byte) => upper |= byte.is_ascii_uppercase(),
+                None => return false,
+            }
+            at += 1;
+        }
+        rest = &rest[at + 1..];
+        let next = rest.iter().find(|byte| !byte.is_ascii_whitespace());
+        if upper && next == Some(&b':') {
+            return false;
+        }
+    }
+    true
+}
+
+fn value(body: &[u8]) -> Result<Value, ApiError> {
     let unreadable = |error: serde_json::Error| {
-        ApiError::new(
-            ErrorCode::BadRequest,
-            format!("Malformed JSON in the body: {error}"),
-        )
+        ApiError::invalid(format!("Malformed JSON in the body: {error}"))
     };
-    let mut message: Value = serde_json::from_slice(&body).map_err(unreadable)?;
+    let mut message: Value = serde_json::from_slice(body).map_err(unreadable)?;
     // Some clients encode twice.
     if let Value::String(inner) = &message {
         message = serde_json::from_str(inner).map_err(unreadable)?;
@@ -169,6 +207,28 @@ mod tests {
         assert!(snake_case(json!({"runId": "a", "run_id": "a"})).is_err());
         let free = json!({"trace_metadata": {"aB": "c"}, "tags": {"aB": ""}, "value": [{"aB": 1}]});
         assert_eq!(snake_case(free.clone()).unwrap(), free);
+    }
+
+    #[test]
+    fn only_bodies_with_plain_keys_are_read_without_a_detour() {
+        for plain in [
+            r#"{"a_b": "Value: \"X\": 1", "c": [{"d": null}]}"#,
+            r#"{"a":"B" , "c":1}"#,
+            "{}",
+        ] {
+            assert!(has_plain_keys(plain.as_bytes()), "{plain}");
+        }
+        for other in [
+            r#"{"runId": 1}"#,
+            r#"{"a": [{"b" : {"cD"  : 1}}]}"#,
+            r#""{\"a\": 1}""#,
+            r#"{"a": "b"#,
+            "[]",
+            "",
+            r#"{"a\"#,
+        ] {
+            assert!(!has_plain_keys(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::any::Any;
 
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, HeaderValue};
-use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use mlflow_api::ErrorCode;
 use serde_json::{Value, json};
@@ -32,14 +31,6 @@ pub(super) async fn server_info() -> Json<Value> {
         "multipart_uploads_enabled": false,
         "multipart_downloads_enabled": false,
     }))
-}
-
-pub(super) async fn not_found(method: Method, uri: Uri) -> ApiError {
-    let path: String = uri.path().chars().take(200).collect();
-    ApiError::new(
-        ErrorCode::EndpointNotFound,
-        format!("No such endpoint: {method} {path}"),
-    )
 }
 
 /// A handler's panic: a bug, which must not look like a lost connection.

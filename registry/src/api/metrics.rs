@@ -21,19 +21,8 @@ pub(super) async fn log(
     State(registry): State<Registry>,
     Rpc(request): Rpc<LogMetric>,
 ) -> Answer<Empty> {
-    let run_id = validate::run_id(request.run_id, request.run_uuid)?;
-    let metric = Metric {
-        key: request.key,
-        value: request.value.ok_or_else(|| ApiError::missing("value"))?,
-        timestamp: request
-            .timestamp
-            .ok_or_else(|| ApiError::missing("timestamp"))?,
-        step: request.step.unwrap_or(0),
-        model_id: request.model_id,
-        dataset_name: request.dataset_name,
-        dataset_digest: request.dataset_digest,
-        run_id: None,
-    };
+    let run_id = validate::run_id(request.run_id.clone(), request.run_uuid.clone())?;
+    let metric = point(request)?;
     validate::metric(&metric)?;
     registry
         .store()
@@ -42,20 +31,36 @@ pub(super) async fn log(
     Ok(Json(Empty {}))
 }
 
+/// The point of a metric, which must have a value and a time.
+fn point(metric: LogMetric) -> Result<Metric, ApiError> {
+    Ok(Metric {
+        key: metric.key,
+        value: metric.value.ok_or_else(|| ApiError::missing("value"))?,
+        timestamp: metric
+            .timestamp
+            .ok_or_else(|| ApiError::missing("timestamp"))?,
+        step: metric.step.unwrap_or(0),
+        model_id: metric.model_id,
+        dataset_name: metric.dataset_name,
+        dataset_digest: metric.dataset_digest,
+        run_id: None,
+    })
+}
+
 pub(super) async fn log_batch(
     State(registry): State<Registry>,
     Rpc(mut request): Rpc<LogBatch>,
 ) -> Answer<Empty> {
     required("run_id", &request.run_id)?;
-    validate::batch(&request.metrics, &mut request.params, &mut request.tags)?;
+    let metrics = request
+        .metrics
+        .into_iter()
+        .map(point)
+        .collect::<Result<Vec<_>, _>>()?;
+    validate::batch(&metrics, &mut request.params, &mut request.tags)?;
     registry
         .store()
-        .log_batch(
-            &request.run_id,
-            &request.metrics,
-            &request.params,
-            &request.tags,
-        )
+        .log_batch(&request.run_id, &metrics, &request.params, &request.tags)
         .await?;
     Ok(Json(Empty {}))
 }

@@ -15,6 +15,8 @@ mod meta;
 mod metrics;
 mod model_versions;
 mod names;
+mod openapi;
+pub mod refused;
 mod registered_models;
 pub mod routes;
 mod runs;

@@ -30,7 +30,6 @@ pub(super) async fn create(
     validate::model_name(&request.name)?;
     required("source", &request.source)?;
     request.tags.iter().try_for_each(validate::registry_tag)?;
-    let some = |text: Option<String>| text.filter(|text| !text.is_empty());
     let mut new = NewModelVersion {
         storage_location: request.source.clone(),
         source: request.source,
@@ -49,6 +48,11 @@ pub(super) async fn create(
     }
     registry.webhooks().version_created(&model_version).await;
     Ok(Json(ModelVersionResponse { model_version }))
+}
+
+/// A text that somebody gave.
+fn some(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
 /// Finds where the files are, and refuses a source that is nobody's: a version must lead to files
@@ -103,7 +107,7 @@ async fn resolve(registry: &Registry, new: &mut NewModelVersion) -> Result<(), A
                 let version = validate::version(version)?;
                 let copied = registry.store().get_model_version(name, version).await?;
                 new.storage_location = registry.store().download_uri(name, version).await?;
-                new.run_id = new.run_id.take().or(copied.run_id);
+                new.run_id = new.run_id.take().or(some(copied.run_id));
                 new.model_id = new.model_id.take().or(copied.model_id);
                 return Ok(());
             }

@@ -3,10 +3,13 @@
 use axum::Router;
 use axum::routing::MethodRouter;
 
+use mlflow_api::schema::Named;
+
+use super::openapi::{Described, describe};
 use super::{
     artifacts, datasets, experiments, graphql, landing, logged_models, meta, metrics,
-    model_versions, registered_models, runs, traces, traces_assessments, traces_otlp, traces_v2,
-    webhooks,
+    model_versions, refused, registered_models, runs, traces, traces_assessments, traces_otlp,
+    traces_v2, webhooks,
 };
 use crate::Registry;
 
@@ -20,6 +23,8 @@ pub struct Route {
     /// The path after `/api/<version>`, parameters in braces.
     pub path: &'static str,
     mount: fn() -> MethodRouter<Registry>,
+    /// What its handler takes and answers.
+    pub(super) describe: fn(&mut Named) -> Described,
 }
 
 macro_rules! routes {
@@ -29,6 +34,7 @@ macro_rules! routes {
             version: $version,
             path: $path,
             mount: || axum::routing::$method($handler),
+            describe: |named| describe($handler, named),
         }, )*]
     };
 }
@@ -141,6 +147,10 @@ pub const ROUTES: &[Route] = routes! {
 pub(crate) fn router(registry: Registry) -> Router {
     let mut router = Router::new()
         .route("/", axum::routing::get(landing::page))
+        .route(
+            "/api/openapi.json",
+            axum::routing::get(super::openapi::document_of_routes),
+        )
         .route("/health", axum::routing::get(meta::health))
         .route("/version", axum::routing::get(meta::version))
         .route("/get-artifact", axum::routing::get(artifacts::get_of_run))
@@ -152,7 +162,10 @@ pub(crate) fn router(registry: Registry) -> Router {
             "/ajax-api/2.0/mlflow/upload-artifact",
             axum::routing::post(artifacts::upload_to_run),
         )
-        .route("/graphql", axum::routing::post(graphql::execute))
+        .route(
+            "/graphql",
+            axum::routing::get(graphql::execute).post(graphql::execute),
+        )
         .route("/v1/traces", axum::routing::post(traces_otlp::export))
         .route(
             "/ajax-api/2.0/mlflow/get-trace-artifact",
@@ -169,7 +182,8 @@ pub(crate) fn router(registry: Registry) -> Router {
         }
     }
     router
-        .fallback(meta::not_found)
+        .fallback(refused::not_found)
+        .method_not_allowed_fallback(refused::not_allowed)
         // Artifacts stream; JSON bodies have a limit of their own.
         .layer(axum::extract::DefaultBodyLimit::disable())
         .layer(axum::middleware::from_fn_with_state(

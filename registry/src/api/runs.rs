@@ -32,7 +32,7 @@ pub(super) async fn create(
     } else {
         request.experiment_id
     };
-    request.tags.iter_mut().try_for_each(validate::tag)?;
+    request.tags.iter_mut().try_for_each(validate::first_tag)?;
     let tagged = request
         .tags
         .iter()
@@ -57,7 +57,8 @@ pub(super) async fn create(
                 .filter(|n| !n.is_empty())
                 .unwrap_or_else(random_name),
             user_id: request.user_id.unwrap_or_default(),
-            start_time: request.start_time,
+            // One that is not given is 0, as in MLflow's messages.
+            start_time: Some(request.start_time.unwrap_or_default()),
             tags: request.tags,
         })
         .await?;
@@ -227,6 +228,9 @@ pub(super) async fn log_outputs(
     Rpc(request): Rpc<LogOutputs>,
 ) -> Answer<Empty> {
     required("run_id", &request.run_id)?;
+    if request.models.is_empty() {
+        return Err(ApiError::missing("models"));
+    }
     registry
         .store()
         .log_outputs(&request.run_id, &request.models)

@@ -107,6 +107,15 @@ pub(super) fn tag(tag: &mut KeyValue) -> Checked {
     Ok(())
 }
 
+/// A tag that a run is created with: MLflow looks at the names of later ones only, and clients
+/// begin runs with whatever their users name.
+pub(super) fn first_tag(tag: &mut KeyValue) -> Checked {
+    required("key", &tag.key)?;
+    at_most("key", &tag.key, MAX_KEY)?;
+    truncate(&mut tag.value, MAX_TAG_VALUE);
+    Ok(())
+}
+
 /// An experiment's tag.
 pub(super) fn experiment_tag(tag: &KeyValue) -> Checked {
     key("key", &tag.key)?;

@@ -1,4 +1,4 @@
-//! What each resource lets a search compare.
+//! What each resource lets a search compare and sort by.
 
 use super::{Field, FilterError, Op};
 
@@ -8,9 +8,22 @@ pub(super) enum Kind {
     Text,
     /// A text that may be compared with a list.
     TextOrList,
+    /// A number behind its text: equal or not, or one of a list.
+    Id,
     Number,
-    /// Sorted by, never compared.
-    OrderOnly,
+    /// A number without a fraction.
+    Integer,
+}
+
+/// How an order is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OrderSyntax {
+    /// `metrics.auc DESC`: whatever can be compared, sorted.
+    Anything,
+    /// `name DESC`: attributes only.
+    Attributes,
+    /// `metrics.auc`, as it stands: the direction has a field of its own.
+    BareField,
 }
 
 /// What a resource lets a search compare and sort by.
@@ -18,24 +31,29 @@ pub(super) enum Kind {
 pub struct Grammar {
     /// (name in the filter, canonical name, kind).
     attributes: &'static [(&'static str, &'static str, Kind)],
+    /// (name in an order, canonical name).
+    orders: &'static [(&'static str, &'static str)],
+    pub(super) order_syntax: OrderSyntax,
     /// Words before the dot that mean a metric, a parameter, a tag, a dataset, an attribute.
     metrics: &'static [&'static str],
     params: &'static [&'static str],
     tags: &'static [&'static str],
     datasets: &'static [&'static str],
-    /// Whether spans and assessments can be asked for.
-    traces: bool,
     prefixes: &'static [&'static str],
     /// Whether tags and parameters can be asked for presence.
     null_tests: bool,
-    /// Whether only attributes can be sorted by.
-    order_by_attributes_only: bool,
+    /// Whether tags and parameters can be compared with lists.
+    lists_of_texts: bool,
+    /// Whether spans and assessments can be asked for.
+    traces: bool,
 }
 
 /// What a dataset is known by.
 const DATASET_KEYS: [&str; 3] = ["name", "digest", "context"];
 
-const ATTRIBUTE: &[&str] = &["attribute", "attributes", "attr", "run"];
+const METRICS: &[&str] = &["metric", "metrics"];
+const PARAMS: &[&str] = &["parameter", "parameters", "param", "params"];
+const TAGS: &[&str] = &["tag", "tags"];
 
 /// `runs/search`.
 pub const RUNS: Grammar = Grammar {
@@ -53,78 +71,100 @@ pub const RUNS: Grammar = Grammar {
         ("Created", "start_time", Kind::Number),
         ("end_time", "end_time", Kind::Number),
     ],
-    metrics: &["metric", "metrics"],
-    params: &["parameter", "parameters", "param", "params"],
-    tags: &["tag", "tags"],
+    orders: &[
+        ("run_id", "run_id"),
+        ("run_name", "run_name"),
+        ("run name", "run_name"),
+        ("Run name", "run_name"),
+        ("Run Name", "run_name"),
+        ("user_id", "user_id"),
+        ("status", "status"),
+        ("artifact_uri", "artifact_uri"),
+        ("start_time", "start_time"),
+        ("created", "start_time"),
+        ("Created", "start_time"),
+        ("end_time", "end_time"),
+    ],
+    order_syntax: OrderSyntax::Anything,
+    metrics: METRICS,
+    params: PARAMS,
+    tags: TAGS,
     datasets: &["dataset", "datasets"],
-    traces: false,
-    prefixes: ATTRIBUTE,
+    prefixes: &["attribute", "attributes", "attr", "run"],
     null_tests: true,
-    order_by_attributes_only: false,
+    lists_of_texts: false,
+    traces: false,
 };
 
 /// `experiments/search`.
 pub const EXPERIMENTS: Grammar = Grammar {
     attributes: &[
         ("name", "name", Kind::Text),
-        ("experiment_id", "experiment_id", Kind::TextOrList),
-        ("creation_time", "creation_time", Kind::Number),
-        ("last_update_time", "last_update_time", Kind::Number),
+        ("experiment_id", "experiment_id", Kind::Id),
+        ("creation_time", "creation_time", Kind::Integer),
+        ("last_update_time", "last_update_time", Kind::Integer),
     ],
+    orders: &[
+        ("name", "name"),
+        ("experiment_id", "experiment_id"),
+        ("creation_time", "creation_time"),
+        ("last_update_time", "last_update_time"),
+    ],
+    order_syntax: OrderSyntax::Attributes,
     metrics: &[],
     params: &[],
-    tags: &["tag", "tags"],
+    tags: TAGS,
     datasets: &[],
-    traces: false,
     prefixes: &["attribute"],
     null_tests: true,
-    order_by_attributes_only: true,
+    lists_of_texts: false,
+    traces: false,
 };
 
 /// `registered-models/search`.
 pub const REGISTERED_MODELS: Grammar = Grammar {
-    attributes: &[
-        ("name", "name", Kind::TextOrList),
-        ("timestamp", "last_updated_timestamp", Kind::OrderOnly),
-        (
-            "last_updated_timestamp",
-            "last_updated_timestamp",
-            Kind::OrderOnly,
-        ),
-        ("creation_timestamp", "creation_timestamp", Kind::OrderOnly),
+    attributes: &[("name", "name", Kind::TextOrList)],
+    orders: &[
+        ("name", "name"),
+        ("timestamp", "last_updated_timestamp"),
+        ("last_updated_timestamp", "last_updated_timestamp"),
+        // MLflow's store of files sorts by it, its store of databases doesn't.
+        ("creation_timestamp", "creation_timestamp"),
     ],
+    order_syntax: OrderSyntax::Attributes,
     metrics: &[],
     params: &[],
-    tags: &["tag", "tags"],
+    tags: TAGS,
     datasets: &[],
-    traces: false,
     prefixes: &["attribute"],
     null_tests: false,
-    order_by_attributes_only: true,
+    lists_of_texts: false,
+    traces: false,
 };
 
 /// `model-versions/search`.
 pub const MODEL_VERSIONS: Grammar = Grammar {
     attributes: &[
         ("name", "name", Kind::TextOrList),
-        ("version_number", "version", Kind::Number),
+        ("version_number", "version", Kind::Integer),
         ("run_id", "run_id", Kind::TextOrList),
         ("source_path", "source", Kind::Text),
-        ("creation_timestamp", "creation_timestamp", Kind::OrderOnly),
-        (
-            "last_updated_timestamp",
-            "last_updated_timestamp",
-            Kind::OrderOnly,
-        ),
     ],
+    orders: &[
+        ("name", "name"),
+        ("version_number", "version"),
+        ("creation_timestamp", "creation_timestamp"),
+        ("last_updated_timestamp", "last_updated_timestamp"),
+    ],
+    order_syntax: OrderSyntax::Attributes,
     metrics: &[],
     params: &[],
-    tags: &["tag", "tags"],
+    tags: TAGS,
     datasets: &[],
-    traces: false,
     prefixes: &["attribute"],
     null_tests: false,
-    order_by_attributes_only: true,
+    lists_of_texts: false,
+    traces: false,
 };
 
 /// `logged-models/search`.
@@ -143,14 +183,25 @@ pub const LOGGED_MODELS: Grammar = Grammar {
             Kind::Number,
         ),
     ],
-    metrics: &["metric", "metrics"],
-    params: &["parameter", "parameters", "param", "params"],
-    tags: &["tag", "tags"],
+    orders: &[
+        ("model_id", "model_id"),
+        ("name", "name"),
+        ("model_type", "model_type"),
+        ("status", "status"),
+        ("source_run_id", "source_run_id"),
+        ("creation_timestamp", "creation_timestamp_ms"),
+        ("creation_time", "creation_timestamp_ms"),
+        ("last_updated_timestamp", "last_updated_timestamp_ms"),
+    ],
+    order_syntax: OrderSyntax::BareField,
+    metrics: &["metrics"],
+    params: &["params"],
+    tags: &["tags"],
     datasets: &[],
-    traces: false,
-    prefixes: &["attribute", "attributes"],
+    prefixes: &["attributes"],
     null_tests: false,
-    order_by_attributes_only: false,
+    lists_of_texts: true,
+    traces: false,
 };
 
 /// `traces/search`; parameters are the trace's metadata. The store gives `name`, `run_id`, `prompt`
@@ -171,16 +222,29 @@ pub const TRACES: Grammar = Grammar {
         ("run_id", "run_id", Kind::TextOrList),
         ("prompt", "prompt", Kind::Text),
         ("text", "text", Kind::Text),
-        ("experiment_id", "experiment_id", Kind::OrderOnly),
     ],
+    orders: &[
+        ("experiment_id", "experiment_id"),
+        ("timestamp", "timestamp_ms"),
+        ("timestamp_ms", "timestamp_ms"),
+        ("execution_time", "execution_time_ms"),
+        ("execution_time_ms", "execution_time_ms"),
+        ("end_time", "end_time_ms"),
+        ("end_time_ms", "end_time_ms"),
+        ("status", "status"),
+        ("request_id", "trace_id"),
+        ("name", "name"),
+        ("run_id", "run_id"),
+    ],
+    order_syntax: OrderSyntax::Anything,
     metrics: &[],
     params: &["request_metadata", "metadata"],
-    tags: &["tag", "tags"],
+    tags: TAGS,
     datasets: &[],
-    traces: true,
     prefixes: &["attribute", "attributes", "trace"],
     null_tests: true,
-    order_by_attributes_only: false,
+    lists_of_texts: false,
+    traces: true,
 };
 
 /// What may stand on the right of a field.
@@ -188,62 +252,80 @@ pub const TRACES: Grammar = Grammar {
 pub(super) enum Right {
     Text,
     TextOrList,
+    Id,
     Number,
+    Integer,
     TextOrNumber,
 }
 
+impl Right {
+    pub(super) fn is_number(self) -> bool {
+        matches!(self, Self::Number | Self::Integer)
+    }
+}
+
 impl Grammar {
-    /// The field that `prefix.key` or a lone `key` names.
+    /// The field that `prefix.key` or a lone `key` names in a filter.
     pub(super) fn field(
         &self,
         prefix: Option<&str>,
         key: &str,
-        order: bool,
     ) -> Result<(Field, Right), FilterError> {
+        let text = if self.lists_of_texts {
+            Right::TextOrList
+        } else {
+            Right::Text
+        };
+        match self.entity(prefix, key)? {
+            Some(field @ Field::Metric(_)) => Ok((field, Right::Number)),
+            Some(field @ (Field::Dataset(_) | Field::Span(_))) => Ok((field, Right::TextOrList)),
+            Some(field @ Field::Assessment(..)) => Ok((field, Right::TextOrNumber)),
+            Some(field) => Ok((field, text)),
+            None => self.attribute(key),
+        }
+    }
+
+    /// The field that `prefix.key` or a lone `key` names in an order.
+    pub(super) fn order_field(
+        &self,
+        prefix: Option<&str>,
+        key: &str,
+    ) -> Result<Field, FilterError> {
+        let refuse = || FilterError(format!("Invalid order_by entity '{key}'"));
+        match (self.entity(prefix, key)?, self.order_syntax) {
+            (None, _) => self.order_attribute(key),
+            (Some(field @ Field::Metric(_)), OrderSyntax::BareField) => Ok(field),
+            (Some(Field::Dataset(_) | Field::Span(_) | Field::Assessment(..)), _)
+            | (Some(_), OrderSyntax::BareField | OrderSyntax::Attributes) => Err(refuse()),
+            (Some(field), OrderSyntax::Anything) => Ok(field),
+        }
+    }
+
+    /// A metric, a parameter, a tag or a dataset; none where an attribute is meant.
+    fn entity(&self, prefix: Option<&str>, key: &str) -> Result<Option<Field>, FilterError> {
         let Some(prefix) = prefix else {
-            return self.attribute(key, order);
+            return Ok(None);
         };
         if key.is_empty() {
             return Err(FilterError(format!("Invalid identifier '{prefix}.'")));
         }
-        let (field, right) = if self.metrics.contains(&prefix) {
-            (Field::Metric(key.to_owned()), Right::Number)
+        if self.metrics.contains(&prefix) {
+            Ok(Some(Field::Metric(key.to_owned())))
         } else if self.params.contains(&prefix) {
-            (Field::Param(key.to_owned()), Right::Text)
+            Ok(Some(Field::Param(key.to_owned())))
         } else if self.tags.contains(&prefix) {
-            (Field::Tag(key.to_owned()), Right::Text)
+            Ok(Some(Field::Tag(key.to_owned())))
         } else if self.datasets.contains(&prefix) {
             let known = DATASET_KEYS.into_iter().find(|known| *known == key);
-            let Some(known) = known.filter(|_| !order) else {
-                return Err(FilterError(format!(
+            known.map(|key| Some(Field::Dataset(key))).ok_or_else(|| {
+                FilterError(format!(
                     "Invalid dataset key '{key}' specified. Valid keys are {DATASET_KEYS:?}"
-                )));
-            };
-            (Field::Dataset(known), Right::TextOrList)
+                ))
+            })
         } else if self.prefixes.contains(&prefix) {
-            return self.attribute(key, order);
-        } else if self.traces && !order && prefix == "span" {
-            let known = ["name", "type", "status"].contains(&key)
-                || key
-                    .strip_prefix("attributes.")
-                    .is_some_and(|k| !k.is_empty());
-            if !known {
-                return Err(FilterError(format!(
-                    "Invalid span attribute '{key}'. Supported attributes: name, status, type, \
-                     attributes.<attribute_name>."
-                )));
-            }
-            (Field::Span(key.to_owned()), Right::TextOrList)
-        } else if let Some(kind) = ["feedback", "expectation", "issue"]
-            .into_iter()
-            .find(|kind| self.traces && !order && *kind == prefix)
-        {
-            if kind == "issue" && key != "id" {
-                return Err(FilterError(format!(
-                    "Invalid issue attribute '{key}'. Supported attributes: id"
-                )));
-            }
-            (Field::Assessment(kind, key.to_owned()), Right::TextOrNumber)
+            Ok(None)
+        } else if let Some(field) = self.of_traces(prefix, key)? {
+            Ok(Some(field))
         } else {
             let valid: Vec<_> = [
                 self.metrics,
@@ -253,66 +335,77 @@ impl Grammar {
                 self.prefixes,
             ]
             .concat();
-            return Err(FilterError(format!(
+            Err(FilterError(format!(
                 "Invalid entity type '{prefix}'. Valid entity types are {valid:?}"
-            )));
-        };
-        if order && self.order_by_attributes_only {
-            return Err(FilterError(format!(
-                "Invalid order_by entity '{prefix}.{key}'"
-            )));
+            )))
         }
-        Ok((field, right))
     }
 
-    fn attribute(&self, key: &str, order: bool) -> Result<(Field, Right), FilterError> {
-        let found = self
-            .attributes
-            .iter()
-            .find(|(name, _, kind)| *name == key && (order || *kind != Kind::OrderOnly));
-        let Some((_, canonical, kind)) = found else {
-            let valid: Vec<_> = self
-                .attributes
-                .iter()
-                .filter(|(_, _, kind)| order || *kind != Kind::OrderOnly)
-                .map(|(name, ..)| name)
-                .collect();
-            return Err(FilterError(format!(
-                "Invalid attribute key '{key}' specified. Valid keys are {valid:?}"
-            )));
-        };
+    /// A span or an assessment, where they can be asked for.
+    fn of_traces(&self, prefix: &str, key: &str) -> Result<Option<Field>, FilterError> {
+        if !self.traces {
+            return Ok(None);
+        }
+        let attribute = key.strip_prefix("attributes.").unwrap_or_default();
+        match prefix {
+            "span" if attribute.is_empty() && !["name", "type", "status"].contains(&key) => {
+                Err(FilterError(format!(
+                    "Invalid span attribute '{key}'. Supported attributes: name, status, type, \
+                     attributes.<attribute_name>."
+                )))
+            }
+            "span" => Ok(Some(Field::Span(key.to_owned()))),
+            "feedback" => Ok(Some(Field::Assessment("feedback", key.to_owned()))),
+            "expectation" => Ok(Some(Field::Assessment("expectation", key.to_owned()))),
+            "issue" if key == "id" => Ok(Some(Field::Assessment("issue", key.to_owned()))),
+            "issue" => Err(FilterError(format!(
+                "Invalid issue attribute '{key}'. Supported attributes: id"
+            ))),
+            _ => Ok(None),
+        }
+    }
+
+    fn attribute(&self, key: &str) -> Result<(Field, Right), FilterError> {
+        let names = || self.attributes.iter().map(|(name, ..)| *name);
+        let found = self.attributes.iter().find(|(name, ..)| *name == key);
+        let (_, canonical, kind) = found.ok_or_else(|| unknown_attribute(key, names()))?;
         let right = match kind {
             Kind::Text => Right::Text,
             Kind::TextOrList => Right::TextOrList,
-            Kind::Number | Kind::OrderOnly => Right::Number,
+            Kind::Id => Right::Id,
+            Kind::Number => Right::Number,
+            Kind::Integer => Right::Integer,
         };
         Ok((Field::Attribute(canonical), right))
+    }
+
+    fn order_attribute(&self, key: &str) -> Result<Field, FilterError> {
+        let names = || self.orders.iter().map(|(name, _)| *name);
+        let found = self.orders.iter().find(|(name, _)| *name == key);
+        let (_, canonical) = found.ok_or_else(|| unknown_attribute(key, names()))?;
+        Ok(Field::Attribute(canonical))
     }
 
     /// Whether a field can be compared that way.
     pub(super) fn check(&self, field: &Field, right: Right, op: Op) -> Result<(), FilterError> {
         let allowed = match op {
-            Op::Eq | Op::Ne => true,
-            Op::Lt | Op::Le | Op::Gt | Op::Ge => {
-                matches!(right, Right::Number | Right::TextOrNumber)
-            }
-            // An id is a number behind its text; patterns have no place there.
+            Op::Eq => true,
+            _ if matches!(field, Field::Assessment("issue", _)) => false,
+            Op::Ne => true,
+            Op::Lt | Op::Le | Op::Gt | Op::Ge => right.is_number() || right == Right::TextOrNumber,
             Op::Like | Op::ILike => {
-                right != Right::Number && *field != Field::Attribute("experiment_id")
+                matches!(right, Right::Text | Right::TextOrList | Right::TextOrNumber)
             }
-            Op::In | Op::NotIn => right == Right::TextOrList,
+            Op::In | Op::NotIn => matches!(right, Right::TextOrList | Right::Id),
             Op::IsNull | Op::IsNotNull => {
                 self.null_tests
                     && matches!(
                         field,
-                        Field::Tag(_)
-                            | Field::Param(_)
-                            | Field::Assessment("feedback" | "expectation", _)
+                        Field::Tag(_) | Field::Param(_) | Field::Assessment(..)
                     )
             }
         };
-        let issue = matches!(field, Field::Assessment("issue", _));
-        if allowed && !(issue && op != Op::Eq) {
+        if allowed {
             return Ok(());
         }
         let name = match field {
@@ -329,4 +422,11 @@ impl Grammar {
             op.as_str()
         )))
     }
+}
+
+fn unknown_attribute(key: &str, valid: impl Iterator<Item = &'static str>) -> FilterError {
+    let valid: Vec<_> = valid.collect();
+    FilterError(format!(
+        "Invalid attribute key '{key}' specified. Valid keys are {valid:?}"
+    ))
 }

@@ -10,8 +10,10 @@ pub(super) enum Token {
         prefix: Option<String>,
         key: String,
     },
-    /// `'…'` or a lone `"…"`.
+    /// `'…'`
     Text(String),
+    /// A lone `"…"`: a name on the left, a text on the right.
+    Quoted(String),
     Number(String),
     /// `=`, `!=`, `<`, …
     Comparator(&'static str),
@@ -20,16 +22,8 @@ pub(super) enum Token {
     Comma,
 }
 
-const COMPARATORS: [(&str, &str); 8] = [
-    ("!=", "!="),
-    ("<>", "!="),
-    (">=", ">="),
-    ("<=", "<="),
-    ("==", "="),
-    ("=", "="),
-    (">", ">"),
-    ("<", "<"),
-];
+/// The longer ones first.
+const COMPARATORS: [&str; 6] = ["!=", ">=", "<=", "=", ">", "<"];
 
 /// Splits a filter into words; a position in an error counts characters from 1.
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, FilterError> {
@@ -82,14 +76,14 @@ impl Lexer {
             self.at += 1;
             return Ok(Some(token));
         }
-        for (spelling, meaning) in COMPARATORS {
-            if spelling
+        for comparator in COMPARATORS {
+            if comparator
                 .chars()
                 .enumerate()
                 .all(|(i, c)| self.chars.get(self.at + i) == Some(&c))
             {
-                self.at += spelling.len();
-                return Ok(Some(Token::Comparator(meaning)));
+                self.at += comparator.len();
+                return Ok(Some(Token::Comparator(comparator)));
             }
         }
         match first {
@@ -99,7 +93,7 @@ impl Lexer {
                 if self.peek() == Some('.') {
                     self.name(part).map(Some)
                 } else {
-                    Ok(Some(Token::Text(part)))
+                    Ok(Some(Token::Quoted(part)))
                 }
             }
             '0'..='9' | '-' | '+' | '.' => self.number().map(Some),
@@ -135,7 +129,7 @@ impl Lexer {
     /// A word, or a quoted one.
     fn part(&mut self) -> Result<String, FilterError> {
         match self.peek() {
-            Some(quote @ ('`' | '"')) => self.quoted(quote),
+            Some(quote @ ('`' | '"' | '\'')) => self.quoted(quote),
             Some(c) if is_word(c) => {
                 let start = self.at;
                 while self.peek().is_some_and(is_word) {

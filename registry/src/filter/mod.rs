@@ -4,6 +4,8 @@
 //! what differs by resource; a [`Grammar`] says it. The outcome is data: the store turns it into
 //! SQL with bound values.
 
+#[cfg(test)]
+mod corpus;
 mod grammar;
 mod lexer;
 mod parser;

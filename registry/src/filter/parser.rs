@@ -1,6 +1,6 @@
 //! Words into comparisons.
 
-use super::grammar::{Grammar, Right};
+use super::grammar::{Grammar, OrderSyntax, Right};
 use super::lexer::{Token, tokens};
 use super::{Clause, FilterError, Op, Order, Value};
 
@@ -12,16 +12,15 @@ pub fn parse(grammar: &Grammar, filter: &str) -> Result<Vec<Clause>, FilterError
     let tokens = tokens(filter)?;
     let mut rest = tokens.as_slice();
     let mut clauses = Vec::new();
-    while !rest.is_empty() {
-        if !clauses.is_empty() {
-            match rest.split_first() {
-                Some((token, tail)) if is_keyword(token, "AND") => rest = tail,
-                _ => {
-                    return Err(FilterError(format!(
-                        "Invalid clause(s) in filter string '{filter}': expected `AND`"
-                    )));
-                }
-            }
+    loop {
+        // MLflow looks for comparisons and skips every `AND`: at the ends, doubled, missing.
+        while let Some((token, tail)) = rest.split_first()
+            && is_keyword(token, "AND")
+        {
+            rest = tail;
+        }
+        if rest.is_empty() {
+            break;
         }
         clauses.push(clause(grammar, filter, &mut rest)?);
     }
@@ -34,11 +33,13 @@ fn clause(grammar: &Grammar, filter: &str, rest: &mut &[Token]) -> Result<Clause
             "Invalid comparison clause in filter string '{filter}'"
         ))
     };
-    let [Token::Name { prefix, key }, tail @ ..] = *rest else {
-        return Err(invalid());
+    let (prefix, key) = match rest.first() {
+        Some(Token::Name { prefix, key }) => (prefix.as_deref(), key),
+        Some(Token::Quoted(key)) => (None, key),
+        _ => return Err(invalid()),
     };
-    *rest = tail;
-    let (field, right) = grammar.field(prefix.as_deref(), key, false)?;
+    *rest = &rest[1..];
+    let (field, right) = grammar.field(prefix, key)?;
     let op = operator(rest).ok_or_else(invalid)?;
     grammar.check(&field, right, op)?;
     let value = match op {
@@ -58,12 +59,20 @@ fn clause(grammar: &Grammar, filter: &str, rest: &mut &[Token]) -> Result<Clause
                 (Right::Number | Right::TextOrNumber, Token::Number(text)) => {
                     number(text).ok_or_else(invalid)?
                 }
-                (Right::Number, _) => {
+                (Right::Integer, Token::Number(text)) => match number(text) {
+                    Some(value @ Value::Int(_)) => value,
+                    _ => {
+                        return Err(FilterError(format!(
+                            "Expected an integer for '{key}' in filter string '{filter}'"
+                        )));
+                    }
+                },
+                (Right::Number | Right::Integer, _) => {
                     return Err(FilterError(format!(
                         "Expected numeric value type for '{key}' in filter string '{filter}'"
                     )));
                 }
-                (_, Token::Text(text)) => Value::Text(text.clone()),
+                (_, Token::Text(text) | Token::Quoted(text)) => Value::Text(text.clone()),
                 _ => {
                     return Err(FilterError(format!(
                         "Expected a quoted string value for '{key}' in filter string '{filter}'"
@@ -115,7 +124,7 @@ fn list(rest: &mut &[Token]) -> Option<Vec<String>> {
                 *rest = tail;
                 return Some(values);
             }
-            [Token::Text(text), tail @ ..] => {
+            [Token::Text(text) | Token::Quoted(text), tail @ ..] => {
                 values.push(text.clone());
                 *rest = tail;
                 match *rest {
@@ -150,6 +159,16 @@ pub fn parse_order_by(grammar: &Grammar, column: &str) -> Result<Order, FilterEr
             "Invalid order_by clause '{column}'. Could not be parsed."
         ))
     };
+    if grammar.order_syntax == OrderSyntax::BareField {
+        let (prefix, key) = match column.split_once('.') {
+            Some((prefix, key)) => (Some(prefix), key),
+            None => (None, column.trim()),
+        };
+        return Ok(Order {
+            field: grammar.order_field(prefix, key)?,
+            ascending: true,
+        });
+    }
     let tokens = tokens(column).map_err(|_| invalid())?;
     let (name, direction) = match tokens.as_slice() {
         [name] => (name, None),
@@ -158,7 +177,7 @@ pub fn parse_order_by(grammar: &Grammar, column: &str) -> Result<Order, FilterEr
     };
     let (prefix, key) = match name {
         Token::Name { prefix, key } => (prefix.as_deref(), key),
-        Token::Text(key) => (None, key),
+        Token::Quoted(key) => (None, key),
         _ => return Err(invalid()),
     };
     let ascending = match direction {
@@ -171,7 +190,7 @@ pub fn parse_order_by(grammar: &Grammar, column: &str) -> Result<Order, FilterEr
             )));
         }
     };
-    let (field, _) = grammar.field(prefix, key, true)?;
+    let field = grammar.order_field(prefix, key)?;
     Ok(Order { field, ascending })
 }
 
@@ -258,6 +277,12 @@ mod tests {
                 ),
             ],
         );
+        let pair = [
+            (Field::Param("a".into()), Op::Eq, text("b")),
+            (Field::Param("c".into()), Op::Eq, text("d")),
+        ];
+        check("params.a = 'b' params.c = 'd'", &pair);
+        check("AND params.a = 'b' AND and params.c = 'd' AND", &pair);
         check(
             "params.q = 'it''s'",
             &[(Field::Param("q".into()), Op::Eq, text("it's"))],
@@ -279,9 +304,9 @@ mod tests {
             "attributes.nothing = 'c'",
             "params.a = 'b' OR params.c = 'd'",
             "(params.a = 'b')",
-            "params.a = 'b' params.c = 'd'",
-            "params.a = 'b' AND",
-            "AND params.a = 'b'",
+            "params.a == 'b'",
+            "params.a <> 'b'",
+            "params.a = 'b', params.c = 'd'",
             "run_id IN ()",
             "run_id IN ('a', 1)",
             "run_id IN ('a'",

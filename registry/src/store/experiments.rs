@@ -6,7 +6,9 @@ use super::db::{Conn, QueryBuilder, query};
 use super::error::unique;
 use super::search::{Tables, push_filter, push_order};
 use super::tags::EXPERIMENT_TAGS;
-use super::{Page, PageRequest, Result, Store, StoreError, experiment_number, no_experiment, now};
+use super::{
+    Page, PageRequest, Result, Store, StoreError, experiment_number, no_experiment, now, numbered,
+};
 use crate::filter::{Clause, Field, Order, Value};
 
 const TABLES: Tables = Tables {
@@ -18,6 +20,9 @@ const TABLES: Tables = Tables {
 
 const COLUMNS: &str = "r.experiment_id, r.name, r.artifact_location, r.lifecycle_stage, \
                        r.creation_time, r.last_update_time";
+
+/// There is one, of this name.
+const WORKSPACE: &str = "default";
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -39,6 +44,7 @@ impl Row {
             last_update_time: Some(self.last_update_time),
             creation_time: Some(self.creation_time),
             tags,
+            workspace: Some(WORKSPACE.to_owned()),
         }
     }
 }
@@ -104,7 +110,7 @@ impl Store {
     /// # Errors
     /// When there is none.
     pub async fn get_experiment(&self, id: &str) -> Result<Experiment> {
-        let number = experiment_number(id).ok_or_else(|| no_experiment(id))?;
+        let number = numbered(id)?;
         let mut connection = self.read().await?;
         let row = find(&mut connection, number)
             .await?
@@ -185,7 +191,7 @@ impl Store {
     /// # Errors
     /// When there is none in the other state.
     pub async fn set_experiment_deleted(&self, id: &str, deleted: bool) -> Result<()> {
-        let number = experiment_number(id).ok_or_else(|| no_experiment(id))?;
+        let number = numbered(id)?;
         let (from, to) = if deleted {
             ("active", "deleted")
         } else {
@@ -225,7 +231,7 @@ impl Store {
     /// When there is none, when it is deleted, or when the name is taken.
     pub async fn rename_experiment(&self, id: &str, name: &str) -> Result<()> {
         let mut tx = self.write().await?;
-        let number = experiment_number(id).ok_or_else(|| no_experiment(id))?;
+        let number = numbered(id)?;
         let row = find(&mut tx, number)
             .await?
             .ok_or_else(|| no_experiment(id))?;
@@ -284,7 +290,7 @@ pub(super) struct ActiveExperiment {
 
 /// The experiment of that id, which must be active.
 pub(super) async fn active_experiment(connection: &mut Conn, id: &str) -> Result<ActiveExperiment> {
-    let number = experiment_number(id).ok_or_else(|| no_experiment(id))?;
+    let number = numbered(id)?;
     let row = find(connection, number)
         .await?
         .ok_or_else(|| no_experiment(id))?;

@@ -228,8 +228,8 @@ pub(super) async fn with_data(connection: &mut Conn, rows: Vec<Row>) -> Result<V
                 artifact_uri: Some(row.artifact_uri),
                 status: LoggedModelStatus::from_name(&row.status),
                 status_message: row.status_message,
-                model_type: row.model_type,
-                source_run_id: row.source_run_id,
+                model_type: Some(row.model_type.unwrap_or_default()),
+                source_run_id: Some(row.source_run_id.unwrap_or_default()),
             },
         })
         .collect())

@@ -102,6 +102,15 @@ fn experiment_number(id: &str) -> Option<i64> {
     id.parse().ok().filter(|number| *number >= 0)
 }
 
+/// The number of an experiment that is named by itself.
+fn numbered(id: &str) -> Result<i64> {
+    experiment_number(id).ok_or_else(|| {
+        StoreError::Invalid(format!(
+            "Invalid experiment ID '{id}': it must be a whole number."
+        ))
+    })
+}
+
 fn no_experiment(id: &str) -> StoreError {
     StoreError::NotFound(format!("No Experiment with id={id} exists"))
 }

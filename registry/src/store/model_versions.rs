@@ -51,12 +51,13 @@ impl Row {
             last_updated_timestamp: Some(self.last_updated_timestamp),
             user_id: self.user_id,
             current_stage: Some(self.current_stage),
-            description: self.description,
+            // Texts that nobody gave are empty, not absent.
+            description: Some(self.description.unwrap_or_default()),
             source: Some(self.source),
-            run_id: self.run_id,
+            run_id: Some(self.run_id.unwrap_or_default()),
             status: ModelVersionStatus::from_name(&self.status),
             status_message: self.status_message,
-            run_link: self.run_link,
+            run_link: Some(self.run_link.unwrap_or_default()),
             model_id: self.model_id,
         }
     }

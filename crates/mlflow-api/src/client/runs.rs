@@ -171,7 +171,7 @@ impl Client {
             );
             let request = LogBatch {
                 run_id: run_id.to_owned(),
-                metrics: metrics_now.to_vec(),
+                metrics: metrics_now.iter().cloned().map(LogMetric::from).collect(),
                 params: params_now.to_vec(),
                 tags: tags_now.to_vec(),
             };

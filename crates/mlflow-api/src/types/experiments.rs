@@ -19,6 +19,8 @@ crate::wire::wire! {
         pub creation_time: Option<i64>,
         /// Its tags.
         pub tags: Vec<KeyValue>,
+        /// The workspace that it is in.
+        pub workspace: Option<String>,
     }
 
     /// `experiments/create`.

@@ -220,7 +220,7 @@ crate::wire::wire! {
         /// The run.
         pub run_id: String,
         /// Points of metrics.
-        pub metrics: Vec<Metric>,
+        pub metrics: Vec<LogMetric>,
         /// Parameters.
         pub params: Vec<KeyValue>,
         /// Tags.
@@ -301,6 +301,22 @@ crate::wire::wire! {
         pub metrics: Vec<Metric>,
         /// Where to go on; absent on the last page.
         pub next_page_token: Option<String>,
+    }
+}
+
+impl From<Metric> for LogMetric {
+    fn from(metric: Metric) -> Self {
+        Self {
+            run_id: None,
+            run_uuid: None,
+            key: metric.key,
+            value: Some(metric.value),
+            timestamp: Some(metric.timestamp),
+            step: Some(metric.step),
+            model_id: metric.model_id,
+            dataset_name: metric.dataset_name,
+            dataset_digest: metric.dataset_digest,
+        }
     }
 }
 

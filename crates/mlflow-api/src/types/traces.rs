@@ -5,9 +5,10 @@ use std::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::KeyValue;
+use crate::schema::{Named, Schema};
 use crate::wire::{FromWire, ToWire};
 
 /// A moment, in ms since the epoch; on the wire an RFC 3339 text.
@@ -33,6 +34,12 @@ impl ToWire for Timestamp {
             format!("{moment:.3}")
         };
         serializer.serialize_str(&text)
+    }
+}
+
+impl Schema for Timestamp {
+    fn schema(_: &mut Named) -> Value {
+        json!({ "type": "string", "format": "date-time" })
     }
 }
 
@@ -80,6 +87,12 @@ impl ToWire for Millis {
             format!("{sign}{seconds}.{millis:03}s")
         };
         serializer.serialize_str(&text)
+    }
+}
+
+impl Schema for Millis {
+    fn schema(_: &mut Named) -> Value {
+        json!({ "type": "string", "pattern": "^-?[0-9]+(\\.[0-9]{1,9})?s$" })
     }
 }
 
