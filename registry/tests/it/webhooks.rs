@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use crate::harness::{Server, serve, serve_with};
+use crate::harness::{Server, database_of, serve, serve_with};
 
 type Received = (HeaderMap, Value);
 
@@ -296,6 +296,8 @@ async fn a_busy_receiver_is_told_again_with_the_same_delivery() {
 #[tokio::test]
 async fn what_one_server_could_not_send_another_sends() {
     let folder = tempfile::tempdir().unwrap();
+    // PostgreSQL outlives the first server.
+    let _database = database_of(folder.path());
     let (url, mut messages) = receiver(&[503]).await;
     let id = {
         let server = open_server(folder.path()).await;
