@@ -19,6 +19,11 @@ fn is_prompt(tags: &[KeyValue]) -> bool {
         .any(|tag| tag.key == IS_PROMPT && tag.value.eq_ignore_ascii_case("true"))
 }
 
+/// A text, or nothing where it is empty: messages tell both as nothing.
+fn some(text: &Option<String>) -> Option<&str> {
+    text.as_deref().filter(|text| !text.is_empty())
+}
+
 fn map_of(tags: &[KeyValue], without: &[&str]) -> Value {
     let map: Map<String, Value> = tags
         .iter()
@@ -65,7 +70,7 @@ impl Webhooks {
                 "version": version.version,
                 "template": text.map(|tag| &tag.value),
                 "tags": map_of(tags, &[IS_PROMPT, PROMPT_TYPE, PROMPT_TEXT]),
-                "description": version.description,
+                "description": some(&version.description),
             });
             self.tell(WebhookEntity::PromptVersion, WebhookAction::Created, data)
                 .await;
@@ -74,9 +79,9 @@ impl Webhooks {
                 "name": version.name,
                 "version": version.version,
                 "source": version.source,
-                "run_id": version.run_id,
+                "run_id": some(&version.run_id),
                 "tags": map_of(tags, &[]),
-                "description": version.description,
+                "description": some(&version.description),
             });
             self.tell(WebhookEntity::ModelVersion, WebhookAction::Created, data)
                 .await;
