@@ -21,9 +21,12 @@ pub mod api;
 pub mod artifacts;
 pub mod filter;
 mod options;
+pub mod otlp;
 mod server;
 pub mod store;
+mod webhooks;
 
 pub use options::{Options, sqlite_uri};
 pub use server::{OpenError, Registry, serve};
 pub use tokio_util::sync::CancellationToken;
+pub use webhooks::{WebhookOptions, WebhookSetupError, Webhooks};

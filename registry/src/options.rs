@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::artifacts::Destination;
+use crate::webhooks::WebhookOptions;
 
 /// Where a registry keeps what it knows, named as `mlflow server` names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Options {
     /// The names, beyond those of this machine, that a request's `Host` header may have; others
     /// are refused, against DNS rebinding.
     pub allowed_hosts: Vec<String>,
+    /// How webhooks are sent.
+    pub webhooks: WebhookOptions,
 }
 
 impl Default for Options {
@@ -24,6 +27,7 @@ impl Default for Options {
             backend_store_uri: "sqlite:///foreshock/registry.db".to_owned(),
             artifacts_destination: PathBuf::from("foreshock/artifacts").into(),
             allowed_hosts: Vec::new(),
+            webhooks: WebhookOptions::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Options;
 use crate::artifacts::{ArtifactStore, OpenArtifactsError, SigningKey};
 use crate::store::{OpenStoreError, Store};
+use crate::webhooks::{WebhookSetupError, Webhooks};
 
 /// How long requests under way may take after the stop was asked for.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -20,6 +21,7 @@ pub struct Registry {
     store: Store,
     artifacts: ArtifactStore,
     signing_key: SigningKey,
+    webhooks: Webhooks,
     allowed_hosts: Arc<[String]>,
 }
 
@@ -33,6 +35,9 @@ pub enum OpenError {
     /// The artifact store can't be written.
     #[error(transparent)]
     Artifacts(#[from] OpenArtifactsError),
+    /// Webhooks can't be sent.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookSetupError),
 }
 
 impl Registry {
@@ -45,7 +50,9 @@ impl Registry {
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let store = Store::open(&options.backend_store_uri).await?;
         let artifacts = ArtifactStore::open(&options.artifacts_destination).await?;
+        let webhooks = Webhooks::open(store.clone(), options.webhooks).await?;
         Ok(Self {
+            webhooks,
             store,
             artifacts,
             signing_key: SigningKey::random(),
@@ -76,6 +83,11 @@ impl Registry {
         &self.signing_key
     }
 
+    /// What tells others of changes.
+    pub(crate) fn webhooks(&self) -> &Webhooks {
+        &self.webhooks
+    }
+
     pub(crate) fn allowed_hosts(&self) -> &[String] {
         &self.allowed_hosts
     }
@@ -92,6 +104,11 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let store = registry.store.clone();
+    let webhooks = registry.webhooks.clone();
+    let sending = {
+        let shutdown = shutdown.clone();
+        tokio::spawn(async move { webhooks.run(shutdown).await })
+    };
     let app = crate::api::routes::router(registry);
     let listener = listener.tap_io(|stream| {
         // A client must not wait for a delayed ACK; a socket that can't is slower, not wrong.
@@ -104,11 +121,15 @@ pub async fn serve(
             tokio::time::sleep(DRAIN).await;
         }
     };
-    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned());
+    let server =
+        axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let result = tokio::select! {
         result = server => result,
         () = drained => Ok(()),
     };
+    // Ends with the shutdown; after a failed listener nobody cancelled it.
+    shutdown.cancel();
+    sending.await.ok();
     store.close().await;
     result
 }

@@ -5,6 +5,7 @@
 //! strings whatever their type. [`FromWire`] and [`ToWire`] say this once per type; the `wire!`
 //! macro applies them to every field of a message.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::de::value::{BorrowedStrDeserializer, StrDeserializer};
@@ -280,6 +281,36 @@ impl FromWire for bool {
 impl ToWire for bool {
     fn to_wire<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bool(*self)
+    }
+}
+
+/// A map from text to text; it is left out when empty.
+impl FromWire for BTreeMap<String, String> {
+    fn from_wire<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+    }
+}
+
+impl ToWire for BTreeMap<String, String> {
+    fn to_wire<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+/// Any JSON, as it is; also where it is null.
+impl FromWire for serde_json::Value {
+    fn from_wire<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::deserialize(deserializer)
+    }
+}
+
+impl ToWire for serde_json::Value {
+    fn to_wire<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
     }
 }
 

@@ -47,6 +47,11 @@ impl ApiError {
         ))
     }
 
+    /// What the client reads.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn with_status(mut self, status: u16) -> Self {
         self.status = status;
         self

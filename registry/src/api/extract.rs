@@ -144,7 +144,7 @@ fn value(body: &[u8]) -> Result<Value, ApiError> {
 }
 
 /// `experimentId` means `experiment_id`; both at once mean nothing.
-fn snake_case(value: Value) -> Result<Value, ApiError> {
+pub(super) fn snake_case(value: Value) -> Result<Value, ApiError> {
     Ok(match value {
         Value::Object(fields) => {
             let mut seen = HashSet::with_capacity(fields.len());
@@ -158,7 +158,12 @@ fn snake_case(value: Value) -> Result<Value, ApiError> {
                 if !seen.insert(key.clone()) {
                     return Err(ApiError::invalid(format!("Field '{key}' is given twice.")));
                 }
-                message.insert(key, snake_case(value)?);
+                let value = if is_free_form(&key, &value) {
+                    value
+                } else {
+                    snake_case(value)?
+                };
+                message.insert(key, value);
             }
             Value::Object(message)
         }
@@ -172,7 +177,16 @@ fn snake_case(value: Value) -> Result<Value, ApiError> {
     })
 }
 
-fn to_snake_case(key: &str) -> String {
+/// Whether the keys below are the sender's own and not names of fields: maps, and any JSON.
+fn is_free_form(field: &str, value: &Value) -> bool {
+    match field {
+        "trace_metadata" | "tags" | "metadata" => value.is_object(),
+        "value" => true,
+        _ => false,
+    }
+}
+
+pub(super) fn to_snake_case(key: &str) -> String {
     let mut snake = String::with_capacity(key.len() + 4);
     for c in key.chars() {
         if c.is_ascii_uppercase() {
@@ -196,6 +210,8 @@ mod tests {
             json!({"experiment_ids": ["1"], "tags": [{"run_uuid": 1}]})
         );
         assert!(snake_case(json!({"runId": "a", "run_id": "a"})).is_err());
+        let free = json!({"trace_metadata": {"aB": "c"}, "tags": {"aB": ""}, "value": [{"aB": 1}]});
+        assert_eq!(snake_case(free.clone()).unwrap(), free);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use mlflow_api::types::{
-    CreateLoggedModel, Empty, FinalizeLoggedModel, LogLoggedModelParams, LoggedModelResponse,
-    LoggedModelStatus, SearchLoggedModels, SearchLoggedModelsResponse, SetLoggedModelTags,
+    CreateLoggedModel, Empty, FinalizeLoggedModel, LogLoggedModelParams, LoggedModelDataset,
+    LoggedModelResponse, LoggedModelStatus, SearchLoggedModels, SearchLoggedModelsResponse,
+    SetLoggedModelTags,
 };
 
 use super::Answer;
@@ -13,8 +14,8 @@ use super::extract::Rpc;
 use super::names::random_name;
 use super::validate::{self, required};
 use crate::Registry;
-use crate::filter::{self, LOGGED_MODELS, Order};
-use crate::store::{NewLoggedModel, PageRequest};
+use crate::filter::{self, LOGGED_MODELS};
+use crate::store::{LoggedModelSearch, NewLoggedModel, PageRequest};
 
 const PAGE: i64 = 100;
 const MAX_PAGE: i64 = 10_000;
@@ -134,18 +135,39 @@ pub(super) async fn search(
         &LOGGED_MODELS,
         request.filter.as_deref().unwrap_or_default(),
     )?;
-    let mut orders: Vec<Order> = Vec::with_capacity(request.order_by.len());
-    for column in &request.order_by {
-        let order = filter::parse_order_by(&LOGGED_MODELS, &column.field_name)?;
-        orders.push(Order {
-            ascending: column.ascending.unwrap_or(true),
-            ..order
-        });
+    for dataset in &request.datasets {
+        if dataset.dataset_name.is_empty() {
+            return Err(ApiError::invalid(
+                "`dataset_name` in the `datasets` clause must be specified.",
+            ));
+        }
     }
-    let found = registry
-        .store()
-        .search_logged_models(&request.experiment_ids, &clauses, &orders, page)
-        .await?;
+    let mut orders = Vec::with_capacity(request.order_by.len());
+    for column in request.order_by {
+        let mut order = filter::parse_order_by(&LOGGED_MODELS, &column.field_name)?;
+        order.ascending = column.ascending.unwrap_or(true);
+        let some = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let dataset = match (some(column.dataset_name), some(column.dataset_digest)) {
+            (Some(dataset_name), dataset_digest) => Some(LoggedModelDataset {
+                dataset_name,
+                dataset_digest,
+            }),
+            (None, None) => None,
+            (None, Some(_)) => {
+                return Err(ApiError::invalid(
+                    "`dataset_digest` can only be specified if `dataset_name` is also specified.",
+                ));
+            }
+        };
+        orders.push((order, dataset));
+    }
+    let search = LoggedModelSearch {
+        experiment_ids: request.experiment_ids,
+        clauses,
+        datasets: request.datasets,
+        orders,
+    };
+    let found = registry.store().search_logged_models(&search, page).await?;
     Ok(Json(SearchLoggedModelsResponse {
         models: found.items,
         next_page_token: found.next_page_token,

@@ -2,9 +2,13 @@
 //! table of them all.
 
 mod artifacts;
+mod datasets;
 mod error;
 mod experiments;
 mod extract;
+mod graphql;
+mod graphql_schema;
+mod graphql_select;
 mod landing;
 mod logged_models;
 mod meta;
@@ -17,7 +21,12 @@ mod registered_models;
 pub mod routes;
 mod runs;
 mod security;
+mod traces;
+mod traces_assessments;
+mod traces_otlp;
+mod traces_v2;
 mod validate;
+mod webhooks;
 
 use axum::Json;
 

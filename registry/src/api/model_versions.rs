@@ -46,6 +46,7 @@ pub(super) async fn create(
     if let Some(model_id) = model_id {
         note_version(&registry, &model_id, &model_version).await?;
     }
+    registry.webhooks().version_created(&model_version).await;
     Ok(Json(ModelVersionResponse { model_version }))
 }
 
@@ -281,8 +282,12 @@ pub(super) async fn set_tag(
     validate::registry_tag(&tag)?;
     registry
         .store()
-        .set_model_version_tag(&request.name, version, tag)
+        .set_model_version_tag(&request.name, version, tag.clone())
         .await?;
+    registry
+        .webhooks()
+        .version_tag(&request.name, version, &tag.key, Some(&tag.value))
+        .await;
     Ok(Json(Empty {}))
 }
 
@@ -297,5 +302,9 @@ pub(super) async fn delete_tag(
         .store()
         .delete_model_version_tag(&request.name, version, &request.key)
         .await?;
+    registry
+        .webhooks()
+        .version_tag(&request.name, version, &request.key, None)
+        .await;
     Ok(Json(Empty {}))
 }

@@ -94,24 +94,14 @@ pub const REFUSED: &[Refused] = &[
     },
     Refused {
         paths: &[
-            "{api}/2.0/mlflow/traces",
-            "{api}/2.0/mlflow/traces/*",
             "{api}/2.0/mlflow/unified-traces",
-            "{api}/2.0/mlflow/get-trace-artifact",
-            "{api}/3.0/mlflow/get-trace-artifact",
-            "{api}/3.0/mlflow/traces",
-            "{api}/3.0/mlflow/traces/*",
-            "/v1/traces",
+            "{api}/3.0/mlflow/traces/metrics",
+            "{api}/3.0/mlflow/traces/calculate-filter-correlation",
         ],
         why: "of traces, this server keeps what mlflow.start_span and search_traces need",
     },
     Refused {
         paths: &[
-            "/graphql",
-            "{api}/2.0/mlflow/webhooks",
-            "{api}/2.0/mlflow/webhooks/*",
-            "{api}/2.0/mlflow/experiments/search-datasets",
-            "{api}/2.0/mlflow/runs/log-inputs",
             "{api}/2.0/mlflow/metrics/get-history-bulk",
             "{api}/2.0/mlflow/artifacts/presigned-upload-url",
             "{api}/2.0/mlflow/artifacts/presigned-download-url",

@@ -30,6 +30,10 @@ pub(super) async fn create(
         .store()
         .create_registered_model(&request.name, request.description.as_deref(), &request.tags)
         .await?;
+    registry
+        .webhooks()
+        .model_created(&request.name, &request.tags, request.description.as_deref())
+        .await;
     Ok(Json(RegisteredModelResponse { registered_model }))
 }
 
@@ -135,8 +139,12 @@ pub(super) async fn set_tag(
     validate::registry_tag(&tag)?;
     registry
         .store()
-        .set_registered_model_tag(&request.name, tag)
+        .set_registered_model_tag(&request.name, tag.clone())
         .await?;
+    registry
+        .webhooks()
+        .model_tag(&request.name, &tag.key, Some(&tag.value))
+        .await;
     Ok(Json(Empty {}))
 }
 
@@ -150,6 +158,10 @@ pub(super) async fn delete_tag(
         .store()
         .delete_registered_model_tag(&request.name, &request.key)
         .await?;
+    registry
+        .webhooks()
+        .model_tag(&request.name, &request.key, None)
+        .await;
     Ok(Json(Empty {}))
 }
 
@@ -164,6 +176,10 @@ pub(super) async fn set_alias(
         .store()
         .set_alias(&request.name, &request.alias, version)
         .await?;
+    registry
+        .webhooks()
+        .alias(&request.name, &request.alias, Some(version))
+        .await;
     Ok(Json(Empty {}))
 }
 
@@ -177,6 +193,10 @@ pub(super) async fn delete_alias(
         .store()
         .delete_alias(&request.name, &request.alias)
         .await?;
+    registry
+        .webhooks()
+        .alias(&request.name, &request.alias, None)
+        .await;
     Ok(Json(Empty {}))
 }
 

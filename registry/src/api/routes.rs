@@ -7,8 +7,9 @@ use mlflow_api::schema::Named;
 
 use super::openapi::{Described, describe};
 use super::{
-    artifacts, experiments, landing, logged_models, meta, metrics, model_versions, refused,
-    registered_models, runs,
+    artifacts, datasets, experiments, graphql, landing, logged_models, meta, metrics,
+    model_versions, refused, registered_models, runs, traces, traces_assessments, traces_otlp,
+    traces_v2, webhooks,
 };
 use crate::Registry;
 
@@ -50,6 +51,7 @@ pub const ROUTES: &[Route] = routes! {
     post "2.0" "/mlflow/experiments/update" => experiments::update;
     post "2.0" "/mlflow/experiments/set-experiment-tag" => experiments::set_tag;
     post "2.0" "/mlflow/experiments/delete-experiment-tag" => experiments::delete_tag;
+    post "2.0" "/mlflow/experiments/search-datasets" => datasets::search;
 
     post "2.0" "/mlflow/runs/create" => runs::create;
     post "2.0" "/mlflow/runs/update" => runs::update;
@@ -63,6 +65,7 @@ pub const ROUTES: &[Route] = routes! {
     post "2.0" "/mlflow/runs/delete-tag" => runs::delete_tag;
     post "2.0" "/mlflow/runs/log-batch" => metrics::log_batch;
     post "2.0" "/mlflow/runs/log-model" => runs::log_model;
+    post "2.0" "/mlflow/runs/log-inputs" => datasets::log_inputs;
     post "2.0" "/mlflow/runs/outputs" => runs::log_outputs;
     get "2.0" "/mlflow/metrics/get-history" => metrics::history;
     get "2.0" "/mlflow/metrics/get-history-bulk-interval" => metrics::history_bulk_interval;
@@ -113,6 +116,36 @@ pub const ROUTES: &[Route] = routes! {
     delete "2.0" "/mlflow/logged-models/{model_id}/tags/{tag_key}" => logged_models::delete_tag;
     get "2.0" "/mlflow/logged-models/{model_id}/artifacts/directories" => artifacts::list_of_model;
 
+    post "3.0" "/mlflow/traces" => traces::start;
+    post "3.0" "/mlflow/traces/search" => traces::search;
+    get "3.0" "/mlflow/traces/get" => traces::get;
+    get "3.0" "/mlflow/traces/batchGet" => traces::batch_get;
+    post "3.0" "/mlflow/traces/batchGetInfos" => traces::batch_get_infos;
+    post "3.0" "/mlflow/traces/delete-traces" => traces::delete;
+    get "3.0" "/mlflow/traces/{trace_id}" => traces::get_info;
+    patch "3.0" "/mlflow/traces/{trace_id}/tags" => traces::set_tag;
+    delete "3.0" "/mlflow/traces/{trace_id}/tags" => traces::delete_tag;
+    post "3.0" "/mlflow/traces/{trace_id}/assessments" => traces_assessments::create;
+    get "3.0" "/mlflow/traces/{trace_id}/assessments/{assessment_id}" => traces_assessments::get;
+    patch "3.0" "/mlflow/traces/{trace_id}/assessments/{assessment_id}" => traces_assessments::update;
+    delete "3.0" "/mlflow/traces/{trace_id}/assessments/{assessment_id}" => traces_assessments::delete;
+    post "2.0" "/mlflow/traces" => traces_v2::start;
+    get "2.0" "/mlflow/traces" => traces_v2::search;
+    post "2.0" "/mlflow/traces/delete-traces" => traces::delete;
+    post "2.0" "/mlflow/traces/link-to-run" => traces::link_to_run;
+    post "2.0" "/mlflow/traces/link-prompts" => traces::link_prompts;
+    patch "2.0" "/mlflow/traces/{trace_id}" => traces_v2::end;
+    get "2.0" "/mlflow/traces/{trace_id}/info" => traces_v2::get_info;
+    patch "2.0" "/mlflow/traces/{trace_id}/tags" => traces::set_tag;
+    delete "2.0" "/mlflow/traces/{trace_id}/tags" => traces::delete_tag;
+
+    post "2.0" "/mlflow/webhooks" => webhooks::create;
+    get "2.0" "/mlflow/webhooks" => webhooks::list;
+    get "2.0" "/mlflow/webhooks/{webhook_id}" => webhooks::get;
+    patch "2.0" "/mlflow/webhooks/{webhook_id}" => webhooks::update;
+    delete "2.0" "/mlflow/webhooks/{webhook_id}" => webhooks::delete;
+    post "2.0" "/mlflow/webhooks/{webhook_id}/test" => webhooks::test;
+
     get "3.0" "/mlflow/server-info" => meta::server_info;
 };
 
@@ -142,6 +175,19 @@ pub(crate) fn router(registry: Registry) -> Router {
         .route(
             &format!("{}{{token}}", artifacts::PART_ROUTE),
             axum::routing::put(artifacts::upload_part),
+        )
+        .route(
+            "/graphql",
+            axum::routing::get(graphql::execute).post(graphql::execute),
+        )
+        .route("/v1/traces", axum::routing::post(traces_otlp::export))
+        .route(
+            "/ajax-api/2.0/mlflow/get-trace-artifact",
+            axum::routing::get(traces::artifact),
+        )
+        .route(
+            "/ajax-api/3.0/mlflow/get-trace-artifact",
+            axum::routing::get(traces::artifact),
         );
     for prefix in ["/api", "/ajax-api"] {
         for route in ROUTES {

@@ -130,7 +130,7 @@ pub(super) fn registry_tag(tag: &KeyValue) -> Checked {
     at_most("value", &tag.value, MAX_REGISTRY_TAG_VALUE)
 }
 
-fn at_most(parameter: &str, text: &str, limit: usize) -> Checked {
+pub(super) fn at_most(parameter: &str, text: &str, limit: usize) -> Checked {
     let count = text.chars().count();
     if count > limit {
         return Err(ApiError::invalid(format!(

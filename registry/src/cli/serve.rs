@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use anyhow::Context;
 use clap::Args as ClapArgs;
 use registry::artifacts::Destination;
-use registry::{CancellationToken, Options, Registry};
+use registry::{CancellationToken, Options, Registry, WebhookOptions};
 use tokio::net::TcpListener;
 
 use super::{Failure, Output};
@@ -39,6 +39,26 @@ pub(super) struct Args {
     /// Names by which clients reach this server, beyond this machine's own, by commas; `*` is any.
     #[arg(long, env = "MLFLOW_SERVER_ALLOWED_HOSTS", value_delimiter = ',')]
     allowed_hosts: Vec<String>,
+    /// Let webhooks go to addresses that are not public. Whoever may write to this server can then
+    /// make it send to the network it stands in.
+    #[arg(long, env = "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS")]
+    webhook_allow_private: bool,
+    /// The schemes that webhooks' URLs may have, by commas.
+    #[arg(
+        long,
+        env = "MLFLOW_WEBHOOK_ALLOWED_SCHEMES",
+        value_delimiter = ',',
+        default_value = "https"
+    )]
+    webhook_allowed_schemes: Vec<String>,
+    /// What webhooks' secrets are encrypted with: 32 bytes in URL-safe base64. Without it the
+    /// server keeps a key of its own in its database.
+    #[arg(
+        long,
+        env = "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY",
+        hide_env_values = true
+    )]
+    webhook_secret_encryption_key: Option<String>,
 }
 
 pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
@@ -59,6 +79,11 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
         backend_store_uri: args.backend_store_uri.clone(),
         artifacts_destination: args.artifacts_destination.clone(),
         allowed_hosts: args.allowed_hosts.clone(),
+        webhooks: WebhookOptions {
+            allow_private: args.webhook_allow_private,
+            allowed_schemes: args.webhook_allowed_schemes.clone(),
+            secret_key: args.webhook_secret_encryption_key.clone(),
+        },
     })
     .await
     .context("can't open the registry")

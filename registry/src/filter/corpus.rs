@@ -29,6 +29,8 @@ fn field(field: &Field) -> (&'static str, String) {
         Field::Param(key) => ("parameter", key.clone()),
         Field::Tag(key) => ("tag", key.clone()),
         Field::Dataset(key) => ("dataset", (*key).to_owned()),
+        Field::Span(key) => ("span", key.clone()),
+        Field::Assessment(kind, key) => (*kind, key.clone()),
     }
 }
 

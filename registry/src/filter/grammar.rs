@@ -44,6 +44,8 @@ pub struct Grammar {
     null_tests: bool,
     /// Whether tags and parameters can be compared with lists.
     lists_of_texts: bool,
+    /// Whether spans and assessments can be asked for.
+    traces: bool,
 }
 
 /// What a dataset is known by.
@@ -91,6 +93,7 @@ pub const RUNS: Grammar = Grammar {
     prefixes: &["attribute", "attributes", "attr", "run"],
     null_tests: true,
     lists_of_texts: false,
+    traces: false,
 };
 
 /// `experiments/search`.
@@ -115,6 +118,7 @@ pub const EXPERIMENTS: Grammar = Grammar {
     prefixes: &["attribute"],
     null_tests: true,
     lists_of_texts: false,
+    traces: false,
 };
 
 /// `registered-models/search`.
@@ -135,6 +139,7 @@ pub const REGISTERED_MODELS: Grammar = Grammar {
     prefixes: &["attribute"],
     null_tests: false,
     lists_of_texts: false,
+    traces: false,
 };
 
 /// `model-versions/search`.
@@ -159,6 +164,7 @@ pub const MODEL_VERSIONS: Grammar = Grammar {
     prefixes: &["attribute"],
     null_tests: false,
     lists_of_texts: false,
+    traces: false,
 };
 
 /// `logged-models/search`.
@@ -195,6 +201,50 @@ pub const LOGGED_MODELS: Grammar = Grammar {
     prefixes: &["attributes"],
     null_tests: false,
     lists_of_texts: true,
+    traces: false,
+};
+
+/// `traces/search`; parameters are the trace's metadata. The store gives `name`, `run_id`, `prompt`
+/// and `text` a meaning of their own.
+pub const TRACES: Grammar = Grammar {
+    attributes: &[
+        ("request_id", "trace_id", Kind::TextOrList),
+        ("trace_id", "trace_id", Kind::TextOrList),
+        ("timestamp", "timestamp_ms", Kind::Number),
+        ("timestamp_ms", "timestamp_ms", Kind::Number),
+        ("execution_time", "execution_time_ms", Kind::Number),
+        ("execution_time_ms", "execution_time_ms", Kind::Number),
+        ("end_time", "end_time_ms", Kind::Number),
+        ("end_time_ms", "end_time_ms", Kind::Number),
+        ("status", "status", Kind::TextOrList),
+        ("client_request_id", "client_request_id", Kind::TextOrList),
+        ("name", "name", Kind::TextOrList),
+        ("run_id", "run_id", Kind::TextOrList),
+        ("prompt", "prompt", Kind::Text),
+        ("text", "text", Kind::Text),
+    ],
+    orders: &[
+        ("experiment_id", "experiment_id"),
+        ("timestamp", "timestamp_ms"),
+        ("timestamp_ms", "timestamp_ms"),
+        ("execution_time", "execution_time_ms"),
+        ("execution_time_ms", "execution_time_ms"),
+        ("end_time", "end_time_ms"),
+        ("end_time_ms", "end_time_ms"),
+        ("status", "status"),
+        ("request_id", "trace_id"),
+        ("name", "name"),
+        ("run_id", "run_id"),
+    ],
+    order_syntax: OrderSyntax::Anything,
+    metrics: &[],
+    params: &["request_metadata", "metadata"],
+    tags: TAGS,
+    datasets: &[],
+    prefixes: &["attribute", "attributes", "trace"],
+    null_tests: true,
+    lists_of_texts: false,
+    traces: true,
 };
 
 /// What may stand on the right of a field.
@@ -205,6 +255,7 @@ pub(super) enum Right {
     Id,
     Number,
     Integer,
+    TextOrNumber,
 }
 
 impl Right {
@@ -227,7 +278,8 @@ impl Grammar {
         };
         match self.entity(prefix, key)? {
             Some(field @ Field::Metric(_)) => Ok((field, Right::Number)),
-            Some(field @ Field::Dataset(_)) => Ok((field, Right::TextOrList)),
+            Some(field @ (Field::Dataset(_) | Field::Span(_))) => Ok((field, Right::TextOrList)),
+            Some(field @ Field::Assessment(..)) => Ok((field, Right::TextOrNumber)),
             Some(field) => Ok((field, text)),
             None => self.attribute(key),
         }
@@ -243,7 +295,7 @@ impl Grammar {
         match (self.entity(prefix, key)?, self.order_syntax) {
             (None, _) => self.order_attribute(key),
             (Some(field @ Field::Metric(_)), OrderSyntax::BareField) => Ok(field),
-            (Some(Field::Dataset(_)), _)
+            (Some(Field::Dataset(_) | Field::Span(_) | Field::Assessment(..)), _)
             | (Some(_), OrderSyntax::BareField | OrderSyntax::Attributes) => Err(refuse()),
             (Some(field), OrderSyntax::Anything) => Ok(field),
         }
@@ -272,6 +324,8 @@ impl Grammar {
             })
         } else if self.prefixes.contains(&prefix) {
             Ok(None)
+        } else if let Some(field) = self.of_traces(prefix, key)? {
+            Ok(Some(field))
         } else {
             let valid: Vec<_> = [
                 self.metrics,
@@ -284,6 +338,30 @@ impl Grammar {
             Err(FilterError(format!(
                 "Invalid entity type '{prefix}'. Valid entity types are {valid:?}"
             )))
+        }
+    }
+
+    /// A span or an assessment, where they can be asked for.
+    fn of_traces(&self, prefix: &str, key: &str) -> Result<Option<Field>, FilterError> {
+        if !self.traces {
+            return Ok(None);
+        }
+        let attribute = key.strip_prefix("attributes.").unwrap_or_default();
+        match prefix {
+            "span" if attribute.is_empty() && !["name", "type", "status"].contains(&key) => {
+                Err(FilterError(format!(
+                    "Invalid span attribute '{key}'. Supported attributes: name, status, type, \
+                     attributes.<attribute_name>."
+                )))
+            }
+            "span" => Ok(Some(Field::Span(key.to_owned()))),
+            "feedback" => Ok(Some(Field::Assessment("feedback", key.to_owned()))),
+            "expectation" => Ok(Some(Field::Assessment("expectation", key.to_owned()))),
+            "issue" if key == "id" => Ok(Some(Field::Assessment("issue", key.to_owned()))),
+            "issue" => Err(FilterError(format!(
+                "Invalid issue attribute '{key}'. Supported attributes: id"
+            ))),
+            _ => Ok(None),
         }
     }
 
@@ -311,12 +389,20 @@ impl Grammar {
     /// Whether a field can be compared that way.
     pub(super) fn check(&self, field: &Field, right: Right, op: Op) -> Result<(), FilterError> {
         let allowed = match op {
-            Op::Eq | Op::Ne => true,
-            Op::Lt | Op::Le | Op::Gt | Op::Ge => right.is_number(),
-            Op::Like | Op::ILike => matches!(right, Right::Text | Right::TextOrList),
+            Op::Eq => true,
+            _ if matches!(field, Field::Assessment("issue", _)) => false,
+            Op::Ne => true,
+            Op::Lt | Op::Le | Op::Gt | Op::Ge => right.is_number() || right == Right::TextOrNumber,
+            Op::Like | Op::ILike => {
+                matches!(right, Right::Text | Right::TextOrList | Right::TextOrNumber)
+            }
             Op::In | Op::NotIn => matches!(right, Right::TextOrList | Right::Id),
             Op::IsNull | Op::IsNotNull => {
-                self.null_tests && matches!(field, Field::Tag(_) | Field::Param(_))
+                self.null_tests
+                    && matches!(
+                        field,
+                        Field::Tag(_) | Field::Param(_) | Field::Assessment(..)
+                    )
             }
         };
         if allowed {
@@ -328,6 +414,8 @@ impl Grammar {
             Field::Param(key) => format!("parameter '{key}'"),
             Field::Tag(key) => format!("tag '{key}'"),
             Field::Dataset(key) => format!("dataset '{key}'"),
+            Field::Span(key) => format!("span '{key}'"),
+            Field::Assessment(kind, key) => format!("{kind} '{key}'"),
         };
         Err(FilterError(format!(
             "Invalid comparator '{}' for {name}",

@@ -10,7 +10,9 @@ mod grammar;
 mod lexer;
 mod parser;
 
-pub use grammar::{EXPERIMENTS, Grammar, LOGGED_MODELS, MODEL_VERSIONS, REGISTERED_MODELS, RUNS};
+pub use grammar::{
+    EXPERIMENTS, Grammar, LOGGED_MODELS, MODEL_VERSIONS, REGISTERED_MODELS, RUNS, TRACES,
+};
 pub use parser::{parse, parse_order_by};
 
 /// What is compared.
@@ -26,6 +28,10 @@ pub enum Field {
     Tag(String),
     /// Of a run's datasets: `name`, `digest` or `context`.
     Dataset(&'static str),
+    /// Of a trace's spans: `name`, `type`, `status`, or an attribute.
+    Span(String),
+    /// What was said of a trace: (`feedback`, `expectation` or `issue`), and its name.
+    Assessment(&'static str, String),
 }
 
 /// How it is compared.

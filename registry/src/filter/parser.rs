@@ -56,7 +56,9 @@ fn clause(grammar: &Grammar, filter: &str, rest: &mut &[Token]) -> Result<Clause
             };
             *rest = tail;
             match (right, token) {
-                (Right::Number, Token::Number(text)) => number(text).ok_or_else(invalid)?,
+                (Right::Number | Right::TextOrNumber, Token::Number(text)) => {
+                    number(text).ok_or_else(invalid)?
+                }
                 (Right::Integer, Token::Number(text)) => match number(text) {
                     Some(value @ Value::Int(_)) => value,
                     _ => {
@@ -196,7 +198,7 @@ pub fn parse_order_by(grammar: &Grammar, column: &str) -> Result<Order, FilterEr
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{EXPERIMENTS, Field, MODEL_VERSIONS, REGISTERED_MODELS, RUNS};
+    use super::super::{EXPERIMENTS, Field, MODEL_VERSIONS, REGISTERED_MODELS, RUNS, TRACES};
     use super::*;
 
     fn check(filter: &str, expected: &[(Field, Op, Value)]) {
@@ -326,6 +328,43 @@ mod tests {
         assert!(parse(&REGISTERED_MODELS, "creation_timestamp > 1").is_err());
         assert!(parse(&REGISTERED_MODELS, "tags.a IS NULL").is_err());
         assert!(parse(&MODEL_VERSIONS, "version_number > 1 AND run_id IN ('a')").is_ok());
+    }
+
+    #[test]
+    fn traces_are_asked_for_spans_and_assessments() {
+        let fields = |filter: &str| -> Vec<Field> {
+            let clauses = parse(&TRACES, filter).unwrap().into_iter();
+            clauses.map(|clause| clause.field).collect()
+        };
+        assert_eq!(
+            fields(
+                "trace.status = 'OK' AND span.type IN ('LLM') AND span.attributes.model LIKE '%x%' \
+                 AND feedback.good = 'yes' AND expectation.n >= 3 AND feedback.x IS NULL \
+                 AND metadata.`mlflow.sourceRun` = 'r' AND issue.id = 'i' AND timestamp > 5"
+            ),
+            [
+                Field::Attribute("status"),
+                Field::Span("type".into()),
+                Field::Span("attributes.model".into()),
+                Field::Assessment("feedback", "good".into()),
+                Field::Assessment("expectation", "n".into()),
+                Field::Assessment("feedback", "x".into()),
+                Field::Param("mlflow.sourceRun".into()),
+                Field::Assessment("issue", "id".into()),
+                Field::Attribute("timestamp_ms"),
+            ]
+        );
+        for bad in [
+            "span.size = '1'",
+            "issue.id != 'x'",
+            "issue.name = 'x'",
+            "span.name > 'a'",
+        ] {
+            assert!(parse(&TRACES, bad).is_err(), "{bad}");
+        }
+        assert!(parse(&RUNS, "span.name = 'a'").is_err());
+        assert!(parse_order_by(&TRACES, "timestamp DESC").is_ok());
+        assert!(parse_order_by(&TRACES, "span.name").is_err());
     }
 
     #[test]

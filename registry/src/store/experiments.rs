@@ -4,7 +4,7 @@ use mlflow_api::types::{Experiment, KeyValue, ViewType};
 
 use super::db::{Conn, QueryBuilder, query};
 use super::error::unique;
-use super::search::{Present, Tables, push_filter, push_order};
+use super::search::{Tables, push_filter, push_order};
 use super::tags::EXPERIMENT_TAGS;
 use super::{
     Page, PageRequest, Result, Store, StoreError, experiment_number, no_experiment, now, numbered,
@@ -174,7 +174,6 @@ impl Store {
         push_order(
             &mut query,
             orders,
-            &Present::default(),
             match (orders.is_empty(), by_id) {
                 (true, _) => "r.creation_time DESC, r.experiment_id ASC",
                 (false, false) => "r.experiment_id DESC",

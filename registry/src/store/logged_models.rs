@@ -7,30 +7,15 @@ use mlflow_api::types::{
 use super::db::{Conn, QueryBuilder, query};
 use super::experiments::active_experiment;
 use super::metrics::of_models;
-use super::search::{Present, Tables, push_filter, push_order, push_order_joins};
 use super::tags::{LOGGED_MODEL_PARAMS, LOGGED_MODEL_TAGS};
-use super::{Page, PageRequest, Result, Store, StoreError, experiment_number, now};
-use crate::filter::{Clause, Field, Order};
+use super::{Result, Store, StoreError, now};
 
-/// Of several points of a metric about a model, a search looks at the newest.
-const LATEST: &str = "(SELECT m.model_id, m.key, m.value, m.is_nan FROM logged_model_metrics m \
-                      WHERE NOT EXISTS (SELECT 1 FROM logged_model_metrics n \
-                      WHERE n.model_id = m.model_id AND n.key = m.key \
-                      AND (n.timestamp, n.step, n.run_id) > (m.timestamp, m.step, m.run_id)))";
-
-const TABLES: Tables = Tables {
-    owner: "model_id",
-    tags: "logged_model_tags",
-    params: "logged_model_params",
-    metrics: LATEST,
-};
-
-const COLUMNS: &str = "r.model_id, r.experiment_id, r.name, r.artifact_uri, r.status, \
+pub(super) const COLUMNS: &str = "r.model_id, r.experiment_id, r.name, r.artifact_uri, r.status, \
                        r.status_message, r.model_type, r.source_run_id, \
                        r.creation_timestamp_ms, r.last_updated_timestamp_ms";
 
 #[derive(sqlx::FromRow)]
-struct Row {
+pub(super) struct Row {
     model_id: String,
     experiment_id: i64,
     name: String,
@@ -206,50 +191,6 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
-
-    /// The logged models that match, the newest first.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn search_logged_models(
-        &self,
-        experiment_ids: &[String],
-        clauses: &[Clause],
-        orders: &[Order],
-        page: PageRequest,
-    ) -> Result<Page<LoggedModel>> {
-        let experiments: Vec<i64> = experiment_ids
-            .iter()
-            .filter_map(|id| experiment_number(id))
-            .collect();
-        if experiments.is_empty() {
-            return Ok(page.page(Vec::new()));
-        }
-        let mut connection = self.read().await?;
-        let mut query = QueryBuilder::new(&connection, "SELECT ");
-        query.push(COLUMNS).push(" FROM logged_models r");
-        push_order_joins(&mut query, &TABLES, orders, &Present::default());
-        query.push(" WHERE r.lifecycle_stage = 'active' AND r.experiment_id");
-        query.push_in(&experiments);
-        push_filter(&mut query, &TABLES, clauses);
-        let by_time = orders
-            .iter()
-            .any(|o| o.field == Field::Attribute("creation_timestamp_ms"));
-        let last = if by_time {
-            "r.model_id"
-        } else {
-            "r.creation_timestamp_ms DESC, r.model_id"
-        };
-        push_order(&mut query, orders, &Present::default(), last);
-        query.push(" LIMIT ").push_bind(page.limit());
-        query.push(" OFFSET ").push_bind(page.offset());
-        let rows: Vec<Row> = query.build().fetch_all(&mut connection).await?;
-        let page = page.page(rows);
-        Ok(Page {
-            items: with_data(&mut connection, page.items).await?,
-            next_page_token: page.next_page_token,
-        })
-    }
 }
 
 async fn load(connection: &mut Conn, model_id: &str) -> Result<LoggedModel> {
@@ -265,7 +206,7 @@ async fn load(connection: &mut Conn, model_id: &str) -> Result<LoggedModel> {
     Ok(with_data(connection, vec![row]).await?.remove(0))
 }
 
-async fn with_data(connection: &mut Conn, rows: Vec<Row>) -> Result<Vec<LoggedModel>> {
+pub(super) async fn with_data(connection: &mut Conn, rows: Vec<Row>) -> Result<Vec<LoggedModel>> {
     let ids: Vec<String> = rows.iter().map(|row| row.model_id.clone()).collect();
     let mut tags = LOGGED_MODEL_TAGS.of(connection, &ids).await?;
     let mut params = LOGGED_MODEL_PARAMS.of(connection, &ids).await?;

@@ -6,9 +6,12 @@
 //! several replicas write at once: every transaction about a registered model locks the model first,
 //! and rows of one statement are written in the order of their keys, so that there is no deadlock.
 
+mod assessments;
+mod datasets;
 mod db;
 mod error;
 mod experiments;
+mod logged_model_search;
 mod logged_models;
 mod metrics;
 mod model_versions;
@@ -19,15 +22,21 @@ mod run_create;
 mod run_search;
 mod runs;
 mod search;
+mod spans;
 mod tags;
+mod trace_search;
+mod traces;
 mod version_lookup;
+mod webhooks;
 
 use std::sync::Arc;
 
 use db::{Conn, Pools, Tx, query};
 use metrics::{Folder, Ingest};
 
+pub use assessments::AssessmentChange;
 pub use error::StoreError;
+pub use logged_model_search::LoggedModelSearch;
 pub use logged_models::NewLoggedModel;
 pub use model_versions::NewModelVersion;
 pub use open::OpenStoreError;
@@ -35,6 +44,10 @@ pub use page::{Page, PageRequest};
 pub use run_create::NewRun;
 pub use run_search::RunSearch;
 pub use runs::RunChange;
+pub(crate) use spans::SPANS_LOCATION;
+pub use trace_search::TraceSearch;
+pub use traces::TraceDeletion;
+pub use webhooks::{Delivery, WebhookChange, WebhookTarget};
 
 /// What the registry knows. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use mlflow_api::types::{KeyValue, ModelVersion, ModelVersionStatus};
 
 use super::db::{Conn, QueryBuilder, query};
 use super::registered_models::{aliases_of, push_prompts, without_prompts};
-use super::search::{Present, Tables, push_filter, push_order};
+use super::search::{Tables, push_filter, push_order};
 use super::tags::CHUNK;
 use super::version_lookup::load;
 use super::{Page, PageRequest, Result, Store, StoreError, now};
@@ -275,7 +275,7 @@ impl Store {
             (_, false, true) => "r.name ASC",
             (_, true, true) => "r.creation_timestamp",
         };
-        push_order(&mut query, orders, &Present::default(), last);
+        push_order(&mut query, orders, last);
         query.push(" LIMIT ").push_bind(page.limit());
         query.push(" OFFSET ").push_bind(page.offset());
         let rows: Vec<Row> = query.build().fetch_all(&mut connection).await?;

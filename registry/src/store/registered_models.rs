@@ -6,7 +6,7 @@ use mlflow_api::types::{KeyValue, ModelAlias, ModelVersion, RegisteredModel};
 
 use super::db::{Conn, QueryBuilder, Tx, query};
 use super::error::unique;
-use super::search::{Present, Tables, push_filter, push_order};
+use super::search::{Tables, push_filter, push_order};
 use super::tags::{CHUNK, REGISTERED_MODEL_TAGS};
 use super::{Page, PageRequest, Result, Store, StoreError, now};
 use crate::filter::{Clause, Field, Op, Order, Value};
@@ -180,7 +180,6 @@ impl Store {
         push_order(
             &mut query,
             orders,
-            &Present::default(),
             if by_name {
                 "r.creation_timestamp"
             } else {

@@ -5,7 +5,7 @@ use mlflow_api::types::{Run, ViewType};
 use super::db::{Conn, QueryBuilder};
 use super::experiments::push_view;
 use super::runs::{COLUMNS, Row, with_data};
-use super::search::{Present, Tables, push_order, push_order_joins};
+use super::search::{Present, Tables, push_order_beside, push_order_joins_beside};
 use super::{Page, PageRequest, Result, Store, experiment_number};
 use crate::filter::{Clause, Field, Order};
 
@@ -84,7 +84,7 @@ async fn select(
     let mut query = QueryBuilder::new(connection, "SELECT ");
     query.push(COLUMNS).push(" FROM runs r");
     present.push_joins(&mut query, &TABLES);
-    push_order_joins(&mut query, &TABLES, &search.orders, present);
+    push_order_joins_beside(&mut query, &TABLES, &search.orders, present);
     query.push(" WHERE r.experiment_id");
     match experiments {
         // An index gives the order of one experiment's runs.
@@ -102,7 +102,7 @@ async fn select(
     } else {
         format!("{BY_START}, r.run_id")
     };
-    push_order(&mut query, &search.orders, present, &last);
+    push_order_beside(&mut query, &search.orders, present, &last);
     query.push(" LIMIT ").push_bind(page.limit());
     query.push(" OFFSET ").push_bind(page.offset());
     Ok(query.build().fetch_all(connection).await?)

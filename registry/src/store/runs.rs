@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use mlflow_api::types::{
-    KeyValue, ModelOutput, Run, RunData, RunInfo, RunInputs, RunOutputs, RunStatus,
+    KeyValue, ModelInput, ModelOutput, Run, RunData, RunInfo, RunInputs, RunOutputs, RunStatus,
 };
 
+use super::datasets::datasets_of;
 use super::db::{Conn, QueryBuilder, Tx, query};
 use super::metrics::Latest;
 use super::tags::{CHUNK, RUN_PARAMS, RUN_TAGS};
@@ -262,9 +263,11 @@ const LATEST: i64 = 0;
 const PARAM: i64 = 1;
 const TAG: i64 = 2;
 const OUTPUT: i64 = 3;
+const LOGGED: i64 = 4;
+const INPUT: i64 = 5;
 
 /// (what, its columns, its table): the columns of the first give all of them their types.
-const DETAILS: [(&str, &str); 5] = [
+const DETAILS: [(&str, &str); 7] = [
     (
         "CAST(0 AS BIGINT) AS what, run_id, key, CAST(NULL AS TEXT) AS text, timestamp, step, \
          value, is_nan, CAST(NULL AS BYTEA) AS points",
@@ -287,6 +290,15 @@ const DETAILS: [(&str, &str); 5] = [
         "4, run_id, NULL, NULL, NULL, NULL, NULL, NULL, points",
         "metric_log",
     ),
+    (
+        "5, run_id, model_id, NULL, NULL, NULL, NULL, NULL, NULL",
+        "run_inputs",
+    ),
+    // Only that there are some: few runs have any, and they have texts of their own.
+    (
+        "6, run_id, dataset_id, NULL, NULL, NULL, NULL, NULL, NULL",
+        "run_datasets",
+    ),
 ];
 
 /// Adds what runs logged, with one statement for all of them: a point that is folded meanwhile is
@@ -294,7 +306,9 @@ const DETAILS: [(&str, &str); 5] = [
 pub(super) async fn with_data(connection: &mut Conn, rows: Vec<Row>) -> Result<Vec<Run>> {
     let ids: Vec<String> = rows.iter().map(|row| row.run_id.clone()).collect();
     let mut latest = Latest::default();
-    let mut data: HashMap<String, (RunData, RunOutputs)> = HashMap::with_capacity(ids.len());
+    let mut data: HashMap<String, (RunData, RunOutputs, RunInputs)> =
+        HashMap::with_capacity(ids.len());
+    let mut with_datasets: Vec<String> = Vec::new();
     for chunk in ids.chunks(CHUNK) {
         let mut query = QueryBuilder::new(connection, "");
         for (i, (columns, table)) in DETAILS.into_iter().enumerate() {
@@ -330,19 +344,29 @@ pub(super) async fn with_data(connection: &mut Conn, rows: Vec<Row>) -> Result<V
                     let outputs = &mut data.entry(run_id).or_default().1;
                     outputs.model_outputs.push(output);
                 }
-                _ => latest.logged(run_id, &points.unwrap_or_default())?,
+                LOGGED => latest.logged(run_id, &points.unwrap_or_default())?,
+                INPUT => {
+                    let inputs = &mut data.entry(run_id).or_default().2;
+                    inputs.model_inputs.push(ModelInput { model_id: key });
+                }
+                _ => with_datasets.push(run_id),
             }
         }
+    }
+    // Sorted by run: one that has several is there several times in a row.
+    with_datasets.dedup();
+    for (run_id, datasets) in datasets_of(connection, &with_datasets).await? {
+        data.entry(run_id).or_default().2.dataset_inputs = datasets;
     }
     Ok(rows
         .into_iter()
         .map(|row| {
-            let (mut logged, mut outputs) = data.remove(&row.run_id).unwrap_or_default();
+            let (mut logged, mut outputs, inputs) = data.remove(&row.run_id).unwrap_or_default();
             logged.metrics = latest.take(&row.run_id);
             outputs.model_outputs.sort_by_key(|output| output.step);
             Run {
                 data: logged,
-                inputs: RunInputs::default(),
+                inputs,
                 outputs,
                 info: row.into_info(),
             }

@@ -25,9 +25,16 @@ pub(super) fn push_filter(query: &mut QueryBuilder, tables: &Tables, clauses: &[
             Field::Metric(key) => (tables.metrics, key),
             Field::Param(key) => (tables.params, key),
             Field::Tag(key) => (tables.tags, key),
-            // Runs have no datasets yet.
-            Field::Dataset(_) => {
-                query.push("1 = 0");
+            Field::Dataset(key) => {
+                super::datasets::push_comparison(query, key, clause);
+                continue;
+            }
+            Field::Span(key) => {
+                super::trace_search::push_span(query, key, clause);
+                continue;
+            }
+            Field::Assessment(kind, key) => {
+                super::trace_search::push_assessment(query, kind, key, clause);
                 continue;
             }
         };
@@ -69,7 +76,7 @@ fn join(alias: &str, owner: &str) -> String {
     columns.join(" AND ")
 }
 
-fn push_comparison(query: &mut QueryBuilder, column: &str, op: Op, value: &Value) {
+pub(super) fn push_comparison(query: &mut QueryBuilder, column: &str, op: Op, value: &Value) {
     match op {
         Op::ILike => {
             query.push(format!("LOWER({column}) LIKE LOWER("));
@@ -184,7 +191,12 @@ fn compared(clause: &Clause) -> Option<&str> {
 }
 
 /// Appends the joins that [`push_order`] needs; they stand before `WHERE`.
-pub(super) fn push_order_joins(
+pub(super) fn push_order_joins(query: &mut QueryBuilder, tables: &Tables, orders: &[Order]) {
+    push_order_joins_beside(query, tables, orders, &Present::default());
+}
+
+/// The same beside the joins of `present`, which some orders find what they need in.
+pub(super) fn push_order_joins_beside(
     query: &mut QueryBuilder,
     tables: &Tables,
     orders: &[Order],
@@ -194,22 +206,32 @@ pub(super) fn push_order_joins(
         if matches!(&order.field, Field::Metric(key) if present.alias(key).is_some()) {
             continue;
         }
-        let (table, key) = match &order.field {
-            Field::Attribute(_) | Field::Dataset(_) => continue,
-            Field::Metric(key) => (tables.metrics, key),
-            Field::Param(key) => (tables.params, key),
-            Field::Tag(key) => (tables.tags, key),
-        };
-        let on = join(&format!("o{i}"), tables.owner);
-        query.push(format!(" LEFT JOIN {table} o{i} ON {on} AND o{i}.key = "));
-        query.push_bind(key.clone());
+        push_order_join(query, tables, i, order);
     }
+}
+
+/// The join of the order's column number `i`, if it needs one.
+pub(super) fn push_order_join(query: &mut QueryBuilder, tables: &Tables, i: usize, order: &Order) {
+    let (table, key) = match &order.field {
+        Field::Attribute(_) | Field::Dataset(_) | Field::Span(_) | Field::Assessment(..) => return,
+        Field::Metric(key) => (tables.metrics, key),
+        Field::Param(key) => (tables.params, key),
+        Field::Tag(key) => (tables.tags, key),
+    };
+    let on = join(&format!("o{i}"), tables.owner);
+    query.push(format!(" LEFT JOIN {table} o{i} ON {on} AND o{i}.key = "));
+    query.push_bind(key.clone());
 }
 
 /// Appends ` ORDER BY …`: numbers first, then NaN, then what is missing, in both directions.
 ///
 /// `last` are the columns that break ties.
-pub(super) fn push_order(
+pub(super) fn push_order(query: &mut QueryBuilder, orders: &[Order], last: &str) {
+    push_order_beside(query, orders, &Present::default(), last);
+}
+
+/// The same beside the joins of `present`.
+pub(super) fn push_order_beside(
     query: &mut QueryBuilder,
     orders: &[Order],
     present: &Present<'_>,
@@ -235,8 +257,8 @@ pub(super) fn push_order(
                 ),
                 format!("o{i}.value"),
             ),
-            // The language doesn't sort by datasets.
-            Field::Dataset(_) => continue,
+            // The language doesn't sort by these.
+            Field::Dataset(_) | Field::Span(_) | Field::Assessment(..) => continue,
             Field::Param(_) | Field::Tag(_) => (
                 format!("CASE WHEN o{i}.value IS NULL THEN 1 ELSE 0 END"),
                 format!("o{i}.value"),

@@ -37,6 +37,14 @@ pub(super) const LOGGED_MODEL_PARAMS: Texts = Texts {
     table: "logged_model_params",
     owner: "model_id",
 };
+pub(super) const TRACE_TAGS: Texts = Texts {
+    table: "trace_tags",
+    owner: "trace_id",
+};
+pub(super) const TRACE_METADATA: Texts = Texts {
+    table: "trace_metadata",
+    owner: "trace_id",
+};
 pub(super) const REGISTERED_MODEL_TAGS: Texts = Texts {
     table: "registered_model_tags",
     owner: "name",

@@ -66,12 +66,18 @@ pub(crate) async fn serve() -> Server {
 
 /// Another server over the same folder.
 pub(crate) async fn serve_in(folder: &Path) -> Server {
+    serve_with(folder, |_| {}).await
+}
+
+/// A server over a folder, with options of its own.
+pub(crate) async fn serve_with(folder: &Path, change: impl FnOnce(&mut Options)) -> Server {
     let (backend_store_uri, postgres) = database_of(folder);
-    let options = Options {
+    let mut options = Options {
         backend_store_uri,
         artifacts_destination: folder.join("artifacts").into(),
         ..Options::default()
     };
+    change(&mut options);
     let registry = Registry::open(options).await.unwrap();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -92,6 +98,18 @@ pub(crate) async fn serve_in(folder: &Path) -> Server {
 }
 
 impl Server {
+    /// Sends JSON to any path; (status, body).
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let response = reqwest::Client::new()
+            .request(method.parse().unwrap(), format!("{}{path}", self.url))
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        let status = response.status().as_u16();
+        (status, response.json().await.unwrap())
+    }
+
     /// Posts JSON to a route; (status, body).
     pub(crate) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         let url = format!("{}/api/2.0/mlflow/{path}", self.url);

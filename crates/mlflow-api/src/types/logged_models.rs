@@ -109,12 +109,22 @@ crate::wire::wire! {
         pub experiment_ids: Vec<String>,
         /// A filter over attributes, params, tags and metrics.
         pub filter: Option<String>,
+        /// Metrics of the filter are looked at only where they are about one of these.
+        pub datasets: Vec<LoggedModelDataset>,
         /// The page's size; 100 when absent.
         pub max_results: Option<i64>,
         /// Columns to sort by.
         pub order_by: Vec<LoggedModelOrderBy>,
         /// Where to go on.
         pub page_token: Option<String>,
+    }
+
+    /// One of [`SearchLoggedModels::datasets`].
+    pub struct LoggedModelDataset {
+        /// The dataset's name.
+        pub dataset_name: String,
+        /// Its digest; any when absent.
+        pub dataset_digest: Option<String>,
     }
 
     /// One column of [`SearchLoggedModels::order_by`].

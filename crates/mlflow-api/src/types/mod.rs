@@ -4,16 +4,22 @@
 //! with MLflow's words); an optional one is an [`Option`].
 
 mod artifacts;
+mod datasets;
 mod experiments;
 mod logged_models;
 mod models;
 mod runs;
+mod traces;
+mod webhooks;
 
 pub use artifacts::*;
+pub use datasets::*;
 pub use experiments::*;
 pub use logged_models::*;
 pub use models::*;
 pub use runs::*;
+pub use traces::*;
+pub use webhooks::*;
 
 crate::wire::wire! {
     /// A tag or a parameter: a key and a text.

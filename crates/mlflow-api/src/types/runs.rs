@@ -1,6 +1,6 @@
 //! Runs, their metrics, parameters and tags.
 
-use super::{KeyValue, ViewType};
+use super::{DatasetInput, KeyValue, ViewType};
 
 crate::wire::wire_enum! {
     /// How far a run is.
@@ -67,6 +67,8 @@ crate::wire::wire! {
 
     /// What a run read.
     pub struct RunInputs {
+        /// Datasets that it read.
+        pub dataset_inputs: Vec<DatasetInput>,
         /// Logged models that it read.
         pub model_inputs: Vec<ModelInput>,
     }
