@@ -10,9 +10,6 @@ pub struct Options {
     pub backend_store_uri: String,
     /// The folder of the artifacts; it is created where it is missing.
     pub artifacts_destination: PathBuf,
-    /// The names, beyond those of this machine, that a request's `Host` header may have; others
-    /// are refused, against DNS rebinding.
-    pub allowed_hosts: Vec<String>,
 }
 
 impl Default for Options {
@@ -21,7 +18,6 @@ impl Default for Options {
         Self {
             backend_store_uri: "sqlite:///foreshock/registry.db".to_owned(),
             artifacts_destination: PathBuf::from("foreshock/artifacts"),
-            allowed_hosts: Vec::new(),
         }
     }
 }

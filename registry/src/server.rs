@@ -2,25 +2,23 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::Options;
 use crate::artifacts::ArtifactStore;
-use crate::store::{OpenStoreError, Store};
-
-/// How long requests under way may take after the stop was asked for.
-const DRAIN: Duration = Duration::from_secs(10);
+use crate::audit::{Audit, AuditLevel};
+use crate::auth::{Auth, Owners};
+use crate::http::{Gateway, ServeOptions, ServerParts, Tls, TlsError, accept};
+use crate::store::{OpenStoreError, Store, StoreError};
+use crate::telemetry::{Telemetry, Traces};
 
 /// An open registry: its database and its artifact folder. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Registry {
     store: Store,
     artifacts: ArtifactStore,
-    allowed_hosts: Arc<[String]>,
 }
 
 /// Why a registry can't be opened.
@@ -53,11 +51,7 @@ impl Registry {
         let artifacts = ArtifactStore::open(&path)
             .await
             .map_err(|source| OpenError::Artifacts { path, source })?;
-        Ok(Self {
-            store,
-            artifacts,
-            allowed_hosts: options.allowed_hosts.into(),
-        })
+        Ok(Self { store, artifacts })
     }
 
     /// What it knows.
@@ -71,40 +65,137 @@ impl Registry {
     pub fn artifacts(&self) -> &ArtifactStore {
         &self.artifacts
     }
+}
 
-    pub(crate) fn allowed_hosts(&self) -> &[String] {
-        &self.allowed_hosts
+/// Why a registry can't be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The database failed.
+    #[error("can't read the users")]
+    Store(#[from] StoreError),
+}
+
+/// A registry that is about to be served.
+#[derive(Debug)]
+pub struct Server {
+    registry: Registry,
+    gateway: Arc<Gateway>,
+    writer: Option<tokio::task::JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Makes everything ready: users, TLS, the audit log, traces if the environment asks for them.
+    ///
+    /// # Errors
+    /// When the database fails, or the files of TLS can't be used.
+    pub async fn prepare(
+        registry: Registry,
+        options: ServeOptions,
+        stop: CancellationToken,
+    ) -> Result<Self, ServeError> {
+        let tls = match options.tls.clone() {
+            Some(files) => Some(Tls::open(files).await?),
+            None => None,
+        };
+        let telemetry = Arc::new(Telemetry::new());
+        let store = registry.store();
+        let auth = Auth::open(store.clone(), Arc::clone(&telemetry), options.login_ttl).await?;
+        let (audit, writer) = if options.audit == AuditLevel::Off {
+            (None, None)
+        } else {
+            let telemetry = Arc::clone(&telemetry);
+            let (audit, writer) = Audit::start(store.clone(), telemetry, options.audit_retention);
+            (Some(audit), Some(writer))
+        };
+        let parts = ServerParts {
+            owners: Owners::new(store.clone()),
+            traces: Traces::from_env(),
+            auth: Arc::new(auth),
+            options,
+            telemetry,
+            tls,
+            audit,
+            stopping: stop.clone(),
+        };
+        let gateway = Arc::new(Gateway::new(parts, crate::api::routes::all()));
+        Ok(Self {
+            registry,
+            gateway,
+            writer,
+            stop,
+        })
+    }
+
+    /// Something that reads the files of TLS again, for as long as the server runs.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.gateway.tls().cloned())
+    }
+
+    /// Serves until the stop is asked for; then takes no new connection, finishes the requests
+    /// under way, writes what is left of the audit log and the traces, and returns.
+    pub async fn run(self, listener: TcpListener) {
+        let store = self.registry.store.clone();
+        let traces = self.gateway.traces().cloned();
+        let app = crate::api::routes::router(self.registry, &self.gateway);
+        let watch = Arc::clone(self.gateway.auth()).watch(self.stop.clone());
+        let watch = tokio::spawn(watch);
+        accept(listener, app, self.gateway, self.stop).await;
+        // The last sender went with the gateway, unless a request was cut: then that one is lost.
+        if let Some(writer) = self.writer
+            && tokio::time::timeout(FLUSH, writer).await.is_err()
+        {
+            tracing::error!("the end of the audit log could not be written");
+        }
+        watch.abort();
+        if let Some(traces) = traces {
+            traces.stop().await;
+        }
+        store.close().await;
     }
 }
 
-/// Serves a registry until `shutdown` is cancelled; then takes no new connection, finishes the
-/// requests under way (10 s at most) and returns.
+/// How long the rest of the audit log may take to be written.
+const FLUSH: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Reads the files of TLS again.
+#[derive(Debug, Clone)]
+pub struct Reloader(Option<Tls>);
+
+impl Reloader {
+    /// Whether there is anything to read again.
+    #[must_use]
+    pub fn is_needed(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Reads the files again; new connections get the new certificate.
+    ///
+    /// # Errors
+    /// When they can't be used; the old certificate stays.
+    pub async fn reload(&self) -> Result<(), TlsError> {
+        match &self.0 {
+            Some(tls) => tls.reload().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Serves a registry as [`ServeOptions::default`] has it, until `shutdown` is cancelled.
 ///
 /// # Errors
-/// When the listener fails.
+/// When the database fails before the first request.
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
     shutdown: CancellationToken,
-) -> std::io::Result<()> {
-    let store = registry.store.clone();
-    let app = crate::api::routes::router(registry);
-    let listener = listener.tap_io(|stream| {
-        // A client must not wait for a delayed ACK; a socket that can't is slower, not wrong.
-        stream.set_nodelay(true).ok();
-    });
-    let drained = {
-        let shutdown = shutdown.clone();
-        async move {
-            shutdown.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
-        }
-    };
-    let server = axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned());
-    let result = tokio::select! {
-        result = server => result,
-        () = drained => Ok(()),
-    };
-    store.close().await;
-    result
+) -> Result<(), ServeError> {
+    let server = Server::prepare(registry, ServeOptions::default(), shutdown).await?;
+    server.run(listener).await;
+    Ok(())
 }

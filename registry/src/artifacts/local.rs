@@ -38,10 +38,16 @@ impl ArtifactStore {
         fs::create_dir_all(root).await?;
         // The root itself may be a link; nothing below it may.
         let root = fs::canonicalize(root).await?;
-        let probe = root.join(partial_name());
+        let store = Self { root };
+        store.check_writable().await?;
+        Ok(store)
+    }
+
+    /// Whether artifacts can be written now.
+    pub(crate) async fn check_writable(&self) -> std::io::Result<()> {
+        let probe = self.root.join(partial_name());
         File::create_new(&probe).await?;
-        fs::remove_file(&probe).await?;
-        Ok(Self { root })
+        fs::remove_file(&probe).await
     }
 
     /// Writes a file, replacing what is there; it appears when all of it is on disk.

@@ -6,9 +6,11 @@
 //! several replicas write at once: every transaction about a registered model locks the model first,
 //! and rows of one statement are written in the order of their keys, so that there is no deadlock.
 
+mod audit;
 mod db;
 mod error;
 mod experiments;
+mod grants;
 mod logged_models;
 mod metrics;
 mod model_versions;
@@ -20,6 +22,8 @@ mod run_search;
 mod runs;
 mod search;
 mod tags;
+mod tokens;
+mod users;
 mod version_lookup;
 
 use std::sync::Arc;
@@ -27,7 +31,10 @@ use std::sync::Arc;
 use db::{Conn, Pools, Tx, query};
 use metrics::{Folder, Ingest};
 
+pub use audit::{AuditRecord, AuditSearch};
 pub use error::StoreError;
+pub(crate) use grants::Owned;
+pub use grants::{GrantRecord, Granted};
 pub use logged_models::NewLoggedModel;
 pub use model_versions::NewModelVersion;
 pub use open::OpenStoreError;
@@ -35,6 +42,8 @@ pub use page::{Page, PageRequest};
 pub use run_create::NewRun;
 pub use run_search::RunSearch;
 pub use runs::RunChange;
+pub use tokens::TokenRecord;
+pub use users::UserRecord;
 
 /// What the registry knows. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -63,6 +72,27 @@ impl Store {
     /// Begins a write, waiting for its turn.
     async fn write(&self) -> Result<Tx> {
         Ok(self.pools.write().await?)
+    }
+
+    /// How many connections to the database are at work, and how many are idle.
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        self.pools.connections()
+    }
+
+    /// Whether the database has the schema that this program knows, or a newer one.
+    pub(crate) async fn check_schema(&self) -> Result<()> {
+        let (found,): (Option<i64>,) =
+            query("SELECT MAX(version) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&mut self.read().await?)
+                .await?;
+        let known = open::known_schema();
+        if found.is_some_and(|found| found >= known) {
+            return Ok(());
+        }
+        Err(StoreError::State(format!(
+            "the database has schema {}, and this program needs {known}",
+            found.unwrap_or(0)
+        )))
     }
 
     /// Whether the database answers.

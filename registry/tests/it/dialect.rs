@@ -11,11 +11,45 @@ use crate::harness::serve;
 
 /// Names that messages have, so that values meet the code behind them.
 const NAMES: &[&str] = &[
-    "name", "experiment_id", "experiment_ids", "run_id", "runId", "run_uuid", "key", "value",
-    "timestamp", "step", "metrics", "params", "tags", "filter", "order_by", "max_results",
-    "page_token", "version", "alias", "stage", "stages", "source", "model_id", "models", "status",
-    "path", "metric_key", "run_ids", "new_name", "description", "model_json", "view_type",
-    "run_view_type", "start_time", "end_time", "datasets", "field_name", "ascending", "nothing",
+    "name",
+    "experiment_id",
+    "experiment_ids",
+    "run_id",
+    "runId",
+    "run_uuid",
+    "key",
+    "value",
+    "timestamp",
+    "step",
+    "metrics",
+    "params",
+    "tags",
+    "filter",
+    "order_by",
+    "max_results",
+    "page_token",
+    "version",
+    "alias",
+    "stage",
+    "stages",
+    "source",
+    "model_id",
+    "models",
+    "status",
+    "path",
+    "metric_key",
+    "run_ids",
+    "new_name",
+    "description",
+    "model_json",
+    "view_type",
+    "run_view_type",
+    "start_time",
+    "end_time",
+    "datasets",
+    "field_name",
+    "ascending",
+    "nothing",
 ];
 
 fn any_json() -> impl Strategy<Value = Value> {
@@ -25,14 +59,18 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         "\\PC{0,12}".prop_map(Value::from),
-        prop::sample::select(vec!["", "0", "1", "..", "NaN", "a = 'b'", "%00", "\u{0}", "9e999"])
-            .prop_map(Value::from),
+        prop::sample::select(vec![
+            "", "0", "1", "..", "NaN", "a = 'b'", "%00", "\u{0}", "9e999"
+        ])
+        .prop_map(Value::from),
     ];
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
             prop::collection::vec((prop::sample::select(NAMES), inner), 0..6).prop_map(|fields| {
-                let fields = fields.into_iter().map(|(name, value)| (name.to_owned(), value));
+                let fields = fields
+                    .into_iter()
+                    .map(|(name, value)| (name.to_owned(), value));
                 Value::Object(fields.collect::<Map<_, _>>())
             }),
         ]
@@ -57,8 +95,16 @@ async fn no_message_makes_the_server_fail() {
     let mut runner = TestRunner::deterministic();
     let http = reqwest::Client::new();
     for route in ROUTES {
-        let path = route.path.replace("{*path}", "0/x").replace("{model_id}", "m-0");
-        let url = format!("{}/api/{}{}", server.url, route.version, path.replace("{tag_key}", "t"));
+        let path = route
+            .path
+            .replace("{*path}", "0/x")
+            .replace("{model_id}", "m-0");
+        let url = format!(
+            "{}/api/{}{}",
+            server.url,
+            route.version,
+            path.replace("{tag_key}", "t")
+        );
         let method: Method = route.method.to_uppercase().parse().unwrap();
         for _ in 0..16 {
             let message = message().new_tree(&mut runner).unwrap().current();
@@ -68,7 +114,9 @@ async fn no_message_makes_the_server_fail() {
             let request = match message.as_object() {
                 Some(fields) if method == Method::GET => {
                     let text = |value: &Value| {
-                        value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+                        value
+                            .as_str()
+                            .map_or_else(|| value.to_string(), str::to_owned)
                     };
                     let pairs: Vec<_> = fields.iter().map(|(k, v)| (k, text(v))).collect();
                     request.query(&pairs)
@@ -81,7 +129,10 @@ async fn no_message_makes_the_server_fail() {
             assert!(status < 500, "{method} {url} {message}: {status} {text}");
             if status >= 400 {
                 let body: Value = serde_json::from_str(&text).unwrap_or_default();
-                assert!(body["error_code"].is_string(), "{method} {url} {message}: {text}");
+                assert!(
+                    body["error_code"].is_string(),
+                    "{method} {url} {message}: {text}"
+                );
             }
         }
     }
@@ -95,12 +146,24 @@ async fn no_token_makes_a_search_fail() {
     for _ in 0..40 {
         let token = tokens.new_tree(&mut runner).unwrap().current();
         for (path, body) in [
-            ("runs/search", json!({"experiment_ids": ["0"], "page_token": token})),
-            ("experiments/search", json!({"max_results": 5, "page_token": token})),
-            ("logged-models/search", json!({"experiment_ids": ["0"], "page_token": token})),
+            (
+                "runs/search",
+                json!({"experiment_ids": ["0"], "page_token": token}),
+            ),
+            (
+                "experiments/search",
+                json!({"max_results": 5, "page_token": token}),
+            ),
+            (
+                "logged-models/search",
+                json!({"experiment_ids": ["0"], "page_token": token}),
+            ),
         ] {
             let (status, body) = server.post(path, body).await;
-            assert!(status == 200 || status == 400, "{path} {token:?}: {status} {body}");
+            assert!(
+                status == 200 || status == 400,
+                "{path} {token:?}: {status} {body}"
+            );
         }
     }
 }
@@ -109,14 +172,25 @@ async fn no_token_makes_a_search_fail() {
 async fn a_metric_comes_back_as_it_was_logged() {
     let server = serve().await;
     let run = server.run().await.info.run_id;
-    let values = [9999.0 / 7.0, 0.1 + 0.2, 1e-310, 123_456_789.123_456_79, -f64::MAX];
+    let values = [
+        9999.0 / 7.0,
+        0.1 + 0.2,
+        1e-310,
+        123_456_789.123_456_79,
+        -f64::MAX,
+    ];
     for (i, value) in values.iter().enumerate() {
         let body = json!({"run_id": run, "key": format!("m{i}"), "value": value, "timestamp": 1});
         assert_eq!(server.post("runs/log-metric", body).await.0, 200);
     }
     let read = server.client.get_run(&run).await.unwrap();
     for (i, value) in values.iter().enumerate() {
-        let metric = read.data.metrics.iter().find(|m| m.key == format!("m{i}")).unwrap();
+        let metric = read
+            .data
+            .metrics
+            .iter()
+            .find(|m| m.key == format!("m{i}"))
+            .unwrap();
         assert_eq!(metric.value.to_bits(), value.to_bits(), "{value}");
     }
 }

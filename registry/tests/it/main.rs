@@ -2,15 +2,23 @@
 //!
 //! These tests run twice: here against SQLite, and as `tests/postgres.rs` against PostgreSQL.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::needless_update,
+    reason = "one option more must not change every test"
+)]
 
 mod artifacts;
+mod auth;
 mod concurrency;
 mod crash;
 mod dialect;
 pub(crate) mod harness;
 mod metrics;
 mod models;
+mod operations;
 mod replay;
 mod routes;
+mod secured;
+mod security;
 mod server;
 mod tracking;

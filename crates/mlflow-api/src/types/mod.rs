@@ -8,12 +8,14 @@ mod experiments;
 mod logged_models;
 mod models;
 mod runs;
+mod users;
 
 pub use artifacts::*;
 pub use experiments::*;
 pub use logged_models::*;
 pub use models::*;
 pub use runs::*;
+pub use users::*;
 
 crate::wire::wire! {
     /// A tag or a parameter: a key and a text.
