@@ -162,7 +162,8 @@ impl IntoResponse for ApiError {
             tracing::error!(code = self.code.as_str(), cause = chain, "request failed");
         }
         let mut message = self.message;
-        if status.is_server_error() {
+        // What is left out on purpose is no failure.
+        if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
             // By it the log's lines are found.
             current_request_id(|id| message.push_str(&format!(" (request {id})")));
         }

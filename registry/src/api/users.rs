@@ -26,7 +26,7 @@ type Shared = Extension<Arc<Gateway>>;
 fn asking(viewer: &Viewer) -> Result<&Arc<Principal>, ApiError> {
     viewer.principal().ok_or_else(|| {
         ApiError::new(
-            ErrorCode::EndpointNotFound,
+            ErrorCode::ResourceDoesNotExist,
             "This server has no users; `registry user add` adds the first.",
         )
     })
