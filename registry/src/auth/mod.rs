@@ -2,7 +2,7 @@
 //!
 //! Without users there is no authentication: whoever reaches the server may do everything. With
 //! users every request names one, by `Authorization: Basic` or `Bearer`. Each route needs a
-//! [`Role`] on what it touches ([`table`]); a role comes from a grant on that experiment or model
+//! [`Role`] on what it touches (`table.rs`); a role comes from a grant on that experiment or model
 //! where there is one, else from the user.
 
 mod access;

@@ -1,5 +1,5 @@
-//! What the server tells its operators: [`metrics`] for Prometheus, [`log`] lines with request
-//! ids, [`traces`] for OpenTelemetry.
+//! What the server tells its operators: metrics for Prometheus, lines of the [`log`] with request
+//! ids, traces for OpenTelemetry.
 
 pub mod log;
 mod metrics;
