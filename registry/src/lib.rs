@@ -2,7 +2,8 @@
 //!
 //! A request goes through three steps, each in its own module: [`api`] extracts it and maps the
 //! answer, [`store`] holds all SQL behind one interface that knows no HTTP, [`artifacts`] holds
-//! the files. [`filter`] is MLflow's search language. [`api::routes::ROUTES`] is the table of all
+//! the files. Before each stands one gate, which knows who asks ([`auth`]) and counts ([`telemetry`]).
+//! [`filter`] is MLflow's search language. [`api::routes::ROUTES`] is the table of all
 //! routes.
 //!
 //! ```no_run
@@ -19,14 +20,20 @@
 
 pub mod api;
 pub mod artifacts;
+mod audit;
+pub mod auth;
 pub mod filter;
+mod http;
 mod options;
 pub mod otlp;
 mod server;
 pub mod store;
+pub mod telemetry;
 mod webhooks;
 
+pub use audit::AuditLevel;
+pub use http::{ServeOptions, TlsError, TlsFiles};
 pub use options::{Options, sqlite_uri};
-pub use server::{OpenError, Registry, serve};
+pub use server::{OpenError, Registry, Reloader, ServeError, Server, serve};
 pub use tokio_util::sync::CancellationToken;
 pub use webhooks::{WebhookOptions, WebhookSetupError, Webhooks};

@@ -1,4 +1,5 @@
 //! The `registry` program.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod cli;
 

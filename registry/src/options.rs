@@ -13,9 +13,6 @@ pub struct Options {
     pub backend_store_uri: String,
     /// Where the artifacts are: a folder, or a prefix of a bucket.
     pub artifacts_destination: Destination,
-    /// The names, beyond those of this machine, that a request's `Host` header may have; others
-    /// are refused, against DNS rebinding.
-    pub allowed_hosts: Vec<String>,
     /// How webhooks are sent.
     pub webhooks: WebhookOptions,
 }
@@ -26,7 +23,6 @@ impl Default for Options {
         Self {
             backend_store_uri: "sqlite:///foreshock/registry.db".to_owned(),
             artifacts_destination: PathBuf::from("foreshock/artifacts").into(),
-            allowed_hosts: Vec::new(),
             webhooks: WebhookOptions::default(),
         }
     }

@@ -1,19 +1,18 @@
 //! Opening a registry and serving it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::Options;
 use crate::artifacts::{ArtifactStore, OpenArtifactsError, SigningKey};
-use crate::store::{OpenStoreError, Store};
+use crate::audit::{Audit, AuditLevel};
+use crate::auth::{Auth, Owners};
+use crate::http::{Gateway, ServeOptions, ServerParts, Tls, TlsError, accept};
+use crate::store::{OpenStoreError, Store, StoreError};
+use crate::telemetry::{Telemetry, Traces};
 use crate::webhooks::{WebhookSetupError, Webhooks};
-
-/// How long requests under way may take after the stop was asked for.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// An open registry: its database and its artifacts. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -22,7 +21,6 @@ pub struct Registry {
     artifacts: ArtifactStore,
     signing_key: SigningKey,
     webhooks: Webhooks,
-    allowed_hosts: Arc<[String]>,
 }
 
 /// Why a registry can't be opened.
@@ -32,6 +30,9 @@ pub enum OpenError {
     /// The database can't be used.
     #[error(transparent)]
     Store(#[from] OpenStoreError),
+    /// The database failed.
+    #[error("can't read the server's keys")]
+    Keys(#[from] StoreError),
     /// The artifact store can't be written.
     #[error(transparent)]
     Artifacts(#[from] OpenArtifactsError),
@@ -51,12 +52,14 @@ impl Registry {
         let store = Store::open(&options.backend_store_uri).await?;
         let artifacts = ArtifactStore::open(&options.artifacts_destination).await?;
         let webhooks = Webhooks::open(store.clone(), options.webhooks).await?;
+        // The one that the first of all replicas drew.
+        let key = store.server_key("part-urls", &SigningKey::fresh()).await?;
+        let signing_key = SigningKey::new(&key);
         Ok(Self {
             webhooks,
             store,
             artifacts,
-            signing_key: SigningKey::random(),
-            allowed_hosts: options.allowed_hosts.into(),
+            signing_key,
         })
     }
 
@@ -72,13 +75,6 @@ impl Registry {
         &self.artifacts
     }
 
-    /// With another key for the URLs that it gives out: replicas must have the same one.
-    #[must_use]
-    pub fn with_signing_key(mut self, key: SigningKey) -> Self {
-        self.signing_key = key;
-        self
-    }
-
     pub(crate) fn signing_key(&self) -> &SigningKey {
         &self.signing_key
     }
@@ -87,49 +83,143 @@ impl Registry {
     pub(crate) fn webhooks(&self) -> &Webhooks {
         &self.webhooks
     }
+}
 
-    pub(crate) fn allowed_hosts(&self) -> &[String] {
-        &self.allowed_hosts
+/// Why a registry can't be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The database failed.
+    #[error("can't read the users")]
+    Store(#[from] StoreError),
+}
+
+/// A registry that is about to be served.
+#[derive(Debug)]
+pub struct Server {
+    registry: Registry,
+    gateway: Arc<Gateway>,
+    writer: Option<tokio::task::JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Makes everything ready: users, TLS, the audit log, traces if the environment asks for them.
+    ///
+    /// # Errors
+    /// When the database fails, or the files of TLS can't be used.
+    pub async fn prepare(
+        registry: Registry,
+        options: ServeOptions,
+        stop: CancellationToken,
+    ) -> Result<Self, ServeError> {
+        let tls = match options.tls.clone() {
+            Some(files) => Some(Tls::open(files).await?),
+            None => None,
+        };
+        let telemetry = Arc::new(Telemetry::new());
+        let store = registry.store();
+        let auth = Auth::open(store.clone(), Arc::clone(&telemetry), options.login_ttl).await?;
+        let (audit, writer) = if options.audit == AuditLevel::Off {
+            (None, None)
+        } else {
+            let telemetry = Arc::clone(&telemetry);
+            let (audit, writer) = Audit::start(store.clone(), telemetry, options.audit_retention);
+            (Some(audit), Some(writer))
+        };
+        let parts = ServerParts {
+            owners: Owners::new(store.clone()),
+            traces: Traces::from_env(),
+            auth: Arc::new(auth),
+            options,
+            telemetry,
+            tls,
+            audit,
+            stopping: stop.clone(),
+        };
+        let gateway = Arc::new(Gateway::new(parts, crate::api::routes::all()));
+        Ok(Self {
+            registry,
+            gateway,
+            writer,
+            stop,
+        })
+    }
+
+    /// Something that reads the files of TLS again, for as long as the server runs.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.gateway.tls().cloned())
+    }
+
+    /// Serves until the stop is asked for; then takes no new connection, finishes the requests
+    /// under way, writes what is left of the audit log and the traces, and returns.
+    pub async fn run(self, listener: TcpListener) {
+        let store = self.registry.store.clone();
+        let webhooks = self.registry.webhooks.clone();
+        let traces = self.gateway.traces().cloned();
+        let app = crate::api::routes::router(self.registry, &self.gateway);
+        let watch = Arc::clone(self.gateway.auth()).watch(self.stop.clone());
+        let watch = tokio::spawn(watch);
+        let sending = {
+            let stop = self.stop.clone();
+            tokio::spawn(async move { webhooks.run(stop).await })
+        };
+        accept(listener, app, self.gateway, self.stop).await;
+        // The last sender went with the gateway, unless a request was cut: then that one is lost.
+        if let Some(writer) = self.writer
+            && tokio::time::timeout(FLUSH, writer).await.is_err()
+        {
+            tracing::error!("the end of the audit log could not be written");
+        }
+        watch.abort();
+        sending.await.ok();
+        if let Some(traces) = traces {
+            traces.stop().await;
+        }
+        store.close().await;
     }
 }
 
-/// Serves a registry until `shutdown` is cancelled; then takes no new connection, finishes the
-/// requests under way (10 s at most) and returns.
+/// How long the rest of the audit log may take to be written.
+const FLUSH: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Reads the files of TLS again.
+#[derive(Debug, Clone)]
+pub struct Reloader(Option<Tls>);
+
+impl Reloader {
+    /// Whether there is anything to read again.
+    #[must_use]
+    pub fn is_needed(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Reads the files again; new connections get the new certificate.
+    ///
+    /// # Errors
+    /// When they can't be used; the old certificate stays.
+    pub async fn reload(&self) -> Result<(), TlsError> {
+        match &self.0 {
+            Some(tls) => tls.reload().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Serves a registry as [`ServeOptions::default`] has it, until `shutdown` is cancelled.
 ///
 /// # Errors
-/// When the listener fails.
+/// When the database fails before the first request.
 pub async fn serve(
     listener: TcpListener,
     registry: Registry,
     shutdown: CancellationToken,
-) -> std::io::Result<()> {
-    let store = registry.store.clone();
-    let webhooks = registry.webhooks.clone();
-    let sending = {
-        let shutdown = shutdown.clone();
-        tokio::spawn(async move { webhooks.run(shutdown).await })
-    };
-    let app = crate::api::routes::router(registry);
-    let listener = listener.tap_io(|stream| {
-        // A client must not wait for a delayed ACK; a socket that can't is slower, not wrong.
-        stream.set_nodelay(true).ok();
-    });
-    let drained = {
-        let shutdown = shutdown.clone();
-        async move {
-            shutdown.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
-        }
-    };
-    let server =
-        axum::serve(listener, app).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let result = tokio::select! {
-        result = server => result,
-        () = drained => Ok(()),
-    };
-    // Ends with the shutdown; after a failed listener nobody cancelled it.
-    shutdown.cancel();
-    sending.await.ok();
-    store.close().await;
-    result
+) -> Result<(), ServeError> {
+    let server = Server::prepare(registry, ServeOptions::default(), shutdown).await?;
+    server.run(listener).await;
+    Ok(())
 }

@@ -4,6 +4,7 @@
 //! cause inside ever reaches a client.
 
 use std::error::Error;
+use std::time::Duration;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -12,6 +13,7 @@ use mlflow_api::{ErrorBody, ErrorCode};
 
 use crate::artifacts::ArtifactError;
 use crate::filter::FilterError;
+use crate::http::current_request_id;
 use crate::store::StoreError;
 
 /// An error answer.
@@ -50,6 +52,37 @@ impl ApiError {
     /// What the client reads.
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The user may not do this.
+    pub(crate) fn denied() -> Self {
+        Self::new(ErrorCode::PermissionDenied, "Permission denied")
+    }
+
+    /// The body broke off, or grew too large on the way.
+    pub(crate) fn unreadable_body() -> Self {
+        Self::new(
+            ErrorCode::BadRequest,
+            "The body can't be read, or is larger than this server takes.",
+        )
+        .with_status(413)
+    }
+
+    /// The body says of itself that it is too large.
+    pub(crate) fn too_large(most: u64) -> Self {
+        Self::new(
+            ErrorCode::BadRequest,
+            format!("The body is larger than {most} bytes."),
+        )
+        .with_status(413)
+    }
+
+    /// The handler took too long.
+    pub(crate) fn too_slow(patience: Duration) -> Self {
+        Self::new(
+            ErrorCode::TemporarilyUnavailable,
+            format!("The request took longer than {} s.", patience.as_secs()),
+        )
     }
 
     pub(crate) fn with_status(mut self, status: u16) -> Self {
@@ -151,9 +184,15 @@ impl IntoResponse for ApiError {
             }
             tracing::error!(code = self.code.as_str(), cause = chain, "request failed");
         }
+        let mut message = self.message;
+        // What is left out on purpose is no failure.
+        if status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED {
+            // By it the log's lines are found.
+            current_request_id(|id| message.push_str(&format!(" (request {id})")));
+        }
         let body = ErrorBody {
             error_code: self.code.as_str().to_owned(),
-            message: self.message,
+            message,
         };
         (status, Json(body)).into_response()
     }

@@ -13,6 +13,7 @@ use super::error::ApiError;
 use super::extract::Rpc;
 use super::validate::{self, required};
 use crate::Registry;
+use crate::auth::Viewer;
 use crate::filter::{self, EXPERIMENTS};
 use crate::store::PageRequest;
 
@@ -64,11 +65,13 @@ pub(super) async fn get_by_name(
 
 pub(super) async fn search(
     State(registry): State<Registry>,
+    viewer: Viewer,
     Rpc(request): Rpc<SearchExperiments>,
 ) -> Answer<SearchExperimentsResponse> {
     let size = validate::max_results(request.max_results, PAGE, MAX_PAGE)?;
     let page = PageRequest::new(size, request.page_token.as_deref())?;
-    let clauses = filter::parse(&EXPERIMENTS, request.filter.as_deref().unwrap_or_default())?;
+    let mut clauses = filter::parse(&EXPERIMENTS, request.filter.as_deref().unwrap_or_default())?;
+    viewer.narrow_experiments(&mut clauses);
     let orders = request
         .order_by
         .iter()

@@ -13,9 +13,6 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 
-/// The largest JSON body.
-const MAX_BODY: usize = 32 * 1024 * 1024;
-
 /// A message: the query of a GET or HEAD (where it has one), else the JSON body.
 pub(super) struct Rpc<T>(pub(super) T);
 
@@ -26,7 +23,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Rpc<T> {
         let from_query =
             is_read(&request) && request.uri().query().is_some_and(|query| !query.is_empty());
         let message = if from_query {
-            query(request.uri())?
+            snake_case(message_of_query(request.uri())?.into())?
         } else {
             let body = bytes(request).await?;
             // What most clients send is read without a detour; whatever is wrong with the rest is
@@ -36,9 +33,8 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Rpc<T> {
             {
                 return Ok(Self(message));
             }
-            value(&body)?
+            message_of_body(&body)?
         };
-        let message = snake_case(message)?;
         serde_json::from_value(message)
             .map(Rpc)
             .map_err(|error| ApiError::invalid(format!("Invalid request: {error}")))
@@ -50,8 +46,8 @@ fn is_read(request: &Request) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD)
 }
 
-/// The query as a message; a repeated parameter is a list.
-fn query(uri: &Uri) -> Result<Value, ApiError> {
+/// The query as a message in the client's spelling; a repeated parameter is a list.
+pub(crate) fn message_of_query(uri: &Uri) -> Result<Map<String, Value>, ApiError> {
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|error| ApiError::new(ErrorCode::BadRequest, error.body_text()))?;
     let mut message = Map::new();
@@ -65,7 +61,7 @@ fn query(uri: &Uri) -> Result<Value, ApiError> {
             Some(first) => *first = Value::Array(vec![first.take(), value]),
         }
     }
-    Ok(Value::Object(message))
+    Ok(message)
 }
 
 /// The body of a message; empty only where it may be.
@@ -78,13 +74,10 @@ async fn bytes(request: Request) -> Result<Bytes, ApiError> {
         .and_then(|value| value.split(';').next())
         .is_some_and(|mime| mime.trim().eq_ignore_ascii_case("application/json"));
     let needs_type = matches!(*request.method(), Method::POST | Method::PUT);
-    let body = to_bytes(request.into_body(), MAX_BODY).await.map_err(|_| {
-        ApiError::new(
-            ErrorCode::BadRequest,
-            format!("The body can't be read, or is larger than {MAX_BODY} bytes."),
-        )
-        .with_status(413)
-    })?;
+    // The gate bounds it.
+    let body = to_bytes(request.into_body(), usize::MAX)
+        .await
+        .map_err(|_| ApiError::unreadable_body())?;
     if needs_type && !json {
         return Err(ApiError::invalid(
             "Bad Request. Content-Type must be one of ['application/json'].",
@@ -124,7 +117,8 @@ fn has_plain_keys(body: &[u8]) -> bool {
     true
 }
 
-fn value(body: &[u8]) -> Result<Value, ApiError> {
+/// A JSON body as a message, with the fields' names in snake_case.
+pub(crate) fn message_of_body(body: &[u8]) -> Result<Value, ApiError> {
     let unreadable = |error: serde_json::Error| {
         ApiError::invalid(format!("Malformed JSON in the body: {error}"))
     };
@@ -134,7 +128,7 @@ fn value(body: &[u8]) -> Result<Value, ApiError> {
         message = serde_json::from_str(inner).map_err(unreadable)?;
     }
     match message {
-        Value::Object(_) => Ok(message),
+        Value::Object(_) => snake_case(message),
         Value::Null => Ok(Value::Object(Map::new())),
         _ => Err(ApiError::new(
             ErrorCode::BadRequest,
@@ -150,11 +144,7 @@ pub(super) fn snake_case(value: Value) -> Result<Value, ApiError> {
             let mut seen = HashSet::with_capacity(fields.len());
             let mut message = Map::new();
             for (key, value) in fields {
-                let key = if key.bytes().any(|byte| byte.is_ascii_uppercase()) {
-                    to_snake_case(&key)
-                } else {
-                    key
-                };
+                let key = snake_case_key(&key);
                 if !seen.insert(key.clone()) {
                     return Err(ApiError::invalid(format!("Field '{key}' is given twice.")));
                 }
@@ -186,7 +176,8 @@ fn is_free_form(field: &str, value: &Value) -> bool {
     }
 }
 
-pub(super) fn to_snake_case(key: &str) -> String {
+/// A field's name as the messages have it.
+pub(crate) fn snake_case_key(key: &str) -> String {
     let mut snake = String::with_capacity(key.len() + 4);
     for c in key.chars() {
         if c.is_ascii_uppercase() {
@@ -240,7 +231,7 @@ mod tests {
     fn repeated_parameters_are_lists() {
         let uri: Uri = "/x?run_ids=a&run_ids=b&path=a%20b".parse().unwrap();
         assert_eq!(
-            query(&uri).unwrap(),
+            Value::from(message_of_query(&uri).unwrap()),
             json!({"run_ids": ["a", "b"], "path": "a b"})
         );
     }

@@ -8,7 +8,7 @@ use graphql_parser::query::{
 };
 use serde_json::{Map, Value};
 
-use super::extract::to_snake_case;
+use super::extract::snake_case_key;
 use super::graphql_schema::{Kind, fields};
 
 const MAX_DEPTH: usize = 10;
@@ -266,7 +266,7 @@ impl<'d> Operation<'d> {
                     field.name
                 ));
             };
-            let inner = &value[to_snake_case(&field.name)];
+            let inner = &value[snake_case_key(&field.name)];
             let inner = self.cut_field(*kind, inner, field)?;
             match (cut.get_mut(&shown), inner) {
                 // Asked for twice: both selections count.

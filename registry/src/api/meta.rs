@@ -39,7 +39,7 @@ pub(super) async fn server_info(State(registry): State<Registry>) -> Json<Value>
 }
 
 /// A handler's panic: a bug, which must not look like a lost connection.
-pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let what = panic
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -20,17 +20,19 @@ pub mod refused;
 mod registered_models;
 pub mod routes;
 mod runs;
-mod security;
 mod traces;
 mod traces_assessments;
 mod traces_otlp;
 mod traces_v2;
+mod users;
 mod validate;
 mod webhooks;
 
 use axum::Json;
 
-use error::ApiError;
+pub(crate) use error::ApiError;
+pub(crate) use extract::{message_of_body, message_of_query, snake_case_key};
+pub(crate) use meta::panicked;
 
 /// What a handler answers.
 type Answer<T> = Result<Json<T>, ApiError>;

@@ -15,6 +15,7 @@ use super::extract::Rpc;
 use super::validate::{self, required};
 use crate::Registry;
 use crate::artifacts::ArtifactPath;
+use crate::auth::Viewer;
 use crate::filter::{self, MODEL_VERSIONS};
 use crate::store::{NewModelVersion, PageRequest};
 
@@ -231,14 +232,16 @@ pub(super) async fn delete(
 
 pub(super) async fn search(
     State(registry): State<Registry>,
+    viewer: Viewer,
     Rpc(request): Rpc<SearchModelVersions>,
 ) -> Answer<SearchModelVersionsResponse> {
     let size = validate::max_results(request.max_results, PAGE, PAGE)?;
     let page = PageRequest::new(size, request.page_token.as_deref())?;
-    let clauses = filter::parse(
+    let mut clauses = filter::parse(
         &MODEL_VERSIONS,
         request.filter.as_deref().unwrap_or_default(),
     )?;
+    viewer.narrow_models(&mut clauses);
     let orders = request
         .order_by
         .iter()

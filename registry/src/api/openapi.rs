@@ -4,11 +4,11 @@
 use std::future::Future;
 use std::sync::LazyLock;
 
-use axum::Json;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use bytes::Bytes;
 use mlflow_api::schema::{Named, Schema};
 use serde_json::{Map, Value, json};
@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::extract::Rpc;
 use super::routes::ROUTES;
 use crate::Registry;
+use crate::auth::Viewer;
 
 /// What a handler takes and answers.
 #[derive(Debug, Default)]
@@ -60,6 +61,8 @@ impl<T> Argument for Query<T> {}
 impl Argument for Request {}
 impl Argument for HeaderMap {}
 impl Argument for super::artifacts::Reading {}
+impl Argument for Viewer {}
+impl<T> Argument for Extension<T> {}
 
 impl<T: Schema> Output for Result<Json<T>, ApiError> {
     fn message(named: &mut Named) -> Option<Value> {

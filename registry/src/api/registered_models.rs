@@ -14,6 +14,7 @@ use super::error::ApiError;
 use super::extract::Rpc;
 use super::validate::{self, required};
 use crate::Registry;
+use crate::auth::Viewer;
 use crate::filter::{self, REGISTERED_MODELS};
 use crate::store::PageRequest;
 
@@ -87,14 +88,16 @@ pub(super) async fn delete(
 
 pub(super) async fn search(
     State(registry): State<Registry>,
+    viewer: Viewer,
     Rpc(request): Rpc<SearchRegisteredModels>,
 ) -> Answer<SearchRegisteredModelsResponse> {
     let size = validate::max_results(request.max_results, PAGE, MAX_PAGE)?;
     let page = PageRequest::new(size, request.page_token.as_deref())?;
-    let clauses = filter::parse(
+    let mut clauses = filter::parse(
         &REGISTERED_MODELS,
         request.filter.as_deref().unwrap_or_default(),
     )?;
+    viewer.narrow_models(&mut clauses);
     let orders = request
         .order_by
         .iter()

@@ -1,7 +1,10 @@
-//! Every route of the REST API, as one table.
+//! Every route of the REST API, as one table. What each needs of its user stands in
+//! `auth/table.rs`.
+
+use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::MethodRouter;
+use axum::routing::{MethodRouter, get};
 
 use mlflow_api::schema::Named;
 
@@ -9,9 +12,10 @@ use super::openapi::{Described, describe};
 use super::{
     artifacts, datasets, experiments, graphql, landing, logged_models, meta, metrics,
     model_versions, refused, registered_models, runs, traces, traces_assessments, traces_otlp,
-    traces_v2, webhooks,
+    traces_v2, users, webhooks,
 };
 use crate::Registry;
+use crate::http::{self, GateLayer, Gateway};
 
 /// One route of the API.
 #[derive(Debug)]
@@ -147,11 +151,43 @@ pub const ROUTES: &[Route] = routes! {
     post "2.0" "/mlflow/webhooks/{webhook_id}/test" => webhooks::test;
 
     get "3.0" "/mlflow/server-info" => meta::server_info;
+
+    post "2.0" "/mlflow/users/create" => users::create;
+    get "2.0" "/mlflow/users/get" => users::get;
+    get "2.0" "/mlflow/users/current" => users::current;
+    get "2.0" "/mlflow/users/list" => users::list;
+    patch "2.0" "/mlflow/users/update-password" => users::update_password;
+    patch "2.0" "/mlflow/users/update-admin" => users::update_admin;
+    delete "2.0" "/mlflow/users/delete" => users::delete;
+    get "3.0" "/mlflow/users/current/permissions" => users::current_permissions;
+    get "3.0" "/mlflow/users/permissions/list" => users::permissions;
+    get "3.0" "/mlflow/users/permissions/get" => users::permission;
+    post "3.0" "/mlflow/users/permissions/grant" => users::grant;
+    post "3.0" "/mlflow/users/permissions/revoke" => users::revoke;
 };
 
+/// The paths under which each route of [`ROUTES`] is served.
+const PREFIXES: [&str; 2] = ["/api", "/ajax-api"];
+
+impl Route {
+    fn path_under(&self, prefix: &str) -> String {
+        format!("{prefix}/{}{}", self.version, self.path)
+    }
+}
+
+/// Method and path of everything that [`ROUTES`] serves.
+pub(crate) fn all() -> impl Iterator<Item = (&'static str, String)> {
+    ROUTES
+        .iter()
+        .flat_map(|route| PREFIXES.map(|prefix| (route.method, route.path_under(prefix))))
+}
+
 /// The application: the table twice, and what stands outside of it.
-pub(crate) fn router(registry: Registry) -> Router {
+pub(crate) fn router(registry: Registry, gateway: &Arc<Gateway>) -> Router {
     let mut router = Router::new()
+        .route("/livez", get(http::livez))
+        .route("/readyz", get(http::readyz))
+        .route("/metrics", get(http::metrics))
         .route("/", axum::routing::get(landing::page))
         .route(
             "/api/openapi.json",
@@ -189,23 +225,16 @@ pub(crate) fn router(registry: Registry) -> Router {
             "/ajax-api/3.0/mlflow/get-trace-artifact",
             axum::routing::get(traces::artifact),
         );
-    for prefix in ["/api", "/ajax-api"] {
+    for prefix in PREFIXES {
         for route in ROUTES {
-            let path = format!("{prefix}/{}{}", route.version, route.path);
-            router = router.route(&path, (route.mount)());
+            router = router.route(&route.path_under(prefix), (route.mount)());
         }
     }
     router
         .fallback(refused::not_found)
         .method_not_allowed_fallback(refused::not_allowed)
-        // Artifacts stream; JSON bodies have a limit of their own.
+        // The gate bounds bodies.
         .layer(axum::extract::DefaultBodyLimit::disable())
-        .layer(axum::middleware::from_fn_with_state(
-            registry.clone(),
-            super::security::guard,
-        ))
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(
-            meta::panicked,
-        ))
+        .layer(GateLayer(Arc::clone(gateway)))
         .with_state(registry)
 }

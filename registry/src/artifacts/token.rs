@@ -11,20 +11,20 @@ use sha2::{Digest, Sha256};
 pub struct SigningKey([u8; 32]);
 
 impl SigningKey {
-    /// A key that nobody else has.
+    /// Bytes that nobody else has, to make a key of.
     #[must_use]
-    pub fn random() -> Self {
+    pub fn fresh() -> [u8; 32] {
         // Two random UUIDs hold 244 bits from the system's own generator.
         let mut hash = Sha256::new();
         hash.update(uuid::Uuid::new_v4());
         hash.update(uuid::Uuid::new_v4());
-        Self(hash.finalize().into())
+        hash.finalize().into()
     }
 
-    /// A key that is kept elsewhere.
+    /// The key made of those bytes.
     #[must_use]
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
     }
 
     fn mac(&self, message: &str) -> Hmac<Sha256> {
@@ -122,11 +122,14 @@ mod tests {
 
     #[test]
     fn only_what_was_signed_is_taken() {
-        let key = SigningKey::random();
+        let key = SigningKey::new(&SigningKey::fresh());
         let token = PartToken::new("abc", 7, Duration::from_secs(60));
         let text = token.sign(&key);
         assert_eq!(PartToken::verify(&text, &key), Some(token));
-        assert_eq!(PartToken::verify(&text, &SigningKey::random()), None);
+        assert_eq!(
+            PartToken::verify(&text, &SigningKey::new(&SigningKey::fresh())),
+            None
+        );
         for at in 0..text.len() {
             let mut forged = text.clone().into_bytes();
             forged[at] = if forged[at] == b'1' { b'2' } else { b'1' };
@@ -140,7 +143,7 @@ mod tests {
 
     #[test]
     fn it_expires() {
-        let key = SigningKey::from_bytes([7; 32]);
+        let key = SigningKey::new(&[7; 32]);
         let mut token = PartToken::new("abc", 1, Duration::ZERO);
         token.expires -= 5;
         assert_eq!(PartToken::verify(&token.sign(&key), &key), None);

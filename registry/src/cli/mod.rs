@@ -1,11 +1,20 @@
 //! The command line: `registry serve …`.
 
+mod audit;
+mod database;
+mod grant;
 mod serve;
+mod show;
+mod token;
+mod user;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use registry::telemetry::log::LogFormat;
+
+use database::{Database, duration};
 
 /// A model registry and tracking server that speaks the MLflow REST dialect.
 #[derive(Debug, Parser)]
@@ -14,6 +23,9 @@ struct Cli {
     /// How the command reports on stdout; logs go to stderr.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     output: Output,
+    /// What lines of the log look like.
+    #[arg(long, global = true, value_enum, default_value_t = Lines::Text)]
+    log_format: Lines,
     #[command(subcommand)]
     command: Command,
 }
@@ -28,10 +40,26 @@ enum Output {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Lines {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve the registry until SIGTERM or Ctrl-C; a second one stops at once.
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
+    /// Manage users.
+    User(user::Args),
+    /// Manage what users may do with single experiments and models.
+    Grant(grant::Args),
+    /// Manage tokens, with which programs log in.
+    Token(token::Args),
+    /// Show who changed what.
+    Audit(audit::Args),
 }
 
 /// Why the program ends with another code than 0.
@@ -52,6 +80,10 @@ pub(crate) fn main() -> ExitCode {
         )
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .event_format(match cli.log_format {
+            Lines::Text => LogFormat::text(),
+            Lines::Json => LogFormat::Json,
+        })
         .init();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -62,7 +94,11 @@ pub(crate) fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Serve(args) => serve::run(args, cli.output).await,
+            Command::Serve(args) => serve::run(*args, cli.output).await,
+            Command::User(args) => user::run(args, cli.output).await,
+            Command::Grant(args) => grant::run(args, cli.output).await,
+            Command::Token(args) => token::run(args, cli.output).await,
+            Command::Audit(args) => audit::run(args, cli.output).await,
         }
     });
     // What still runs was told to stop and had its time.

@@ -7,10 +7,12 @@
 //! and rows of one statement are written in the order of their keys, so that there is no deadlock.
 
 mod assessments;
+mod audit;
 mod datasets;
 mod db;
 mod error;
 mod experiments;
+mod grants;
 mod logged_model_search;
 mod logged_models;
 mod metrics;
@@ -24,8 +26,10 @@ mod runs;
 mod search;
 mod spans;
 mod tags;
+mod tokens;
 mod trace_search;
 mod traces;
+mod users;
 mod version_lookup;
 mod webhooks;
 
@@ -35,7 +39,10 @@ use db::{Conn, Pools, Tx, query};
 use metrics::{Folder, Ingest};
 
 pub use assessments::AssessmentChange;
+pub use audit::{AuditRecord, AuditSearch};
 pub use error::StoreError;
+pub(crate) use grants::Owned;
+pub use grants::{GrantRecord, Granted};
 pub use logged_model_search::LoggedModelSearch;
 pub use logged_models::NewLoggedModel;
 pub use model_versions::NewModelVersion;
@@ -45,8 +52,10 @@ pub use run_create::NewRun;
 pub use run_search::RunSearch;
 pub use runs::RunChange;
 pub(crate) use spans::SPANS_LOCATION;
+pub use tokens::TokenRecord;
 pub use trace_search::TraceSearch;
 pub use traces::TraceDeletion;
+pub use users::UserRecord;
 pub use webhooks::{Delivery, WebhookChange, WebhookTarget};
 
 /// What the registry knows. Cheap to clone.
@@ -76,6 +85,27 @@ impl Store {
     /// Begins a write, waiting for its turn.
     async fn write(&self) -> Result<Tx> {
         Ok(self.pools.write().await?)
+    }
+
+    /// How many connections to the database are at work, and how many are idle.
+    pub(crate) fn connections(&self) -> (usize, usize) {
+        self.pools.connections()
+    }
+
+    /// Whether the database has the schema that this program knows, or a newer one.
+    pub(crate) async fn check_schema(&self) -> Result<()> {
+        let (found,): (Option<i64>,) =
+            query("SELECT MAX(version) FROM _sqlx_migrations WHERE success")
+                .fetch_one(&mut self.read().await?)
+                .await?;
+        let known = open::known_schema();
+        if found.is_some_and(|found| found >= known) {
+            return Ok(());
+        }
+        Err(StoreError::State(format!(
+            "the database has schema {}, and this program needs {known}",
+            found.unwrap_or(0)
+        )))
     }
 
     /// Whether the database answers.

@@ -2,11 +2,16 @@
 //!
 //! These tests run twice: here against SQLite, and as `tests/postgres.rs` against PostgreSQL.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::needless_update,
+    reason = "one option more must not change every test"
+)]
 
 mod artifacts;
 mod artifacts_http;
 mod artifacts_program;
 mod artifacts_s3;
+mod auth;
 mod concurrency;
 mod crash;
 mod datasets;
@@ -15,8 +20,11 @@ mod graphql;
 pub(crate) mod harness;
 mod metrics;
 mod models;
+mod operations;
 mod replay;
 mod routes;
+mod secured;
+mod security;
 mod server;
 mod traces;
 mod tracking;

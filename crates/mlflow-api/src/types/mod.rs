@@ -10,6 +10,7 @@ mod logged_models;
 mod models;
 mod runs;
 mod traces;
+mod users;
 mod webhooks;
 
 pub use artifacts::*;
@@ -19,6 +20,7 @@ pub use logged_models::*;
 pub use models::*;
 pub use runs::*;
 pub use traces::*;
+pub use users::*;
 pub use webhooks::*;
 
 crate::wire::wire! {

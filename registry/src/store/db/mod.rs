@@ -65,6 +65,22 @@ impl Pools {
         })))
     }
 
+    /// How many connections are at work, and how many are idle.
+    pub(super) fn connections(&self) -> (usize, usize) {
+        fn of<DB: sqlx::Database>(pool: &Pool<DB>) -> (usize, usize) {
+            let all = usize::try_from(pool.size()).unwrap_or(usize::MAX);
+            let idle = pool.num_idle();
+            (all.saturating_sub(idle), idle)
+        }
+        match self {
+            Self::Sqlite { reads, writes } => {
+                let (reads, writes) = (of(reads), of(writes));
+                (reads.0 + writes.0, reads.1 + writes.1)
+            }
+            Self::Postgres(pool) => of(pool),
+        }
+    }
+
     pub(super) async fn close(&self) {
         match self {
             Self::Sqlite { reads, writes } => {

@@ -66,7 +66,7 @@ pub enum OpenStoreError {
 }
 
 /// The newest schema that this program knows.
-fn known_schema() -> i64 {
+pub(super) fn known_schema() -> i64 {
     MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0)
 }
 
