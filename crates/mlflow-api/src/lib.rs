@@ -13,5 +13,5 @@ pub mod error;
 pub mod types;
 pub mod wire;
 
-pub use client::{ArtifactContent, Client, ClientError, ClientOptions, Credentials};
+pub use client::{AliasWatch, ArtifactContent, Client, ClientError, ClientOptions, Credentials};
 pub use error::{ErrorBody, ErrorCode};

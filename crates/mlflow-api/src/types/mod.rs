@@ -3,12 +3,14 @@
 //! A required field is a plain value, empty when the sender left it out (the server refuses that
 //! with MLflow's words); an optional one is an [`Option`].
 
+mod alias_history;
 mod artifacts;
 mod experiments;
 mod logged_models;
 mod models;
 mod runs;
 
+pub use alias_history::*;
 pub use artifacts::*;
 pub use experiments::*;
 pub use logged_models::*;
