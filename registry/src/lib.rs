@@ -19,6 +19,7 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod events;
 pub mod filter;
 mod options;
 mod server;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Options;
 use crate::artifacts::ArtifactStore;
+use crate::events::AliasEvents;
 use crate::store::{OpenStoreError, Store};
 
 /// How long requests under way may take after the stop was asked for.
@@ -19,6 +20,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Registry {
     store: Store,
+    alias_events: AliasEvents,
     artifacts: ArtifactStore,
     allowed_hosts: Arc<[String]>,
 }
@@ -54,6 +56,7 @@ impl Registry {
             .await
             .map_err(|source| OpenError::Artifacts { path, source })?;
         Ok(Self {
+            alias_events: AliasEvents::new(store.clone()),
             store,
             artifacts,
             allowed_hosts: options.allowed_hosts.into(),
@@ -64,6 +67,12 @@ impl Registry {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Where changes of aliases are told.
+    #[must_use]
+    pub fn alias_events(&self) -> &AliasEvents {
+        &self.alias_events
     }
 
     /// The files that it keeps.
@@ -88,7 +97,9 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let store = registry.store.clone();
-    let app = crate::api::routes::router(registry);
+    // What is held open (long polls, events) must end before the drain does.
+    let app = crate::api::routes::router(registry)
+        .layer(axum::Extension(crate::api::Stopping(shutdown.clone())));
     let listener = listener.tap_io(|stream| {
         // A client must not wait for a delayed ACK; a socket that can't is slower, not wrong.
         stream.set_nodelay(true).ok();

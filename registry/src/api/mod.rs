@@ -1,8 +1,11 @@
 //! The REST API: extract, ask the store, map the answer. One file per resource; [`routes`] is the
 //! table of them all.
 
+mod actor;
+mod aliases;
 mod artifacts;
 mod error;
+mod events;
 mod experiments;
 mod extract;
 mod landing;
@@ -19,6 +22,7 @@ mod validate;
 
 use axum::Json;
 
+pub(crate) use aliases::Stopping;
 use error::ApiError;
 
 /// What a handler answers.

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::routing::MethodRouter;
 
 use super::{
-    artifacts, experiments, landing, logged_models, meta, metrics, model_versions,
+    aliases, artifacts, events, experiments, landing, logged_models, meta, metrics, model_versions,
     registered_models, runs,
 };
 use crate::Registry;
@@ -77,9 +77,9 @@ pub const ROUTES: &[Route] = routes! {
     get "2.0" "/mlflow/registered-models/get-latest-versions" => registered_models::latest;
     post "2.0" "/mlflow/registered-models/set-tag" => registered_models::set_tag;
     delete "2.0" "/mlflow/registered-models/delete-tag" => registered_models::delete_tag;
-    post "2.0" "/mlflow/registered-models/alias" => registered_models::set_alias;
-    delete "2.0" "/mlflow/registered-models/alias" => registered_models::delete_alias;
-    get "2.0" "/mlflow/registered-models/alias" => registered_models::get_by_alias;
+    post "2.0" "/mlflow/registered-models/alias" => aliases::set;
+    delete "2.0" "/mlflow/registered-models/alias" => aliases::delete;
+    get "2.0" "/mlflow/registered-models/alias" => aliases::get;
 
     post "2.0" "/mlflow/model-versions/create" => model_versions::create;
     patch "2.0" "/mlflow/model-versions/update" => model_versions::update;
@@ -104,6 +104,13 @@ pub const ROUTES: &[Route] = routes! {
     get "3.0" "/mlflow/server-info" => meta::server_info;
 };
 
+/// The routes that MLflow has not; they are served under `/api` only.
+pub const OWN_ROUTES: &[Route] = routes! {
+    get "2.0" "/foreshock/registered-models/alias-history" => aliases::history;
+    post "2.0" "/foreshock/registered-models/alias-rollback" => aliases::rollback;
+    get "2.0" "/foreshock/events" => events::stream;
+};
+
 /// The application: the table twice, and what stands outside of it.
 pub(crate) fn router(registry: Registry) -> Router {
     let mut router = Router::new()
@@ -124,6 +131,10 @@ pub(crate) fn router(registry: Registry) -> Router {
             let path = format!("{prefix}/{}{}", route.version, route.path);
             router = router.route(&path, (route.mount)());
         }
+    }
+    for route in OWN_ROUTES {
+        let path = format!("/api/{}{}", route.version, route.path);
+        router = router.route(&path, (route.mount)());
     }
     router
         .fallback(meta::not_found)

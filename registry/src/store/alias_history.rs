@@ -151,7 +151,7 @@ pub(super) async fn departures(
         .collect())
 }
 
-/// Lets an alias name a version, and records it.
+/// Lets an alias name a version, and records it; the model is locked already.
 pub(super) async fn move_alias(
     conn: &mut Conn,
     name: &str,
@@ -160,11 +160,6 @@ pub(super) async fn move_alias(
     cause: Cause,
     note: &Note,
 ) -> Result<Option<i64>> {
-    // The lock on the model's row makes two moves of an alias that is new take turns.
-    query("UPDATE registered_models SET last_version = last_version WHERE name = $1")
-        .bind(name)
-        .execute(conn)
-        .await?;
     let from: Option<(i64,)> =
         query("SELECT version FROM model_aliases WHERE name = $1 AND alias = $2")
             .bind(name)
@@ -288,7 +283,7 @@ impl Store {
         note: &Note,
     ) -> Result<AliasChange> {
         let mut tx = self.write().await?;
-        super::registered_models::require(&mut tx, name).await?;
+        super::registered_models::lock(&mut tx, name).await?;
         let last: Option<(Option<i64>,)> = query(
             "SELECT from_version FROM alias_history WHERE name = $1 AND alias = $2 \
              ORDER BY sequence DESC LIMIT 1",

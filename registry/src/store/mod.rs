@@ -6,6 +6,7 @@
 //! several replicas write at once: every transaction about a registered model locks the model first,
 //! and rows of one statement are written in the order of their keys, so that there is no deadlock.
 
+mod alias_history;
 mod db;
 mod error;
 mod experiments;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use db::{Conn, Pools, Tx, query};
 use metrics::{Folder, Ingest};
 
+pub use alias_history::Note;
 pub use error::StoreError;
 pub use logged_models::NewLoggedModel;
 pub use model_versions::NewModelVersion;
