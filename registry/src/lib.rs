@@ -24,6 +24,7 @@ pub mod filter;
 mod options;
 mod server;
 pub mod store;
+pub mod transfer;
 
 pub use options::{Options, sqlite_uri};
 pub use server::{OpenError, Registry, serve};

@@ -10,6 +10,7 @@ mod alias_history;
 mod db;
 mod error;
 mod experiments;
+mod import;
 mod logged_models;
 mod metrics;
 mod model_versions;
@@ -30,6 +31,7 @@ use metrics::{Folder, Ingest};
 
 pub use alias_history::Note;
 pub use error::StoreError;
+pub use import::{Kind, Known, Origin};
 pub use logged_models::NewLoggedModel;
 pub use model_versions::NewModelVersion;
 pub use open::OpenStoreError;

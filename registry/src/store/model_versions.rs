@@ -349,7 +349,7 @@ async fn touch(connection: &mut Conn, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn set_tags(
+pub(super) async fn set_tags(
     connection: &mut Conn,
     name: &str,
     version: i64,

@@ -3,9 +3,11 @@
 //! These tests run twice: here against SQLite, and as `tests/postgres.rs` against PostgreSQL.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod alias_history;
 mod artifacts;
 mod concurrency;
 mod crash;
+mod events;
 pub(crate) mod harness;
 mod metrics;
 mod models;
