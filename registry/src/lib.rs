@@ -19,8 +19,10 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod doctor;
 pub mod events;
 pub mod filter;
+pub mod gc;
 mod options;
 mod server;
 pub mod store;

@@ -8,6 +8,7 @@ mod path;
 
 pub use local::{ArtifactStore, Entry};
 pub use path::ArtifactPath;
+pub(crate) use path::PARTIAL_PREFIX;
 
 /// Why an artifact can't be read or written; messages name no path of this machine.
 #[derive(Debug, thiserror::Error)]

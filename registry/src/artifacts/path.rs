@@ -3,7 +3,7 @@
 use super::ArtifactError;
 
 /// What a file under way is called; such names are never listed and can't be asked for.
-pub(super) const PARTIAL_PREFIX: &str = ".upload-";
+pub(crate) const PARTIAL_PREFIX: &str = ".upload-";
 
 /// A relative path inside the store: names joined by slashes, none of them special. Empty: the
 /// root.

@@ -7,9 +7,12 @@
 //! and rows of one statement are written in the order of their keys, so that there is no deadlock.
 
 mod alias_history;
+pub mod backup;
 mod db;
+mod doctor;
 mod error;
 mod experiments;
+mod gc;
 mod import;
 mod logged_models;
 mod metrics;
@@ -30,7 +33,9 @@ use db::{Conn, Pools, Tx, query};
 use metrics::{Folder, Ingest};
 
 pub use alias_history::Note;
+pub use doctor::Reference;
 pub use error::StoreError;
+pub use gc::{PurgeFilter, Purgeable};
 pub use import::{Kind, Known, Origin};
 pub use logged_models::NewLoggedModel;
 pub use model_versions::NewModelVersion;

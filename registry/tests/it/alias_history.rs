@@ -11,7 +11,7 @@ pub(crate) async fn model(server: &Server, name: &str, versions: usize) {
     for _ in 0..versions {
         server
             .client
-            .create_model_version(name, "mlflow-artifacts:/0/x", None, vec![], None)
+            .create_model_version(name, "s3://bucket/model", None, vec![], None)
             .await
             .unwrap();
     }

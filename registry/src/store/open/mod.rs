@@ -12,6 +12,8 @@ use sqlx::{Acquire, SqlSafeStr};
 use super::db::{Dialect, Pools};
 use super::{Store, now};
 
+pub(super) use sqlite::{lock as lock_file, path as sqlite_path};
+
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// Why a database can't be opened.
@@ -66,7 +68,7 @@ pub enum OpenStoreError {
 }
 
 /// The newest schema that this program knows.
-fn known_schema() -> i64 {
+pub(super) fn known_schema() -> i64 {
     MIGRATIONS.iter().map(|m| m.version).max().unwrap_or(0)
 }
 
