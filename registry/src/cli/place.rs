@@ -87,7 +87,8 @@ where
     C: IntoIterator<Item = String>,
 {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header.to_vec());
+    table.load_style(presets::NOTHING);
+    table.set_header(header.to_vec());
     for row in rows {
         table.add_row(row.into_iter().collect::<Vec<_>>());
     }

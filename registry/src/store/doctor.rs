@@ -3,21 +3,6 @@
 use super::db::{Conn, query};
 use super::{Result, Store};
 
-/// A point of a metric: (run, key), and whether it is the latest is in doubt.
-type MetricKey = (String, String);
-
-/// Pairs of (run, key) whose latest point is missing, is no point, or is not the greatest.
-const WRONG_LATEST: &str = "SELECT k.run_id, k.key FROM \
-    (SELECT DISTINCT run_id, key FROM metrics UNION SELECT run_id, key FROM latest_metrics) k \
-    LEFT JOIN latest_metrics l ON l.run_id = k.run_id AND l.key = k.key \
-    WHERE l.run_id IS NULL \
-    OR NOT EXISTS (SELECT 1 FROM metrics m WHERE m.run_id = l.run_id AND m.key = l.key \
-    AND m.step = l.step AND m.timestamp = l.timestamp AND m.value = l.value \
-    AND m.is_nan = l.is_nan) \
-    OR EXISTS (SELECT 1 FROM metrics m WHERE m.run_id = l.run_id AND m.key = l.key \
-    AND (m.step, m.timestamp, m.value) > (l.step, l.timestamp, l.value)) \
-    ORDER BY k.run_id, k.key";
-
 /// Something whose files should be somewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
@@ -62,41 +47,6 @@ impl Store {
             .await?;
         }
         tx.commit().await?;
-        Ok(())
-    }
-
-    /// The (run, key) of metrics whose latest point is not what their history says.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn wrong_latest_metrics(&self) -> Result<Vec<MetricKey>> {
-        Ok(query(WRONG_LATEST).fetch_all(&mut self.read().await?).await?)
-    }
-
-    /// Takes latest points from their histories again.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn fix_latest_metrics(&self, keys: &[MetricKey]) -> Result<()> {
-        for (run_id, key) in keys {
-            let mut tx = self.write().await?;
-            query("DELETE FROM latest_metrics WHERE run_id = $1 AND key = $2")
-                .bind(run_id)
-                .bind(key)
-                .execute(&mut tx)
-                .await?;
-            query(
-                "INSERT INTO latest_metrics (run_id, key, timestamp, step, value, is_nan) \
-                 SELECT run_id, key, timestamp, step, value, is_nan FROM metrics \
-                 WHERE run_id = $1 AND key = $2 \
-                 ORDER BY step DESC, timestamp DESC, value DESC LIMIT 1",
-            )
-            .bind(run_id)
-            .bind(key)
-            .execute(&mut tx)
-            .await?;
-            tx.commit().await?;
-        }
         Ok(())
     }
 

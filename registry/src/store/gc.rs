@@ -114,6 +114,11 @@ impl Store {
                 .bind(run_id)
                 .execute(&mut tx)
                 .await?;
+                // The log has no reference to runs.
+                query("DELETE FROM metric_log WHERE run_id = $1")
+                    .bind(run_id)
+                    .execute(&mut tx)
+                    .await?;
                 forget(&mut tx, "run", run_id).await?;
                 remember(&mut tx, artifact_uri, removed).await?;
                 removed

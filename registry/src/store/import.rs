@@ -228,7 +228,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes points of a run's metrics; those that are there already stay as they are.
+    /// Writes points of a run's metrics.
     ///
     /// # Errors
     /// When the database fails.
@@ -241,16 +241,8 @@ impl Store {
         let mut tx = self.write().await?;
         super::metrics::log(&mut tx, experiment, run_id, points).await?;
         tx.commit().await?;
+        self.folder.nudge();
         Ok(())
-    }
-
-    /// How many points a run has.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn count_points(&self, run_id: &str) -> Result<i64> {
-        self.count(query("SELECT COUNT(*) FROM metrics WHERE run_id = $1").bind(run_id))
-            .await
     }
 
     /// How many runs, deleted ones included, an experiment has.
@@ -329,7 +321,7 @@ impl Store {
         LOGGED_MODEL_PARAMS
             .set(&mut tx, id, &model.data.params)
             .await?;
-        super::metrics::log_about_models(&mut tx, experiment.0, id, &model.data.metrics).await?;
+        super::metrics::log_about_model(&mut tx, experiment.0, id, &model.data.metrics).await?;
         enter(&mut tx, origin, id).await?;
         tx.commit().await?;
         Ok(())

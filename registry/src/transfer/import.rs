@@ -5,10 +5,10 @@
 //! versions. Whatever is interrupted is done again from its beginning, which changes nothing that
 //! arrived before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures::{StreamExt, TryStreamExt};
-use mlflow_api::types::{Experiment, LoggedModel, ModelVersion, Run};
+use mlflow_api::types::{Experiment, LoggedModel, Metric, ModelVersion, Run};
 
 use super::source::{Model, Owner, Version};
 use super::{Report, Result, Selection, Source, TransferError, fingerprint, hex};
@@ -18,6 +18,8 @@ use crate::store::{Kind, Known, Origin, StoreError};
 
 /// Runs that are copied at once.
 const AT_ONCE: usize = 4;
+/// Points that are written at once.
+const POINTS: usize = 5000;
 /// What is told of progress.
 const PROGRESS: u64 = 100;
 
@@ -283,25 +285,11 @@ impl Import<'_> {
             return Ok(report);
         }
         store.import_run(self.source.id(), &sorted, here).await?;
-        let mut token = None;
-        let mut read = 0;
-        loop {
-            let part = self.source.points(&sorted, token.as_deref()).await?;
-            read += part.items.len();
-            if !part.items.is_empty() {
-                store.import_points(here.0, id, &part.items).await?;
-            }
-            token = part.next;
-            if token.is_none() {
-                break;
-            }
-        }
-        report.points += read as u64;
-        let stored = store.count_points(id).await?;
-        if usize::try_from(stored).is_ok_and(|stored| stored < read) {
-            report.failures.push(format!(
-                "run {id}: {read} points in the source, {stored} here"
-            ));
+        let missing = self
+            .points(&sorted, here.0, known == Known::New, &mut report)
+            .await?;
+        if let Some(missing) = missing {
+            report.failures.push(missing);
             return Ok(report);
         }
         let target = ArtifactTarget {
@@ -312,6 +300,52 @@ impl Import<'_> {
         self.files(owner, Some(&target), &mut report).await?;
         store.import_complete(origin, &print).await?;
         Ok(report)
+    }
+
+    /// Copies the points of a run's metrics; returns what is wrong with those that are here then.
+    async fn points(
+        &self,
+        run: &Run,
+        experiment: i64,
+        is_new: bool,
+        report: &mut Report,
+    ) -> Result<Option<String>> {
+        let id = &run.info.run_id;
+        let store = self.registry.store();
+        let mut read: HashMap<String, usize> = HashMap::new();
+        // What an earlier import brought of the metric that is being read.
+        let mut here: (String, HashSet<_>) = (String::new(), HashSet::new());
+        let mut token = None;
+        loop {
+            let part = self.source.points(run, token.as_deref()).await?;
+            report.points += part.items.len() as u64;
+            let mut missing = Vec::with_capacity(part.items.len());
+            for same in part.items.chunk_by(|a, b| a.key == b.key) {
+                let key = &same[0].key;
+                *read.entry(key.clone()).or_default() += same.len();
+                if !is_new && here.0 != *key {
+                    let known = store.metric_history(id, key, None).await?.items;
+                    here = (key.clone(), known.iter().map(identity).collect());
+                }
+                missing.extend(same.iter().filter(|point| !here.1.contains(&identity(point))).cloned());
+            }
+            for points in missing.chunks(POINTS) {
+                store.import_points(experiment, id, points).await?;
+            }
+            token = part.next;
+            if token.is_none() {
+                break;
+            }
+        }
+        for (key, count) in read {
+            let stored = store.metric_history(id, &key, None).await?.items.len();
+            if stored < count {
+                return Ok(Some(format!(
+                    "run {id}: metric `{key}` has {count} points in the source, {stored} here"
+                )));
+            }
+        }
+        Ok(None)
     }
 
     async fn logged_models(&self, id: &str, here: (i64, &str), report: &mut Report) -> Result<()> {
@@ -603,6 +637,16 @@ impl Import<'_> {
         }
         Ok(())
     }
+}
+
+/// What tells a point of a metric from the others, in the form in which it is stored.
+fn identity(point: &Metric) -> (i64, i64, u64) {
+    let value = if point.value.is_nan() {
+        f64::NAN
+    } else {
+        point.value.clamp(-f64::MAX, f64::MAX) + 0.0
+    };
+    (point.timestamp, point.step, value.to_bits())
 }
 
 /// Where files are written.
