@@ -263,8 +263,5 @@ async fn find(registry: &Registry, request: &AliasRef) -> Result<ModelVersion, A
             .max_by_key(|version| version.version.parse::<i64>().unwrap_or(0))
             .ok_or_else(|| ApiError::invalid("Registered model alias latest not found."));
     }
-    let version = store
-        .version_by_alias(&request.name, &request.alias)
-        .await?;
-    Ok(store.get_model_version(&request.name, version).await?)
+    Ok(store.get_by_alias(&request.name, &request.alias).await?)
 }
