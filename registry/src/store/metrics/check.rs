@@ -89,7 +89,7 @@ impl Store {
         let rows: Vec<LatestOrChunk> = query(
             "SELECT key, timestamp, step, value, is_nan, CAST(NULL AS BYTEA) AS points \
              FROM latest_metrics WHERE run_id = $1 \
-             UNION ALL SELECT key, 0, 0, 0, 0, points FROM metric_chunks WHERE run_id = $1",
+             UNION ALL SELECT key, 0, 0, CAST(0 AS DOUBLE PRECISION), 0, points FROM metric_chunks WHERE run_id = $1",
         )
         .bind(run_id)
         .fetch_all(&mut self.read().await?)
