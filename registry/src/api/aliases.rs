@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Extension, FromRequestParts, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::Json;
 use mlflow_api::types::{
     AliasHistoryResponse, AliasRef, Empty, GetAliasHistory, ModelVersion, ModelVersionResponse,
     RollbackAlias, RollbackAliasResponse, SetAlias,
@@ -182,7 +182,9 @@ pub(super) async fn get(
     if condition.wait.is_zero() {
         return Ok(first.not_modified());
     }
-    let stopping = stopping.map(|Extension(stopping)| stopping).unwrap_or_default();
+    let stopping = stopping
+        .map(|Extension(stopping)| stopping)
+        .unwrap_or_default();
     let end = Instant::now() + condition.wait;
     let mut changes = registry.alias_events().listen().await?;
     loop {

@@ -48,10 +48,7 @@ impl ApiError {
     }
 
     /// A fault of the server itself; the cause is for the log.
-    pub(crate) fn internal(
-        message: &str,
-        cause: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
+    pub(crate) fn internal(message: &str, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::new(ErrorCode::InternalError, message).caused_by(cause)
     }
 

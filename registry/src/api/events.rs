@@ -142,8 +142,13 @@ impl Feed {
     }
 
     fn wants(&self, change: &Arc<AliasChange>) -> bool {
-        self.model.as_ref().is_none_or(|model| *model == change.name)
-            && self.alias.as_ref().is_none_or(|alias| *alias == change.alias)
+        self.model
+            .as_ref()
+            .is_none_or(|model| *model == change.name)
+            && self
+                .alias
+                .as_ref()
+                .is_none_or(|alias| *alias == change.alias)
     }
 
     fn event(&mut self, change: &AliasChange) -> Option<Event> {

@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use mlflow_api::types::{
     CreateRegisteredModel, DeleteRegisteredModelTag, Empty, GetLatestVersions, KeyValue,
-    ModelVersionsResponse, RegisteredModelRef, RegisteredModelResponse,
-    RenameRegisteredModel, SearchRegisteredModels, SearchRegisteredModelsResponse,
-    SetRegisteredModelTag, UpdateRegisteredModel,
+    ModelVersionsResponse, RegisteredModelRef, RegisteredModelResponse, RenameRegisteredModel,
+    SearchRegisteredModels, SearchRegisteredModelsResponse, SetRegisteredModelTag,
+    UpdateRegisteredModel,
 };
 
 use super::Answer;

@@ -91,11 +91,17 @@ pub(super) async fn backup(args: BackupArgs, output: Output) -> Result<(), Failu
 
 pub(super) async fn restore(args: RestoreArgs, output: Output) -> Result<(), Failure> {
     let to = args.database.file("psql or pg_restore")?;
-    let aside = put_back(&args.file, &to, args.force).await.map_err(failure)?;
+    let aside = put_back(&args.file, &to, args.force)
+        .await
+        .map_err(failure)?;
     let aside = aside.map(|aside| aside.display().to_string());
     let file = to.display().to_string();
-    print(output, &json!({ "file": file, "kept": aside }), |_| match &aside {
-        Some(aside) => format!("restored {file}; what was there is now {aside}"),
-        None => format!("restored {file}"),
-    })
+    print(
+        output,
+        &json!({ "file": file, "kept": aside }),
+        |_| match &aside {
+            Some(aside) => format!("restored {file}; what was there is now {aside}"),
+            None => format!("restored {file}"),
+        },
+    )
 }

@@ -38,7 +38,10 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
         findings.push(database_file(file).await);
     }
     // What is damaged is not opened: that would write to it.
-    if findings.iter().all(|finding| finding.level != Level::Problem) {
+    if findings
+        .iter()
+        .all(|finding| finding.level != Level::Problem)
+    {
         let registry = args.place.open_existing().await?;
         let patient = Patient {
             store: registry.store(),

@@ -52,7 +52,11 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
         including_registered: args.including_registered,
         dry_run: args.dry_run,
     };
-    let verb = if args.dry_run { "would purge" } else { "purged" };
+    let verb = if args.dry_run {
+        "would purge"
+    } else {
+        "purged"
+    };
     let report = gc(&registry, &options, |done| {
         eprintln!("{verb} {} {} {}", done.kind, done.id, done.note);
     })
@@ -92,7 +96,13 @@ fn now() -> i64 {
 /// `1d2h30m45s`, as `mlflow gc` reads it, in ms; units in this order, each at most once.
 fn age(text: &str) -> anyhow::Result<i64> {
     let wrong = || anyhow!("`{text}` is no time like 30d, 12h or 1d2h30m45s");
-    let mut units = [('d', 86_400_000), ('h', 3_600_000), ('m', 60_000), ('s', 1000)].iter();
+    let mut units = [
+        ('d', 86_400_000),
+        ('h', 3_600_000),
+        ('m', 60_000),
+        ('s', 1000),
+    ]
+    .iter();
     let mut total: i64 = 0;
     let mut digits = String::new();
     for c in text.chars() {
@@ -128,7 +138,17 @@ mod tests {
         ] {
             assert_eq!(age(text).unwrap(), ms, "{text}");
         }
-        for bad in ["", "30", "d", "2h1d", "1d1d", "-1d", "1.5h", "1 d", "99999999999999999d"] {
+        for bad in [
+            "",
+            "30",
+            "d",
+            "2h1d",
+            "1d1d",
+            "-1d",
+            "1.5h",
+            "1 d",
+            "99999999999999999d",
+        ] {
             assert!(age(bad).is_err(), "{bad}");
         }
     }

@@ -6,9 +6,7 @@ use anyhow::{Context, anyhow};
 use clap::Args as ClapArgs;
 use mlflow_api::{Client, ClientOptions, Credentials};
 use registry::transfer::folder::Folder;
-use registry::transfer::{
-    ImportOptions, Remote, Report, Selection, Source, TransferError, import,
-};
+use registry::transfer::{ImportOptions, Remote, Report, Selection, Source, TransferError, import};
 
 use super::place::{Place, print, rows, size};
 use super::{Failure, Output};
@@ -126,7 +124,11 @@ pub(super) fn table(report: &Report) -> String {
         .collect();
     lines.push(["bytes".to_owned(), size(report.bytes)]);
     lines.push(["unchanged".to_owned(), report.unchanged.to_string()]);
-    let header = if report.dry_run { "would copy" } else { "copied" };
+    let header = if report.dry_run {
+        "would copy"
+    } else {
+        "copied"
+    };
     let mut text = rows(&[header, ""], lines);
     for (what, things) in [
         ("conflict", &report.conflicts),

@@ -12,11 +12,7 @@ const LITTLE: u64 = 1 << 30;
 /// An upload that has not grown for this long is not under way any more.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) fn look_over(
-    database: Option<&Path>,
-    folder: Option<&Path>,
-    fix: bool,
-) -> Vec<Finding> {
+pub(super) fn look_over(database: Option<&Path>, folder: Option<&Path>, fix: bool) -> Vec<Finding> {
     let places: Vec<&Path> = [database, folder].into_iter().flatten().collect();
     let mut findings = Vec::new();
     if !places.is_empty() {
@@ -24,7 +20,10 @@ pub(super) fn look_over(
         findings.push(many(
             "permissions",
             Level::Warning,
-            places.iter().filter_map(|place| permissions(place)).collect(),
+            places
+                .iter()
+                .filter_map(|place| permissions(place))
+                .collect(),
             "by anybody on this machine: chmod o-rwx",
         ));
     }
@@ -49,7 +48,12 @@ fn room(places: &[&Path]) -> Finding {
             (free < LITTLE).then(|| format!("{} MiB at `{}`", free >> 20, place.display()))
         })
         .collect();
-    many("disk space", Level::Problem, little, "are free, which is little")
+    many(
+        "disk space",
+        Level::Problem,
+        little,
+        "are free, which is little",
+    )
 }
 
 fn permissions(place: &Path) -> Option<String> {

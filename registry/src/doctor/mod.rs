@@ -85,9 +85,10 @@ pub async fn look_over(patient: &Patient<'_>) -> Result<Vec<Finding>, StoreError
     let database = patient.database.clone();
     let folder = patient.folder.clone();
     let fix = patient.fix;
-    let of_disk =
-        tokio::task::spawn_blocking(move || disk::look_over(database.as_deref(), folder.as_deref(), fix))
-            .await;
+    let of_disk = tokio::task::spawn_blocking(move || {
+        disk::look_over(database.as_deref(), folder.as_deref(), fix)
+    })
+    .await;
     match of_disk {
         Ok(of_disk) => findings.extend(of_disk),
         Err(error) => findings.push(Finding {
@@ -253,7 +254,10 @@ enum Stands {
 }
 
 fn stands(place: &str, roots: &[String]) -> Stands {
-    if roots.binary_search_by(|root| root.as_str().cmp(place)).is_ok() {
+    if roots
+        .binary_search_by(|root| root.as_str().cmp(place))
+        .is_ok()
+    {
         return Stands::Known;
     }
     let below = format!("{place}/");
@@ -328,9 +332,13 @@ mod tests {
 
     #[test]
     fn what_is_known_is_told_from_what_is_not() {
-        let roots: Vec<String> = ["0/r1/artifacts", "0/r10/artifacts", "1/models/m-1/artifacts"]
-            .map(str::to_owned)
-            .to_vec();
+        let roots: Vec<String> = [
+            "0/r1/artifacts",
+            "0/r10/artifacts",
+            "1/models/m-1/artifacts",
+        ]
+        .map(str::to_owned)
+        .to_vec();
         for (place, expected) in [
             ("0", "above"),
             ("0/r1", "above"),

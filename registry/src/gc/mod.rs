@@ -123,7 +123,12 @@ fn describe(thing: &Purgeable) -> (&'static str, String, String, Option<String>)
         Purgeable::Run {
             run_id,
             artifact_uri,
-        } => ("run", run_id.clone(), String::new(), Some(artifact_uri.clone())),
+        } => (
+            "run",
+            run_id.clone(),
+            String::new(),
+            Some(artifact_uri.clone()),
+        ),
         Purgeable::LoggedModel {
             model_id,
             artifact_uri,
@@ -154,7 +159,11 @@ async fn delete_files(registry: &Registry, uri: &str) -> Result<(), GcError> {
                 && last == "artifacts"
                 && parent.len() > 1
                 && let Ok(parent) = ArtifactPath::parse(&parent.join("/"))
-                && registry.artifacts().list(&parent).await.is_ok_and(|left| left.is_empty())
+                && registry
+                    .artifacts()
+                    .list(&parent)
+                    .await
+                    .is_ok_and(|left| left.is_empty())
             {
                 registry.artifacts().delete(&parent).await.map_err(failed)?;
             }

@@ -98,9 +98,9 @@ pub async fn copy(from: &Path, to: &Path) -> Result<u64> {
 }
 
 async fn copy_into(from: &Path, partial: &Path) -> Result<u64> {
-    let text = partial.to_str().ok_or_else(|| {
-        BackupError::Refused(format!("`{}` is no UTF-8", partial.display()))
-    })?;
+    let text = partial
+        .to_str()
+        .ok_or_else(|| BackupError::Refused(format!("`{}` is no UTF-8", partial.display())))?;
     let mut source = options(from).connect().await.map_err(database(from))?;
     let copied = sqlx::query("VACUUM INTO $1")
         .bind(text)
@@ -110,7 +110,9 @@ async fn copy_into(from: &Path, partial: &Path) -> Result<u64> {
     source.close().await.map_err(database(from))?;
     copied?;
     check(partial).await?;
-    let copy = tokio::fs::File::open(partial).await.map_err(file(partial))?;
+    let copy = tokio::fs::File::open(partial)
+        .await
+        .map_err(file(partial))?;
     copy.sync_all().await.map_err(file(partial))?;
     Ok(copy.metadata().await.map_err(file(partial))?.len())
 }
@@ -127,12 +129,7 @@ pub async fn check(path: &Path) -> Result<i64> {
 }
 
 async fn check_connection(connection: &mut SqliteConnection, path: &Path) -> Result<i64> {
-    let refuse = |what: String| {
-        Err(BackupError::Refused(format!(
-            "`{}` {what}",
-            path.display()
-        )))
-    };
+    let refuse = |what: String| Err(BackupError::Refused(format!("`{}` {what}", path.display())));
     let (verdict,): (String,) = sqlx::query_as("PRAGMA integrity_check(1)")
         .fetch_one(&mut *connection)
         .await
@@ -169,7 +166,9 @@ async fn check_connection(connection: &mut SqliteConnection, path: &Path) -> Res
 pub async fn put_back(from: &Path, to: &Path, replace: bool) -> Result<Option<PathBuf>> {
     check(from).await?;
     if let Some(folder) = to.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        tokio::fs::create_dir_all(folder).await.map_err(file(folder))?;
+        tokio::fs::create_dir_all(folder)
+            .await
+            .map_err(file(folder))?;
     }
     // Whoever opens the database waits until this is done.
     let _turn = lock_file(to).await.map_err(file(to))?;
@@ -184,8 +183,12 @@ pub async fn put_back(from: &Path, to: &Path, replace: bool) -> Result<Option<Pa
         ensure_unused(to).await?;
     }
     let partial = beside(to, ".restoring");
-    tokio::fs::copy(from, &partial).await.map_err(file(&partial))?;
-    let copy = tokio::fs::File::open(&partial).await.map_err(file(&partial))?;
+    tokio::fs::copy(from, &partial)
+        .await
+        .map_err(file(&partial))?;
+    let copy = tokio::fs::File::open(&partial)
+        .await
+        .map_err(file(&partial))?;
     copy.sync_all().await.map_err(file(&partial))?;
     let aside = if there {
         let aside = beside(to, &format!(".before-restore-{}", super::now()));

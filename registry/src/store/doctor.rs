@@ -99,11 +99,15 @@ impl Store {
         )
         .fetch_all(&mut conn)
         .await?;
-        found.extend(versions.into_iter().map(|(name, version, uri, prompt)| Reference {
-            what: format!("version {version} of `{name}`"),
-            uri,
-            needed: prompt.is_none(),
-        }));
+        found.extend(
+            versions
+                .into_iter()
+                .map(|(name, version, uri, prompt)| Reference {
+                    what: format!("version {version} of `{name}`"),
+                    uri,
+                    needed: prompt.is_none(),
+                }),
+        );
         Ok(found)
     }
 

@@ -4,9 +4,7 @@
 //! when all that belongs to it has arrived. So an import that was stopped goes on where it was, and
 //! one that is done changes nothing.
 
-use mlflow_api::types::{
-    Experiment, LoggedModel, Metric, ModelVersion, RegisteredModel, Run,
-};
+use mlflow_api::types::{Experiment, LoggedModel, Metric, ModelVersion, RegisteredModel, Run};
 
 use super::alias_history::{self, Cause, Note};
 use super::db::{Conn, Query, Tx, query};
@@ -167,12 +165,7 @@ impl Store {
     ///
     /// # Errors
     /// When one of that id is here that this source did not bring.
-    pub async fn import_run(
-        &self,
-        source: &str,
-        run: &Run,
-        experiment: (i64, &str),
-    ) -> Result<()> {
+    pub async fn import_run(&self, source: &str, run: &Run, experiment: (i64, &str)) -> Result<()> {
         let id = &run.info.run_id;
         let origin = Origin {
             source,
@@ -181,7 +174,9 @@ impl Store {
         };
         let mut tx = self.write().await?;
         if known(&mut tx, origin, id).await? == Known::Taken {
-            return Err(StoreError::Exists(format!("Run with id={id} already exists.")));
+            return Err(StoreError::Exists(format!(
+                "Run with id={id} already exists."
+            )));
         }
         let deleted = stage(run.info.lifecycle_stage.as_deref().unwrap_or_default());
         query(
@@ -203,7 +198,10 @@ impl Store {
         .bind(run.info.end_time.filter(|time| *time > 0))
         .bind((deleted == "deleted").then(now))
         .bind(deleted)
-        .bind(format!("{}/{id}/artifacts", experiment.1.trim_end_matches('/')))
+        .bind(format!(
+            "{}/{id}/artifacts",
+            experiment.1.trim_end_matches('/')
+        ))
         .execute(&mut tx)
         .await?;
         query("DELETE FROM run_tags WHERE run_id = $1")
@@ -405,12 +403,7 @@ impl Store {
     }
 }
 
-async fn write_version(
-    tx: &mut Tx,
-    name: &str,
-    version: &ModelVersion,
-    files: &str,
-) -> Result<()> {
+async fn write_version(tx: &mut Tx, name: &str, version: &ModelVersion, files: &str) -> Result<()> {
     let number: i64 = version
         .version
         .parse()

@@ -40,7 +40,9 @@ pub async fn export(source: &Source, options: &ExportOptions) -> Result<Report> 
     let mut partial = folder.as_os_str().to_owned();
     partial.push(format!(".partial-{}", &id[..8]));
     let partial = PathBuf::from(partial);
-    fs::create_dir_all(&partial).await.map_err(file_error(&partial))?;
+    fs::create_dir_all(&partial)
+        .await
+        .map_err(file_error(&partial))?;
     let mut export = Export {
         source,
         options,
@@ -58,8 +60,13 @@ pub async fn export(source: &Source, options: &ExportOptions) -> Result<Report> 
             return Err(error);
         }
     };
-    fs::rename(&partial, folder).await.map_err(file_error(folder))?;
-    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    fs::rename(&partial, folder)
+        .await
+        .map_err(file_error(folder))?;
+    if let Some(parent) = folder
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         sync(parent).await?;
     }
     Ok(report)
@@ -88,7 +95,9 @@ impl Summed {
     async fn create(root: &Path, name: &str) -> Result<Self> {
         let path = root.join(name);
         if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).await.map_err(file_error(folder))?;
+            fs::create_dir_all(folder)
+                .await
+                .map_err(file_error(folder))?;
         }
         let file = File::create_new(&path).await.map_err(file_error(&path))?;
         Ok(Self {
@@ -109,7 +118,10 @@ impl Summed {
 
     async fn line<T: Serialize>(&mut self, thing: &T) -> Result<()> {
         let mut line = serde_json::to_vec(thing).map_err(|error| {
-            TransferError::Folder(format!("a line of `{}` can't be written: {error}", self.name))
+            TransferError::Folder(format!(
+                "a line of `{}` can't be written: {error}",
+                self.name
+            ))
         })?;
         line.push(b'\n');
         self.write(&line).await
@@ -222,7 +234,10 @@ impl Export<'_> {
         let mut file = Summed::create(&self.root, &name).await?;
         let mut token = None;
         loop {
-            let part = self.source.logged_models(experiment, token.as_deref()).await?;
+            let part = self
+                .source
+                .logged_models(experiment, token.as_deref())
+                .await?;
             for model in part.items {
                 file.line(&model).await?;
                 self.report.logged_models += 1;
@@ -281,7 +296,9 @@ impl Export<'_> {
         }
         self.sums.push(file.done().await?);
         match missing.first() {
-            Some(name) => Err(TransferError::NotThere(format!("registered model `{name}`"))),
+            Some(name) => Err(TransferError::NotThere(format!(
+                "registered model `{name}`"
+            ))),
             None => Ok(()),
         }
     }

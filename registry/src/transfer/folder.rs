@@ -181,7 +181,10 @@ impl Folder {
             }
             at += read as u64;
             let item = serde_json::from_str(&line).map_err(|error| {
-                TransferError::Folder(format!("`{}` has a line that can't be read: {error}", path.display()))
+                TransferError::Folder(format!(
+                    "`{}` has a line that can't be read: {error}",
+                    path.display()
+                ))
             })?;
             items.push(item);
         }
@@ -203,7 +206,7 @@ impl Folder {
             if let Ok(name) = entry.file_name().into_string() {
                 entries.push(Entry {
                     name,
-                    size: metadata.is_file().then(|| metadata.len()),
+                    size: metadata.is_file().then_some(metadata.len()),
                 });
             }
         }

@@ -42,9 +42,19 @@ pub(super) struct Version {
 /// Whose files.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Owner<'a> {
-    Run { id: &'a str, uri: &'a str },
-    LoggedModel { id: &'a str, uri: &'a str },
-    Version { name: &'a str, version: &'a str, uri: &'a str },
+    Run {
+        id: &'a str,
+        uri: &'a str,
+    },
+    LoggedModel {
+        id: &'a str,
+        uri: &'a str,
+    },
+    Version {
+        name: &'a str,
+        version: &'a str,
+        uri: &'a str,
+    },
 }
 
 impl<'a> Owner<'a> {
@@ -64,7 +74,9 @@ impl<'a> Owner<'a> {
 
     pub(super) fn uri(self) -> &'a str {
         match self {
-            Self::Run { uri, .. } | Self::LoggedModel { uri, .. } | Self::Version { uri, .. } => uri,
+            Self::Run { uri, .. } | Self::LoggedModel { uri, .. } | Self::Version { uri, .. } => {
+                uri
+            }
         }
     }
 }

@@ -51,17 +51,49 @@ async fn every_way_to_move_an_alias_is_recorded() {
     model(&server, "m", 3).await;
     let alias = "mlflow/registered-models/alias";
     for (method, path, body) in [
-        ("POST", alias, json!({"name": "m", "alias": "a", "version": "1", "reason": "first"})),
-        ("POST", alias, json!({"name": "m", "alias": "a", "version": "2"})),
+        (
+            "POST",
+            alias,
+            json!({"name": "m", "alias": "a", "version": "1", "reason": "first"}),
+        ),
+        (
+            "POST",
+            alias,
+            json!({"name": "m", "alias": "a", "version": "2"}),
+        ),
         // Changes nothing, and is not recorded.
-        ("POST", alias, json!({"name": "m", "alias": "a", "version": "2"})),
-        ("POST", alias, json!({"name": "m", "alias": "b", "version": "3"})),
+        (
+            "POST",
+            alias,
+            json!({"name": "m", "alias": "a", "version": "2"}),
+        ),
+        (
+            "POST",
+            alias,
+            json!({"name": "m", "alias": "b", "version": "3"}),
+        ),
         ("DELETE", alias, json!({"name": "m", "alias": "b"})),
         ("DELETE", alias, json!({"name": "m", "alias": "never"})),
-        ("DELETE", "mlflow/model-versions/delete", json!({"name": "m", "version": "2"})),
-        ("POST", alias, json!({"name": "m", "alias": "a", "version": "1"})),
-        ("POST", "mlflow/registered-models/rename", json!({"name": "m", "new_name": "n"})),
-        ("DELETE", "mlflow/registered-models/delete", json!({"name": "n"})),
+        (
+            "DELETE",
+            "mlflow/model-versions/delete",
+            json!({"name": "m", "version": "2"}),
+        ),
+        (
+            "POST",
+            alias,
+            json!({"name": "m", "alias": "a", "version": "1"}),
+        ),
+        (
+            "POST",
+            "mlflow/registered-models/rename",
+            json!({"name": "m", "new_name": "n"}),
+        ),
+        (
+            "DELETE",
+            "mlflow/registered-models/delete",
+            json!({"name": "n"}),
+        ),
     ] {
         let (status, answer) = send(&server, method, path, body).await;
         assert_eq!(status, 200, "{answer}");
@@ -110,7 +142,11 @@ async fn pages_of_a_history_do_not_move() {
     let mut seen = Vec::new();
     let mut token = String::new();
     loop {
-        let page = history(&server, &format!("name=m&alias=a&max_results=3&page_token={token}")).await;
+        let page = history(
+            &server,
+            &format!("name=m&alias=a&max_results=3&page_token={token}"),
+        )
+        .await;
         seen.extend(page.changes.iter().map(|change| change.sequence));
         // What happens meanwhile belongs to an earlier page.
         server.client.set_alias("m", "b", "1").await.unwrap();
@@ -141,7 +177,11 @@ async fn a_rollback_names_the_version_before() {
     assert_eq!(status, 200);
     let change = &answer["change"];
     assert_eq!(
-        (&change["from_version"], &change["to_version"], &change["cause"]),
+        (
+            &change["from_version"],
+            &change["to_version"],
+            &change["cause"]
+        ),
         (&json!("2"), &json!("1"), &json!("rolled_back"))
     );
     assert_eq!(change["reason"], "too many alerts");
@@ -161,7 +201,12 @@ async fn numbers_are_dense_when_many_move_aliases_at_once() {
     }
     let mut tasks = Vec::new();
     for i in 0..8 {
-        let client = if i % 2 == 0 { &server.client } else { &other.client }.clone();
+        let client = if i % 2 == 0 {
+            &server.client
+        } else {
+            &other.client
+        }
+        .clone();
         tasks.push(tokio::spawn(async move {
             for j in 0..10 {
                 let name = if (i + j) % 3 == 0 { "m" } else { "n" };
@@ -176,7 +221,11 @@ async fn numbers_are_dense_when_many_move_aliases_at_once() {
     }
     let mut all = Vec::new();
     for name in ["m", "n"] {
-        all.extend(history(&server, &format!("name={name}&max_results=1000")).await.changes);
+        all.extend(
+            history(&server, &format!("name={name}&max_results=1000"))
+                .await
+                .changes,
+        );
     }
     all.sort_by_key(|change| change.sequence);
     let mut now = std::collections::HashMap::new();

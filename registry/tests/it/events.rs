@@ -81,7 +81,10 @@ async fn a_long_poll_ends_when_the_alias_moves() {
             .unwrap()
             .unwrap();
         assert_eq!(status, 200);
-        assert!(body.contains(&format!("\"version\":\"{version}\"")), "{body}");
+        assert!(
+            body.contains(&format!("\"version\":\"{version}\"")),
+            "{body}"
+        );
     }
     let (_, headers, _) = get(&url, "\"\"", "").await;
     let tag = headers[ETAG].to_str().unwrap();
@@ -97,8 +100,8 @@ struct Events {
 
 impl Events {
     async fn open(server: &Server, query: &str, last: Option<i64>) -> Self {
-        let mut request = reqwest::Client::new()
-            .get(format!("{}/api/2.0/foreshock/events?{query}", server.url));
+        let mut request =
+            reqwest::Client::new().get(format!("{}/api/2.0/foreshock/events?{query}", server.url));
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
         }
@@ -132,7 +135,8 @@ impl Events {
             let chunk = tokio::time::timeout(PATIENCE, self.body.next())
                 .await
                 .unwrap()?;
-            self.text.push_str(std::str::from_utf8(&chunk.ok()?).unwrap());
+            self.text
+                .push_str(std::str::from_utf8(&chunk.ok()?).unwrap());
         }
     }
 }
@@ -247,7 +251,8 @@ async fn a_server_that_tells_nothing_is_asked() {
             } else {
                 asked += 1;
                 let version = if asked < 3 { 1 } else { 2 };
-                let body = format!("{{\"model_version\":{{\"name\":\"m\",\"version\":\"{version}\"}}}}");
+                let body =
+                    format!("{{\"model_version\":{{\"name\":\"m\",\"version\":\"{version}\"}}}}");
                 ("200 OK", body)
             };
             let answer = format!(

@@ -38,11 +38,22 @@ pub(crate) async fn fill(server: &Server) -> String {
     let mut kept = String::new();
     for (name, deleted) in [("one", false), ("two 'ü", false), ("gone", true)] {
         let tags = json!([{"key": "team", "value": name}]);
-        let created = send(server, "POST", "experiments/create", json!({"name": name, "tags": tags}));
+        let created = send(
+            server,
+            "POST",
+            "experiments/create",
+            json!({"name": name, "tags": tags}),
+        );
         let id = created.await["experiment_id"].as_str().unwrap().to_owned();
         for i in 0..3 {
-            let tags = vec![KeyValue::new("mlflow.user", "ann"), KeyValue::new("i", i.to_string())];
-            let run = client.create_run(&id, Some("r"), 1000 + i, tags).await.unwrap();
+            let tags = vec![
+                KeyValue::new("mlflow.user", "ann"),
+                KeyValue::new("i", i.to_string()),
+            ];
+            let run = client
+                .create_run(&id, Some("r"), 1000 + i, tags)
+                .await
+                .unwrap();
             let run_id = run.info.run_id;
             let mut points: Vec<_> = (0..200)
                 .map(|step| Metric::new("loss", 1.0 / (step + 1) as f64, step, step))
@@ -50,7 +61,10 @@ pub(crate) async fn fill(server: &Server) -> String {
             points.push(Metric::new("odd", f64::NAN, 1, 0));
             points.push(Metric::new("odd", f64::INFINITY, 2, 0));
             let params = [KeyValue::new("p", "x".repeat(500)), KeyValue::new("q", "")];
-            client.log_batch(&run_id, &points, &params, &[]).await.unwrap();
+            client
+                .log_batch(&run_id, &points, &params, &[])
+                .await
+                .unwrap();
             let uri = run.info.artifact_uri.unwrap();
             for (path, content) in [
                 ("a.txt", format!("{name} {i}")),
@@ -80,7 +94,10 @@ pub(crate) async fn fill(server: &Server) -> String {
         let info = &model["model"]["info"];
         let model_id = info["model_id"].as_str().unwrap();
         let uri = info["artifact_uri"].as_str().unwrap();
-        client.upload_artifact(uri, "MLmodel", "flavors: {}".to_owned()).await.unwrap();
+        client
+            .upload_artifact(uri, "MLmodel", "flavors: {}".to_owned())
+            .await
+            .unwrap();
         let ready = json!({"status": "LOGGED_MODEL_READY"});
         send(server, "PATCH", &format!("logged-models/{model_id}"), ready).await;
         let outputs = json!({"run_id": kept, "models": [{"model_id": model_id, "step": 2}]});
@@ -89,11 +106,21 @@ pub(crate) async fn fill(server: &Server) -> String {
                            "model_id": model_id});
         send(server, "POST", "runs/log-metric", about).await;
         if deleted {
-            send(server, "POST", "experiments/delete", json!({"experiment_id": id})).await;
+            send(
+                server,
+                "POST",
+                "experiments/delete",
+                json!({"experiment_id": id}),
+            )
+            .await;
         } else {
             let forest = format!("forest {name}");
             client.ensure_registered_model(&forest).await.unwrap();
-            for source in [uri.to_owned(), uri.to_owned(), format!("models:/{model_id}")] {
+            for source in [
+                uri.to_owned(),
+                uri.to_owned(),
+                format!("models:/{model_id}"),
+            ] {
                 let body = json!({"name": forest, "source": source, "model_id": model_id,
                                   "tags": [{"key": "k", "value": "v"}], "description": "d"});
                 send(server, "POST", "model-versions/create", body).await;
@@ -107,7 +134,13 @@ pub(crate) async fn fill(server: &Server) -> String {
         }
     }
     let is_prompt = json!([{"key": "mlflow.prompt.is_prompt", "value": "true"}]);
-    send(server, "POST", "registered-models/create", json!({"name": "greet", "tags": is_prompt})).await;
+    send(
+        server,
+        "POST",
+        "registered-models/create",
+        json!({"name": "greet", "tags": is_prompt}),
+    )
+    .await;
     let prompt = json!({"name": "greet", "source": "prompt-template", "tags": [
         {"key": "mlflow.prompt.is_prompt", "value": "true"},
         {"key": "mlflow.prompt.text", "value": "Hello {{name}}"}]});
@@ -137,11 +170,18 @@ pub(crate) async fn seen(server: &Server, prefix: &str) -> BTreeMap<String, Valu
         text
     };
     for experiment in &found.experiments {
-        let name = experiment.name.strip_prefix(prefix).unwrap_or(&experiment.name);
+        let name = experiment
+            .name
+            .strip_prefix(prefix)
+            .unwrap_or(&experiment.name);
         let location = experiment.artifact_location.clone().unwrap();
         places.push((location, name.to_owned()));
         if experiment.experiment_id != "0" {
-            let value = json!([experiment.lifecycle_stage, experiment.creation_time, experiment.tags]);
+            let value = json!([
+                experiment.lifecycle_stage,
+                experiment.creation_time,
+                experiment.tags
+            ]);
             all.insert(format!("experiment {name}"), value);
         }
     }
@@ -161,7 +201,10 @@ pub(crate) async fn seen(server: &Server, prefix: &str) -> BTreeMap<String, Valu
             let uri = run.info.artifact_uri.take().unwrap();
             run.info.experiment_id = place(&places, &uri);
             for metric in &run.data.metrics {
-                let history = client.get_metric_history(&run_id, &metric.key).await.unwrap();
+                let history = client
+                    .get_metric_history(&run_id, &metric.key)
+                    .await
+                    .unwrap();
                 all.insert(format!("points {run_id} {}", metric.key), json!(history));
             }
             files(client, &uri, &run_id, &mut all).await;
@@ -178,7 +221,10 @@ pub(crate) async fn seen(server: &Server, prefix: &str) -> BTreeMap<String, Valu
             let uri = model.info.artifact_uri.take().unwrap();
             model.info.experiment_id = place(&places, &uri);
             files(client, &uri, &model.info.model_id, &mut all).await;
-            all.insert(format!("logged model {}", model.info.model_id), json!(model));
+            all.insert(
+                format!("logged model {}", model.info.model_id),
+                json!(model),
+            );
         }
     }
     for kind in ["", "tags.`mlflow.prompt.is_prompt` = 'true'"] {
@@ -192,7 +238,11 @@ pub(crate) async fn seen(server: &Server, prefix: &str) -> BTreeMap<String, Valu
             .unwrap();
         for mut model in models.registered_models {
             model.latest_versions.clear();
-            model.name = model.name.strip_prefix(prefix).unwrap_or(&model.name).to_owned();
+            model.name = model
+                .name
+                .strip_prefix(prefix)
+                .unwrap_or(&model.name)
+                .to_owned();
             all.insert(format!("model {}", model.name), json!(model));
         }
         let versions = client
@@ -204,12 +254,19 @@ pub(crate) async fn seen(server: &Server, prefix: &str) -> BTreeMap<String, Valu
             .unwrap();
         for mut version in versions.model_versions {
             let number = version.version.clone();
-            let uri = client.get_download_uri(&version.name, &number).await.unwrap();
+            let uri = client
+                .get_download_uri(&version.name, &number)
+                .await
+                .unwrap();
             if uri.starts_with("mlflow-artifacts:") {
                 let content = client.download_artifact(&uri, "MLmodel").await.unwrap();
                 assert_eq!(content.as_ref(), b"flavors: {}");
             }
-            version.name = version.name.strip_prefix(prefix).unwrap_or(&version.name).to_owned();
+            version.name = version
+                .name
+                .strip_prefix(prefix)
+                .unwrap_or(&version.name)
+                .to_owned();
             version.source = version.source.map(|source| place(&places, &source));
             let value = json!([version, place(&places, &uri)]);
             all.insert(format!("version {} {number}", version.name), value);
@@ -273,7 +330,10 @@ async fn everything_is_copied_once() {
 
     let report = run(&to, &source, ImportOptions::default()).await;
     assert!(report.is_complete(), "{report:?}");
-    assert_eq!((report.runs, report.logged_models, report.registered_models), (9, 3, 3));
+    assert_eq!(
+        (report.runs, report.logged_models, report.registered_models),
+        (9, 3, 3)
+    );
     assert_eq!((report.versions, report.aliases), (5, 3));
     // 200 of `loss`, 2 of `odd`, and one about a model for each experiment's first run.
     assert_eq!(report.points, 9 * 202 + 3);
@@ -295,7 +355,10 @@ async fn everything_is_copied_once() {
     let again = run(&to, &source, ImportOptions::default()).await;
     assert!(again.is_complete(), "{again:?}");
     assert_eq!(
-        Report { unchanged: 0, ..again },
+        Report {
+            unchanged: 0,
+            ..again
+        },
         Report::default(),
         "a second import copied something"
     );
@@ -315,16 +378,29 @@ async fn what_is_new_in_the_source_follows() {
     let to = serve().await;
     let source = remote(&from);
     run(&to, &source, ImportOptions::default()).await;
-    let kept = from.client.get_registered_model("forest one").await.unwrap();
+    let kept = from
+        .client
+        .get_registered_model("forest one")
+        .await
+        .unwrap();
     assert_eq!(kept.aliases[0].version, "3");
     let active = from.run().await.info.run_id;
-    from.client.log_metric(&active, "m", 1.0, 1, 1).await.unwrap();
-    from.client.set_alias("forest one", "champion", "1").await.unwrap();
+    from.client
+        .log_metric(&active, "m", 1.0, 1, 1)
+        .await
+        .unwrap();
+    from.client
+        .set_alias("forest one", "champion", "1")
+        .await
+        .unwrap();
     from.client.set_tag(&active, "new", "tag").await.unwrap();
     let report = run(&to, &source, ImportOptions::default()).await;
     assert!(report.is_complete(), "{report:?}");
     assert_eq!((report.runs, report.registered_models), (1, 1));
-    from.client.log_metric(&active, "m", 2.0, 2, 2).await.unwrap();
+    from.client
+        .log_metric(&active, "m", 2.0, 2, 2)
+        .await
+        .unwrap();
     run(&to, &source, ImportOptions::default()).await;
     assert_eq!(seen(&to, "").await, seen(&from, "").await);
     assert_ne!(run_id, active);
@@ -341,7 +417,14 @@ async fn taken_names_are_left_alone_or_avoided() {
     let plain = run(&to, &source, ImportOptions::default()).await;
     assert_eq!(plain.conflicts.len(), 2, "{plain:?}");
     assert!(plain.conflicts[0].contains("`one`") && plain.conflicts[1].contains("`greet`"));
-    assert!(to.client.get_registered_model("greet").await.unwrap().aliases.is_empty());
+    assert!(
+        to.client
+            .get_registered_model("greet")
+            .await
+            .unwrap()
+            .aliases
+            .is_empty()
+    );
 
     let other = serve().await;
     other.client.get_or_create_experiment("one").await.unwrap();
@@ -359,7 +442,11 @@ async fn taken_names_are_left_alone_or_avoided() {
     for key in expected.keys() {
         assert!(copied.contains_key(key), "{key}");
     }
-    let names = other.client.get_experiment_by_name("old-one").await.unwrap();
+    let names = other
+        .client
+        .get_experiment_by_name("old-one")
+        .await
+        .unwrap();
     assert_ne!(names.experiment_id, "1");
 }
 
@@ -379,11 +466,25 @@ async fn a_selection_is_copied_with_the_files_it_needs() {
     };
     let report = run(&to, &source, options).await;
     assert!(report.is_complete(), "{report:?}");
-    assert_eq!((report.experiments, report.runs, report.registered_models), (1, 3, 1));
+    assert_eq!(
+        (report.experiments, report.runs, report.registered_models),
+        (1, 3, 1)
+    );
     // The files of the model's experiment did not come, those of its versions did.
-    let version = to.client.get_by_alias("forest one", "champion").await.unwrap();
-    let uri = to.client.get_download_uri("forest one", &version.version).await.unwrap();
-    assert!(uri.starts_with("mlflow-artifacts:/model-versions/"), "{uri}");
+    let version = to
+        .client
+        .get_by_alias("forest one", "champion")
+        .await
+        .unwrap();
+    let uri = to
+        .client
+        .get_download_uri("forest one", &version.version)
+        .await
+        .unwrap();
+    assert!(
+        uri.starts_with("mlflow-artifacts:/model-versions/"),
+        "{uri}"
+    );
     to.client.download_artifact(&uri, "MLmodel").await.unwrap();
 
     let unknown = ImportOptions {
@@ -409,16 +510,28 @@ async fn an_export_is_read_back() {
         folder: temp.path().join("all"),
     };
     let exported = export(&local, &everything).await.unwrap();
-    assert!(export(&local, &everything).await.is_err(), "it was overwritten");
+    assert!(
+        export(&local, &everything).await.is_err(),
+        "it was overwritten"
+    );
     let to = serve().await;
     let folder = Folder::open(&everything.folder).await.unwrap();
     let source = Source::Folder(folder);
     let report = run(&to, &source, ImportOptions::default()).await;
     assert!(report.is_complete(), "{report:?}");
-    assert_eq!((report.files, report.bytes), (exported.files, exported.bytes));
+    assert_eq!(
+        (report.files, report.bytes),
+        (exported.files, exported.bytes)
+    );
     assert_eq!(seen(&to, "").await, seen(&from, "").await);
     let again = run(&to, &source, ImportOptions::default()).await;
-    assert_eq!(Report { unchanged: 0, ..again }, Report::default());
+    assert_eq!(
+        Report {
+            unchanged: 0,
+            ..again
+        },
+        Report::default()
+    );
     // Checksums are in the form of a well-known tool.
     let checked = std::process::Command::new("sha256sum")
         .args(["--check", "--quiet", "SHA256SUMS"])

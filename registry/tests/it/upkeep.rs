@@ -14,7 +14,9 @@ async fn tool(folder: &Path, args: &[&str]) -> Output {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_registry"));
     command.args(args).args(["--backend-store-uri", &database]);
     if !matches!(args[0], "backup" | "restore") {
-        command.arg("--artifacts-destination").arg(folder.join("artifacts"));
+        command
+            .arg("--artifacts-destination")
+            .arg(folder.join("artifacts"));
     }
     command.output().await.unwrap()
 }
@@ -24,7 +26,9 @@ async fn tool_json(folder: &Path, args: &[&str], code: i32) -> Value {
     let (database, _postgres) = database_of(folder);
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_registry"));
     command.args(&args).args(["--backend-store-uri", &database]);
-    command.arg("--artifacts-destination").arg(folder.join("artifacts"));
+    command
+        .arg("--artifacts-destination")
+        .arg(folder.join("artifacts"));
     let output = command.output().await.unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
@@ -70,7 +74,10 @@ async fn what_was_deleted_is_purged_for_good() {
         purged.iter().filter(|thing| thing["kind"] == kind).count()
     };
     // A deleted run of each experiment that stays, and all of the one that goes.
-    assert_eq!((kinds("run"), kinds("logged model"), kinds("experiment")), (5, 1, 1));
+    assert_eq!(
+        (kinds("run"), kinds("logged model"), kinds("experiment")),
+        (5, 1, 1)
+    );
     let after = seen(&server, "").await;
     let mut expected = before.clone();
     expected.retain(|key, value| {
@@ -81,7 +88,10 @@ async fn what_was_deleted_is_purged_for_good() {
         let deleted = value[0] == "deleted" && key.starts_with("experiment");
         !(gone(owner) || gone(model) || deleted)
     });
-    assert_eq!(after.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    assert_eq!(
+        after.keys().collect::<Vec<_>>(),
+        expected.keys().collect::<Vec<_>>()
+    );
     assert_eq!(after, expected);
     // Three files of each run, one of the model.
     assert_eq!(files_below(&artifacts).len(), files - 5 * 3 - 1);
@@ -89,7 +99,13 @@ async fn what_was_deleted_is_purged_for_good() {
     let again = tool_json(&server.folder, &["gc"], 0).await;
     assert_eq!(again["purged"], json!([]));
     // The name can be used again, with another number.
-    let created = send(&server, "POST", "experiments/create", json!({"name": "gone"})).await;
+    let created = send(
+        &server,
+        "POST",
+        "experiments/create",
+        json!({"name": "gone"}),
+    )
+    .await;
     assert_eq!(created["experiment_id"], "4");
 }
 
@@ -119,14 +135,23 @@ async fn files_of_registered_versions_are_kept() {
     let run = server.run().await.info;
     let uri = run.artifact_uri.unwrap();
     let client = &server.client;
-    client.upload_artifact(&uri, "model/MLmodel", "x".to_owned()).await.unwrap();
+    client
+        .upload_artifact(&uri, "model/MLmodel", "x".to_owned())
+        .await
+        .unwrap();
     client.ensure_registered_model("m").await.unwrap();
     let source = format!("{uri}/model");
     client
         .create_model_version("m", &source, Some(&run.run_id), vec![], None)
         .await
         .unwrap();
-    send(&server, "POST", "runs/delete", json!({"run_id": run.run_id})).await;
+    send(
+        &server,
+        "POST",
+        "runs/delete",
+        json!({"run_id": run.run_id}),
+    )
+    .await;
     let done = tool_json(&server.folder, &["gc"], 0).await;
     assert_eq!(done["purged"], json!([]));
     assert!(done["kept"][0]["note"].as_str().unwrap().contains("m/1"));
@@ -176,7 +201,13 @@ async fn a_healthy_registry_has_no_problems() {
     fill(&server).await;
     let found = tool_json(&server.folder, &["doctor"], 0).await;
     assert_eq!(found["problems"], 0, "{found}");
-    for check in ["counters", "latest metrics", "orphaned files", "files of models", "clock"] {
+    for check in [
+        "counters",
+        "latest metrics",
+        "orphaned files",
+        "files of models",
+        "clock",
+    ] {
         assert_eq!(level(&found, check), "ok", "{found}");
     }
 }
@@ -188,7 +219,11 @@ async fn what_is_wrong_is_found_and_put_right() {
     // The points are where the doctor looks once they are folded.
     let healthy = tool_json(&server.folder, &["doctor"], 0).await;
     assert_eq!(level(&healthy, "latest metrics"), "ok");
-    sql(&server, "UPDATE latest_metrics SET value = 17 WHERE key = 'loss'").await;
+    sql(
+        &server,
+        "UPDATE latest_metrics SET value = 17 WHERE key = 'loss'",
+    )
+    .await;
     sql(&server, "DELETE FROM latest_metrics WHERE key = 'acc'").await;
     sql(&server, "UPDATE counters SET value = 1").await;
     let stray = server.folder.join("artifacts/1/nobody/artifacts");
@@ -197,8 +232,14 @@ async fn what_is_wrong_is_found_and_put_right() {
     let found = tool_json(&server.folder, &["doctor"], 1).await;
     assert_eq!(level(&found, "latest metrics"), "problem");
     assert_eq!(level(&found, "counters"), "problem");
-    assert!(finding(&found, "counters").contains("experiment (should be 3)"), "{found}");
-    assert!(finding(&found, "orphaned files").starts_with("1/nobody "), "{found}");
+    assert!(
+        finding(&found, "counters").contains("experiment (should be 3)"),
+        "{found}"
+    );
+    assert!(
+        finding(&found, "orphaned files").starts_with("1/nobody "),
+        "{found}"
+    );
 
     let fixed = tool_json(&server.folder, &["doctor", "--fix"], 0).await;
     assert_eq!(level(&fixed, "latest metrics"), "fixed");
@@ -206,10 +247,21 @@ async fn what_is_wrong_is_found_and_put_right() {
     let found = tool_json(&server.folder, &["doctor"], 0).await;
     assert_eq!(level(&found, "latest metrics"), "ok");
     let run = server.client.get_run(&run_id).await.unwrap();
-    let loss = run.data.metrics.iter().find(|metric| metric.key == "loss").unwrap();
+    let loss = run
+        .data
+        .metrics
+        .iter()
+        .find(|metric| metric.key == "loss")
+        .unwrap();
     assert_eq!((loss.value, loss.step), (1.0 / 200.0, 199));
     assert!(run.data.metrics.iter().any(|metric| metric.key == "acc"));
-    let created = send(&server, "POST", "experiments/create", json!({"name": "next"})).await;
+    let created = send(
+        &server,
+        "POST",
+        "experiments/create",
+        json!({"name": "next"}),
+    )
+    .await;
     assert_eq!(created["experiment_id"], "4");
 }
 
@@ -238,12 +290,22 @@ async fn a_backup_is_whole_and_comes_back() {
         })
     };
     let output = tool(&server.folder, &["backup", file]).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     writer.await.unwrap();
     let output = tool(&server.folder, &["backup", file]).await;
     assert_eq!(output.status.code(), Some(1), "it was overwritten");
 
-    send(&server, "DELETE", "registered-models/delete", json!({"name": "greet"})).await;
+    send(
+        &server,
+        "DELETE",
+        "registered-models/delete",
+        json!({"name": "greet"}),
+    )
+    .await;
     for args in [&["restore", file][..], &["restore", file, "--force"]] {
         let output = tool(&server.folder, args).await;
         assert_eq!(output.status.code(), Some(1), "a server has it open");
@@ -253,11 +315,20 @@ async fn a_backup_is_whole_and_comes_back() {
     let output = tool(&folder, &["restore", file]).await;
     assert_eq!(output.status.code(), Some(1), "it is there");
     let output = tool(&folder, &["restore", file, "--force"]).await;
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     let kept = std::fs::read_dir(&folder)
         .unwrap()
         .flatten()
-        .filter(|entry| entry.file_name().to_string_lossy().contains("before-restore"))
+        .filter(|entry| {
+            entry
+                .file_name()
+                .to_string_lossy()
+                .contains("before-restore")
+        })
         .count();
     assert_eq!(kept, 1);
     let restored = serve_in(&folder).await;

@@ -206,7 +206,10 @@ impl Client {
             .chain(path.split('/'))
             .filter(|segment| !segment.is_empty())
             .collect();
-        match segments.iter().find(|segment| matches!(**segment, "." | "..")) {
+        match segments
+            .iter()
+            .find(|segment| matches!(**segment, "." | ".."))
+        {
             Some(segment) => Err(refuse(&format!("path `{path}` has a segment `{segment}`"))),
             None => Ok(segments.join("/")),
         }

@@ -130,10 +130,7 @@ impl AliasWatch {
     }
 
     async fn connect(&mut self) -> Result<(), ClientError> {
-        let url = format!(
-            "{}/api/2.0/foreshock/events",
-            self.client.tracking_uri()
-        );
+        let url = format!("{}/api/2.0/foreshock/events", self.client.tracking_uri());
         let query = vec![
             ("model".to_owned(), self.name.clone()),
             ("alias".to_owned(), self.alias.clone()),
