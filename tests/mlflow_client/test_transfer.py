@@ -68,7 +68,7 @@ def filled(reference, tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     (folder / "sub").mkdir()
     (folder / "sub" / "ä b.bin").write_bytes(bytes(range(256)) * 500)
-    client = MlflowClient(reference)
+    client = MlflowClient(reference, reference)
     for name in ("prices", "gone"):
         experiment = client.create_experiment(name, tags={"team": "alerts"})
         for i in range(3):
@@ -97,7 +97,8 @@ def filled(reference, tmp_path_factory):
     client.set_registered_model_alias("forest", "champion", "2")
     mlflow.set_tracking_uri(reference)
     mlflow.set_registry_uri(reference)
-    mlflow.genai.register_prompt("greet", "Hello {{name}}") if hasattr(mlflow, "genai") else None
+    if hasattr(mlflow, "genai"):
+        mlflow.genai.register_prompt("greet", "Hello {{name}}")
     return client
 
 
@@ -120,7 +121,9 @@ def target(tmp_path):
             [os.environ["FORESHOCK_REGISTRY_BIN"], "serve", *place, "--port", "0"],
             stdout=subprocess.PIPE, text=True)
         processes.append(process)
-        return MlflowClient(process.stdout.readline().removeprefix("registry at ").strip())
+        url = process.stdout.readline().removeprefix("registry at ").strip()
+        # Both named: a registry URI that another test has set must not be asked instead.
+        return MlflowClient(url, url)
 
     yield place, serve
     for process in processes:
@@ -176,7 +179,7 @@ def test_everything_arrives_once(filled, reference, target, tmp_path):
     (tmp_path / "there").mkdir()
     expected = described(filled, tmp_path / "there")
     assert described(here, tmp_path / "here") == expected
-    assert ("model", "forest") in expected and ("file", ) not in expected
+    assert ("model", "forest") in expected
     again = run_tool("import", reference, *place)
     assert again.returncode == 0, again.stderr
     again = json.loads(again.stdout)
