@@ -159,8 +159,7 @@ def described(client, tmp_path):
         seen["model", model.name] = (model.tags, model.description, model.aliases)
     for version in client.search_model_versions(""):
         seen["version", version.name, version.version] = (
-            version.current_stage, version.tags, version.run_id, version.aliases,
-            version.creation_timestamp)
+            version.current_stage, version.tags, version.run_id, version.creation_timestamp)
     return seen
 
 
