@@ -1,5 +1,5 @@
-//! Copying from and to other servers: [`import`] brings what any MLflow server or an exported folder
-//! has into this registry's database and artifact store; [`export`] writes such a folder.
+//! Copying from and to other servers: [`import()`] brings what any MLflow server or an exported folder
+//! has into this registry's database and artifact store; [`export()`] writes such a folder.
 //!
 //! Both read a [`Source`] page by page and stream every file, so memory stays flat whatever the
 //! size. What the folder holds is described in [`folder`].
