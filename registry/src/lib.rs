@@ -22,13 +22,17 @@ pub mod api;
 pub mod artifacts;
 mod audit;
 pub mod auth;
+pub mod doctor;
+pub mod events;
 pub mod filter;
+pub mod gc;
 mod http;
 mod options;
 pub mod otlp;
 mod server;
 pub mod store;
 pub mod telemetry;
+pub mod transfer;
 mod webhooks;
 
 pub use audit::AuditLevel;

@@ -9,6 +9,7 @@ use crate::Options;
 use crate::artifacts::{ArtifactStore, OpenArtifactsError, SigningKey};
 use crate::audit::{Audit, AuditLevel};
 use crate::auth::{Auth, Owners};
+use crate::events::AliasEvents;
 use crate::http::{Gateway, ServeOptions, ServerParts, Tls, TlsError, accept};
 use crate::store::{OpenStoreError, Store, StoreError};
 use crate::telemetry::{Telemetry, Traces};
@@ -18,6 +19,7 @@ use crate::webhooks::{WebhookSetupError, Webhooks};
 #[derive(Debug, Clone)]
 pub struct Registry {
     store: Store,
+    alias_events: AliasEvents,
     artifacts: ArtifactStore,
     signing_key: SigningKey,
     webhooks: Webhooks,
@@ -57,6 +59,7 @@ impl Registry {
         let signing_key = SigningKey::new(&key);
         Ok(Self {
             webhooks,
+            alias_events: AliasEvents::new(store.clone()),
             store,
             artifacts,
             signing_key,
@@ -67,6 +70,12 @@ impl Registry {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Where changes of aliases are told.
+    #[must_use]
+    pub fn alias_events(&self) -> &AliasEvents {
+        &self.alias_events
     }
 
     /// The files that it keeps.
@@ -161,7 +170,9 @@ impl Server {
         let store = self.registry.store.clone();
         let webhooks = self.registry.webhooks.clone();
         let traces = self.gateway.traces().cloned();
-        let app = crate::api::routes::router(self.registry, &self.gateway);
+        // What is held open (long polls, events) must end before the drain does.
+        let app = crate::api::routes::router(self.registry, &self.gateway)
+            .layer(axum::Extension(crate::api::Stopping(self.stop.clone())));
         let watch = Arc::clone(self.gateway.auth()).watch(self.stop.clone());
         let watch = tokio::spawn(watch);
         let sending = {

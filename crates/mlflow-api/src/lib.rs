@@ -14,5 +14,5 @@ pub mod schema;
 pub mod types;
 pub mod wire;
 
-pub use client::{ArtifactContent, Client, ClientError, ClientOptions, Credentials};
+pub use client::{AliasWatch, ArtifactContent, Client, ClientError, ClientOptions, Credentials};
 pub use error::{ErrorBody, ErrorCode};

@@ -85,6 +85,11 @@ impl ApiError {
         )
     }
 
+    /// A fault of the server itself; the cause is for the log.
+    pub(crate) fn internal(message: &str, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(ErrorCode::InternalError, message).caused_by(cause)
+    }
+
     pub(crate) fn with_status(mut self, status: u16) -> Self {
         self.status = status;
         self

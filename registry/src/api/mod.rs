@@ -1,9 +1,12 @@
 //! The REST API: extract, ask the store, map the answer. One file per resource; [`routes`] is the
 //! table of them all.
 
+mod actor;
+mod aliases;
 mod artifacts;
 mod datasets;
 mod error;
+mod events;
 mod experiments;
 mod extract;
 mod graphql;
@@ -30,6 +33,7 @@ mod webhooks;
 
 use axum::Json;
 
+pub(crate) use aliases::Stopping;
 pub(crate) use error::ApiError;
 pub(crate) use extract::{message_of_body, message_of_query, snake_case_key};
 pub(crate) use meta::panicked;

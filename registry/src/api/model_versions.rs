@@ -10,6 +10,7 @@ use mlflow_api::types::{
 use serde_json::{Value, json};
 
 use super::Answer;
+use super::actor::Author;
 use super::error::ApiError;
 use super::extract::Rpc;
 use super::validate::{self, required};
@@ -219,14 +220,16 @@ pub(super) async fn transition(
 
 pub(super) async fn delete(
     State(registry): State<Registry>,
+    author: Author,
     Rpc(request): Rpc<ModelVersionRef>,
 ) -> Answer<Empty> {
     validate::model_name(&request.name)?;
     let version = validate::version(&request.version)?;
     registry
         .store()
-        .delete_model_version(&request.name, version)
+        .delete_model_version(&request.name, version, &author.note(None)?)
         .await?;
+    registry.alias_events().wake();
     Ok(Json(Empty {}))
 }
 

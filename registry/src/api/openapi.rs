@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Response, Sse};
 use axum::{Extension, Json};
 use bytes::Bytes;
 use mlflow_api::schema::{Named, Schema};
@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::extract::Rpc;
-use super::routes::ROUTES;
+use super::routes::{OWN_ROUTES, ROUTES};
 use crate::Registry;
 use crate::auth::Viewer;
 
@@ -62,6 +62,9 @@ impl Argument for Request {}
 impl Argument for HeaderMap {}
 impl Argument for super::artifacts::Reading {}
 impl Argument for Viewer {}
+impl Argument for super::actor::Author {}
+impl Argument for super::aliases::Condition {}
+impl<T> Argument for Option<T> {}
 impl<T> Argument for Extension<T> {}
 
 impl<T: Schema> Output for Result<Json<T>, ApiError> {
@@ -78,6 +81,7 @@ impl<T: Schema> Output for Json<T> {
 
 impl Output for Result<Response, ApiError> {}
 impl Output for Response {}
+impl<S> Output for Result<Sse<S>, ApiError> {}
 
 macro_rules! handlers {
     ($( ($( $argument:ident )*) )*) => {$(
@@ -113,7 +117,7 @@ pub(super) async fn document_of_routes() -> Response {
 fn document() -> Value {
     let mut named = Named::default();
     let mut paths: Map<String, Value> = Map::new();
-    for route in ROUTES {
+    for route in ROUTES.iter().chain(OWN_ROUTES) {
         let described = (route.describe)(&mut named);
         let path = format!("/api/{}{}", route.version, route.path.replace("{*", "{"));
         let operation = operation(route.method, &path, described);
@@ -181,7 +185,7 @@ mod tests {
     #[test]
     fn every_route_is_described_and_every_reference_leads_somewhere() {
         let document = document();
-        for route in ROUTES {
+        for route in ROUTES.iter().chain(OWN_ROUTES) {
             let path = format!("/api/{}{}", route.version, route.path.replace("{*", "{"));
             assert!(document["paths"][&path][route.method].is_object(), "{path}");
         }

@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use mlflow_api::types::{
-    AliasRef, CreateRegisteredModel, DeleteRegisteredModelTag, Empty, GetLatestVersions, KeyValue,
-    ModelVersionResponse, ModelVersionsResponse, RegisteredModelRef, RegisteredModelResponse,
-    RenameRegisteredModel, SearchRegisteredModels, SearchRegisteredModelsResponse, SetAlias,
-    SetRegisteredModelTag, UpdateRegisteredModel,
+    CreateRegisteredModel, DeleteRegisteredModelTag, Empty, GetLatestVersions, KeyValue,
+    ModelVersionsResponse, RegisteredModelRef, RegisteredModelResponse, RenameRegisteredModel,
+    SearchRegisteredModels, SearchRegisteredModelsResponse, SetRegisteredModelTag,
+    UpdateRegisteredModel,
 };
 
 use super::Answer;
+use super::actor::Author;
 use super::error::ApiError;
 use super::extract::Rpc;
 use super::validate::{self, required};
@@ -76,13 +77,15 @@ pub(super) async fn rename(
 
 pub(super) async fn delete(
     State(registry): State<Registry>,
+    author: Author,
     Rpc(request): Rpc<RegisteredModelRef>,
 ) -> Answer<Empty> {
     validate::model_name(&request.name)?;
     registry
         .store()
-        .delete_registered_model(&request.name)
+        .delete_registered_model(&request.name, &author.note(None)?)
         .await?;
+    registry.alias_events().wake();
     Ok(Json(Empty {}))
 }
 
@@ -166,58 +169,4 @@ pub(super) async fn delete_tag(
         .model_tag(&request.name, &request.key, None)
         .await;
     Ok(Json(Empty {}))
-}
-
-pub(super) async fn set_alias(
-    State(registry): State<Registry>,
-    Rpc(request): Rpc<SetAlias>,
-) -> Answer<Empty> {
-    validate::model_name(&request.name)?;
-    validate::new_alias(&request.alias)?;
-    let version = validate::version(&request.version)?;
-    registry
-        .store()
-        .set_alias(&request.name, &request.alias, version)
-        .await?;
-    registry
-        .webhooks()
-        .alias(&request.name, &request.alias, Some(version))
-        .await;
-    Ok(Json(Empty {}))
-}
-
-pub(super) async fn delete_alias(
-    State(registry): State<Registry>,
-    Rpc(request): Rpc<AliasRef>,
-) -> Answer<Empty> {
-    validate::model_name(&request.name)?;
-    validate::alias(&request.alias)?;
-    registry
-        .store()
-        .delete_alias(&request.name, &request.alias)
-        .await?;
-    registry
-        .webhooks()
-        .alias(&request.name, &request.alias, None)
-        .await;
-    Ok(Json(Empty {}))
-}
-
-pub(super) async fn get_by_alias(
-    State(registry): State<Registry>,
-    Rpc(request): Rpc<AliasRef>,
-) -> Answer<ModelVersionResponse> {
-    validate::model_name(&request.name)?;
-    validate::alias(&request.alias)?;
-    let store = registry.store();
-    let model_version = if request.alias.eq_ignore_ascii_case("latest") {
-        let newest = store.latest_versions(&request.name, &[]).await?;
-        newest
-            .into_iter()
-            .max_by_key(|version| version.version.parse::<i64>().unwrap_or(0))
-            .ok_or_else(|| ApiError::invalid("Registered model alias latest not found."))?
-    } else {
-        store.get_by_alias(&request.name, &request.alias).await?
-    };
-    Ok(Json(ModelVersionResponse { model_version }))
 }

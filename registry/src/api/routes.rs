@@ -10,9 +10,9 @@ use mlflow_api::schema::Named;
 
 use super::openapi::{Described, describe};
 use super::{
-    artifacts, datasets, experiments, graphql, landing, logged_models, meta, metrics,
-    model_versions, refused, registered_models, runs, traces, traces_assessments, traces_otlp,
-    traces_v2, users, webhooks,
+    aliases, artifacts, datasets, events, experiments, graphql, landing, logged_models, meta,
+    metrics, model_versions, refused, registered_models, runs, traces, traces_assessments,
+    traces_otlp, traces_v2, users, webhooks,
 };
 use crate::Registry;
 use crate::http::{self, GateLayer, Gateway};
@@ -96,9 +96,9 @@ pub const ROUTES: &[Route] = routes! {
     get "2.0" "/mlflow/registered-models/get-latest-versions" => registered_models::latest;
     post "2.0" "/mlflow/registered-models/set-tag" => registered_models::set_tag;
     delete "2.0" "/mlflow/registered-models/delete-tag" => registered_models::delete_tag;
-    post "2.0" "/mlflow/registered-models/alias" => registered_models::set_alias;
-    delete "2.0" "/mlflow/registered-models/alias" => registered_models::delete_alias;
-    get "2.0" "/mlflow/registered-models/alias" => registered_models::get_by_alias;
+    post "2.0" "/mlflow/registered-models/alias" => aliases::set;
+    delete "2.0" "/mlflow/registered-models/alias" => aliases::delete;
+    get "2.0" "/mlflow/registered-models/alias" => aliases::get;
 
     post "2.0" "/mlflow/model-versions/create" => model_versions::create;
     patch "2.0" "/mlflow/model-versions/update" => model_versions::update;
@@ -175,12 +175,22 @@ impl Route {
     }
 }
 
-/// Method and path of everything that [`ROUTES`] serves.
+/// Method and path of everything that [`ROUTES`] and [`OWN_ROUTES`] serve.
 pub(crate) fn all() -> impl Iterator<Item = (&'static str, String)> {
+    let own = OWN_ROUTES
+        .iter()
+        .map(|route| (route.method, route.path_under(PREFIXES[0])));
     ROUTES
         .iter()
         .flat_map(|route| PREFIXES.map(|prefix| (route.method, route.path_under(prefix))))
+        .chain(own)
 }
+/// The routes that MLflow has not; they are served under `/api` only.
+pub const OWN_ROUTES: &[Route] = routes! {
+    get "2.0" "/foreshock/registered-models/alias-history" => aliases::history;
+    post "2.0" "/foreshock/registered-models/alias-rollback" => aliases::rollback;
+    get "2.0" "/foreshock/events" => events::stream;
+};
 
 /// The application: the table twice, and what stands outside of it.
 pub(crate) fn router(registry: Registry, gateway: &Arc<Gateway>) -> Router {
@@ -229,6 +239,9 @@ pub(crate) fn router(registry: Registry, gateway: &Arc<Gateway>) -> Router {
         for route in ROUTES {
             router = router.route(&route.path_under(prefix), (route.mount)());
         }
+    }
+    for route in OWN_ROUTES {
+        router = router.route(&route.path_under(PREFIXES[0]), (route.mount)());
     }
     router
         .fallback(refused::not_found)

@@ -23,6 +23,7 @@ pub use multipart::{
     CompletedPart, MAX_PARTS, MultipartUpload, PART_URL_LIFETIME, PresignedDownload,
 };
 pub use path::ArtifactPath;
+pub(crate) use path::PRIVATE_PREFIX;
 pub use store::{ArtifactStore, Entry, FoundFile};
 pub use token::{PartToken, SigningKey};
 

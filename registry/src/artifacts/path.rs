@@ -4,7 +4,7 @@ use super::ArtifactError;
 
 /// How the names begin that the store keeps for itself: they are never listed and can't be asked
 /// for.
-pub(super) const PRIVATE_PREFIX: &str = ".upload-";
+pub(crate) const PRIVATE_PREFIX: &str = ".upload-";
 
 /// The longest path, as on Linux.
 const MAX_PATH: usize = 4096;

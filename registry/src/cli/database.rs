@@ -11,7 +11,7 @@ use registry::store::Store;
 use super::Failure;
 
 /// Which database.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(super) struct Database {
     /// The database: sqlite:///relative/path, sqlite:////absolute/path, or
     /// postgresql://user:password@host/database. It is created or upgraded where that is needed.
@@ -21,7 +21,7 @@ pub(super) struct Database {
         default_value = "sqlite:///foreshock/registry.db",
         hide_env_values = true
     )]
-    backend_store_uri: String,
+    pub(super) backend_store_uri: String,
 }
 
 impl Database {

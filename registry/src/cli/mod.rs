@@ -1,8 +1,15 @@
-//! The command line: `registry serve …`.
+//! The command line: one file per command.
 
+mod alias;
 mod audit;
+mod backup;
 mod database;
+mod doctor;
+mod export;
+mod gc;
 mod grant;
+mod import;
+mod place;
 mod serve;
 mod show;
 mod token;
@@ -60,6 +67,20 @@ enum Command {
     Token(token::Args),
     /// Show who changed what.
     Audit(audit::Args),
+    /// Copy what an MLflow server or an exported folder has into this registry.
+    Import(import::Args),
+    /// Write what this registry (or any MLflow server) has into a new folder.
+    Export(export::Args),
+    /// Purge what was deleted: runs, logged models and experiments, with their files.
+    Gc(gc::Args),
+    /// Write a consistent copy of a SQLite database into a new file.
+    Backup(backup::BackupArgs),
+    /// Put a backup of a SQLite database back in its place.
+    Restore(backup::RestoreArgs),
+    /// Look a registry over: is it whole, is it true, is there room?
+    Doctor(doctor::Args),
+    /// Show who moved which alias, when and why, and take a move back.
+    Alias(alias::Args),
 }
 
 /// Why the program ends with another code than 0.
@@ -99,6 +120,13 @@ pub(crate) fn main() -> ExitCode {
             Command::Grant(args) => grant::run(args, cli.output).await,
             Command::Token(args) => token::run(args, cli.output).await,
             Command::Audit(args) => audit::run(args, cli.output).await,
+            Command::Import(args) => import::run(args, cli.output).await,
+            Command::Export(args) => export::run(args, cli.output).await,
+            Command::Gc(args) => gc::run(args, cli.output).await,
+            Command::Backup(args) => backup::backup(args, cli.output).await,
+            Command::Restore(args) => backup::restore(args, cli.output).await,
+            Command::Doctor(args) => doctor::run(args, cli.output).await,
+            Command::Alias(args) => alias::run(args, cli.output).await,
         }
     });
     // What still runs was told to stop and had its time.

@@ -6,13 +6,18 @@
 //! several replicas write at once: every transaction about a registered model locks the model first,
 //! and rows of one statement are written in the order of their keys, so that there is no deadlock.
 
+mod alias_history;
 mod assessments;
 mod audit;
+pub mod backup;
 mod datasets;
 mod db;
+mod doctor;
 mod error;
 mod experiments;
+mod gc;
 mod grants;
+mod import;
 mod logged_model_search;
 mod logged_models;
 mod metrics;
@@ -38,11 +43,15 @@ use std::sync::Arc;
 use db::{Conn, Pools, Tx, query};
 use metrics::{Folder, Ingest};
 
+pub use alias_history::Note;
 pub use assessments::AssessmentChange;
 pub use audit::{AuditRecord, AuditSearch};
+pub use doctor::Reference;
 pub use error::StoreError;
+pub use gc::{PurgeFilter, Purgeable};
 pub(crate) use grants::Owned;
 pub use grants::{GrantRecord, Granted};
+pub use import::{Kind, Known, Origin};
 pub use logged_model_search::LoggedModelSearch;
 pub use logged_models::NewLoggedModel;
 pub use model_versions::NewModelVersion;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use mlflow_api::types::{KeyValue, ModelVersion, ModelVersionStatus};
 
+use super::alias_history::{self, Cause, Note};
 use super::db::{Conn, QueryBuilder, query};
 use super::registered_models::{aliases_of, push_prompts, without_prompts};
 use super::search::{Tables, push_filter, push_order};
@@ -233,15 +234,17 @@ impl Store {
     ///
     /// # Errors
     /// When there is none.
-    pub async fn delete_model_version(&self, name: &str, version: i64) -> Result<()> {
+    pub async fn delete_model_version(&self, name: &str, version: i64, note: &Note) -> Result<()> {
         let mut tx = self.write().await?;
         touch(&mut tx, name).await?;
         require(&mut tx, name, version).await?;
+        let gone = alias_history::departures(&mut tx, name, Some(version)).await?;
         query("DELETE FROM model_versions WHERE name = $1 AND version = $2")
             .bind(name)
             .bind(version)
             .execute(&mut tx)
             .await?;
+        alias_history::record(&mut tx, name, &gone, Cause::VersionDeleted, note).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -347,7 +350,7 @@ async fn touch(connection: &mut Conn, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn set_tags(
+pub(super) async fn set_tags(
     connection: &mut Conn,
     name: &str,
     version: i64,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use mlflow_api::types::{KeyValue, ModelAlias, ModelVersion, RegisteredModel};
 
+use super::alias_history::{self, Cause, Note};
 use super::db::{Conn, QueryBuilder, Tx, query};
 use super::error::unique;
 use super::search::{Tables, push_filter, push_order};
@@ -134,6 +135,7 @@ impl Store {
             .bind(new_name)
             .execute(&mut tx)
             .await?;
+        alias_history::rename(&mut tx, name, new_name).await?;
         let model = load(&mut tx, new_name).await?;
         tx.commit().await?;
         Ok(model)
@@ -143,8 +145,10 @@ impl Store {
     ///
     /// # Errors
     /// When there is none.
-    pub async fn delete_registered_model(&self, name: &str) -> Result<()> {
+    pub async fn delete_registered_model(&self, name: &str, note: &Note) -> Result<()> {
         let mut tx = self.write().await?;
+        lock(&mut tx, name).await?;
+        let gone = alias_history::departures(&mut tx, name, None).await?;
         let deleted = query("DELETE FROM registered_models WHERE name = $1")
             .bind(name)
             .execute(&mut tx)
@@ -152,6 +156,7 @@ impl Store {
         if deleted == 0 {
             return Err(no_model(name));
         }
+        alias_history::record(&mut tx, name, &gone, Cause::ModelDeleted, note).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -250,7 +255,13 @@ impl Store {
     ///
     /// # Errors
     /// When there is no such version.
-    pub async fn set_alias(&self, name: &str, alias: &str, version: i64) -> Result<()> {
+    pub async fn set_alias(
+        &self,
+        name: &str,
+        alias: &str,
+        version: i64,
+        note: &Note,
+    ) -> Result<()> {
         let mut tx = self.write().await?;
         // An unknown model is an unknown version.
         match lock(&mut tx, name).await {
@@ -258,15 +269,7 @@ impl Store {
             Err(error) => return Err(error),
         }
         super::model_versions::require(&mut tx, name, version).await?;
-        query(
-            "INSERT INTO model_aliases (name, alias, version) VALUES ($1, $2, $3) \
-             ON CONFLICT (name, alias) DO UPDATE SET version = excluded.version",
-        )
-        .bind(name)
-        .bind(alias)
-        .bind(version)
-        .execute(&mut tx)
-        .await?;
+        alias_history::move_alias(&mut tx, name, alias, version, Cause::Set, note).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -275,14 +278,17 @@ impl Store {
     ///
     /// # Errors
     /// When there is no such model.
-    pub async fn delete_alias(&self, name: &str, alias: &str) -> Result<()> {
+    pub async fn delete_alias(&self, name: &str, alias: &str, note: &Note) -> Result<()> {
         let mut tx = self.write().await?;
         lock(&mut tx, name).await?;
+        let mut gone = alias_history::departures(&mut tx, name, None).await?;
+        gone.retain(|departure| departure.alias == alias);
         query("DELETE FROM model_aliases WHERE name = $1 AND alias = $2")
             .bind(name)
             .bind(alias)
             .execute(&mut tx)
             .await?;
+        alias_history::record(&mut tx, name, &gone, Cause::Deleted, note).await?;
         tx.commit().await?;
         Ok(())
     }

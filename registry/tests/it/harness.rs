@@ -46,6 +46,7 @@ pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) folder: PathBuf,
     shutdown: CancellationToken,
+    task: Option<tokio::task::JoinHandle<Result<(), registry::ServeError>>>,
     _postgres: Option<Arc<PostgresServer>>,
     /// Absent when somebody else owns the folder.
     _temp: Option<TempDir>,
@@ -82,7 +83,7 @@ pub(crate) async fn serve_with(folder: &Path, change: impl FnOnce(&mut Options))
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let shutdown = CancellationToken::new();
-    tokio::spawn(registry::serve(listener, registry, shutdown.clone()));
+    let task = tokio::spawn(registry::serve(listener, registry, shutdown.clone()));
     let options = ClientOptions {
         max_retries: 0,
         ..ClientOptions::default()
@@ -92,6 +93,7 @@ pub(crate) async fn serve_with(folder: &Path, change: impl FnOnce(&mut Options))
         url,
         folder: folder.to_owned(),
         shutdown,
+        task: Some(task),
         _postgres: postgres,
         _temp: None,
     }
@@ -108,6 +110,16 @@ impl Server {
             .unwrap();
         let status = response.status().as_u16();
         (status, response.json().await.unwrap())
+    }
+
+    /// Stops it, and waits until it has closed its database; the folder stays as long as what is
+    /// returned.
+    pub(crate) async fn stop(mut self) -> Self {
+        self.shutdown.cancel();
+        if let Some(task) = self.task.take() {
+            task.await.unwrap().unwrap();
+        }
+        self
     }
 
     /// Posts JSON to a route; (status, body).

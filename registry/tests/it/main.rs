@@ -7,6 +7,7 @@
     reason = "one option more must not change every test"
 )]
 
+mod alias_history;
 mod artifacts;
 mod artifacts_http;
 mod artifacts_program;
@@ -16,8 +17,10 @@ mod concurrency;
 mod crash;
 mod datasets;
 mod dialect;
+mod events;
 mod graphql;
 pub(crate) mod harness;
+mod import;
 mod metrics;
 mod models;
 mod operations;
@@ -28,4 +31,5 @@ mod security;
 mod server;
 mod traces;
 mod tracking;
+mod upkeep;
 mod webhooks;

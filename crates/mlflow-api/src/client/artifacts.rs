@@ -158,7 +158,26 @@ impl Client {
 
     /// The URL of an artifact: `mlflow-artifacts:/a/b` with `c` is
     /// `<tracking uri>/api/2.0/mlflow-artifacts/artifacts/a/b/c`.
-    fn artifact_url(&self, artifact_uri: &str, path: &str) -> Result<String, ClientError> {
+    pub(super) fn artifact_url(
+        &self,
+        artifact_uri: &str,
+        path: &str,
+    ) -> Result<String, ClientError> {
+        let mut url = format!("{}/api/2.0/mlflow-artifacts/artifacts", self.tracking_uri());
+        let path = self.artifact_path(artifact_uri, path)?;
+        for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+            url.push('/');
+            encode_segment(&mut url, segment);
+        }
+        Ok(url)
+    }
+
+    /// The place in the server's store: `mlflow-artifacts:/a/b` with `c` is `a/b/c`.
+    pub(super) fn artifact_path(
+        &self,
+        artifact_uri: &str,
+        path: &str,
+    ) -> Result<String, ClientError> {
         let refuse = |reason: &str| ClientError::ArtifactUri {
             uri: artifact_uri.to_owned(),
             reason: reason.to_owned(),
@@ -182,19 +201,18 @@ impl Client {
             }
             None => root,
         };
-        let mut url = format!("{}/api/2.0/mlflow-artifacts/artifacts", self.tracking_uri());
-        for segment in root
+        let segments: Vec<&str> = root
             .split('/')
             .chain(path.split('/'))
             .filter(|segment| !segment.is_empty())
+            .collect();
+        match segments
+            .iter()
+            .find(|segment| matches!(**segment, "." | ".."))
         {
-            if segment == "." || segment == ".." {
-                return Err(refuse(&format!("path `{path}` has a segment `{segment}`")));
-            }
-            url.push('/');
-            encode_segment(&mut url, segment);
+            Some(segment) => Err(refuse(&format!("path `{path}` has a segment `{segment}`"))),
+            None => Ok(segments.join("/")),
         }
-        Ok(url)
     }
 }
 

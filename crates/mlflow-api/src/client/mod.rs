@@ -9,10 +9,14 @@ mod artifacts;
 mod credentials;
 mod error;
 mod models;
+mod pages;
 mod runs;
 mod transport;
+mod watch;
 
 pub use artifacts::ArtifactContent;
 pub use credentials::Credentials;
 pub use error::ClientError;
+pub use pages::Content;
 pub use transport::{Client, ClientOptions};
+pub use watch::AliasWatch;

@@ -142,6 +142,7 @@ impl Client {
             name: name.to_owned(),
             alias: alias.to_owned(),
             version: version.to_owned(),
+            reason: None,
         };
         let _: Empty = self.post("registered-models/alias", &request).await?;
         Ok(())
@@ -155,6 +156,7 @@ impl Client {
         let request = AliasRef {
             name: name.to_owned(),
             alias: alias.to_owned(),
+            reason: None,
         };
         let answer: ModelVersionResponse = self.get("registered-models/alias", &request).await?;
         Ok(answer.model_version)

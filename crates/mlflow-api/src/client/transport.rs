@@ -64,6 +64,7 @@ pub(super) enum Payload {
 }
 
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
+const LONGEST_STREAM: Duration = Duration::from_secs(24 * 3600);
 
 impl Client {
     /// A client of the server at `tracking_uri`: an http(s) URL, with a path prefix where a proxy
@@ -227,6 +228,42 @@ impl Client {
                 .await;
             attempt += 1;
         }
+    }
+
+    /// Opens a GET whose answer goes on until the server ends it; not repeated.
+    pub(super) async fn open(
+        &self,
+        url: &str,
+        query: Vec<(String, String)>,
+    ) -> Result<Response, ClientError> {
+        let payload = Payload::Query(query);
+        let request = self.request(Method::GET, url, &payload).await?;
+        // The caller notices silence; this is only the end of what no caller reads.
+        let request = request.timeout(LONGEST_STREAM);
+        let answer = match tokio::time::timeout(self.options.timeout, request.send()).await {
+            Ok(answer) => answer.map_err(|error| self.unreachable(error))?,
+            Err(_) => {
+                return Err(ClientError::Refused {
+                    status: 408,
+                    error_code: "HTTP_408".to_owned(),
+                    message: "no answer came in time".to_owned(),
+                });
+            }
+        };
+        if answer.status().is_success() {
+            Ok(answer)
+        } else {
+            Err(refusal(answer).await)
+        }
+    }
+
+    pub(super) fn max_retries(&self) -> u32 {
+        self.options.max_retries
+    }
+
+    /// The pause before the attempt after `attempt` failed ones.
+    pub(super) fn pause(&self, attempt: u32) -> Duration {
+        jittered(self.options.backoff, attempt)
     }
 
     async fn request(

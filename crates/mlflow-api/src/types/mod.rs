@@ -3,6 +3,7 @@
 //! A required field is a plain value, empty when the sender left it out (the server refuses that
 //! with MLflow's words); an optional one is an [`Option`].
 
+mod alias_history;
 mod artifacts;
 mod datasets;
 mod experiments;
@@ -13,6 +14,7 @@ mod traces;
 mod users;
 mod webhooks;
 
+pub use alias_history::*;
 pub use artifacts::*;
 pub use datasets::*;
 pub use experiments::*;

@@ -175,6 +175,8 @@ crate::wire::wire! {
         pub alias: String,
         /// The version.
         pub version: String,
+        /// Why, for the alias's history; not in MLflow's dialect.
+        pub reason: Option<String>,
     }
 
     /// `registered-models/alias`, GET and DELETE.
@@ -183,6 +185,8 @@ crate::wire::wire! {
         pub name: String,
         /// The alias.
         pub alias: String,
+        /// Why it is deleted, for the alias's history; not in MLflow's dialect.
+        pub reason: Option<String>,
     }
 
     /// `model-versions/create`.

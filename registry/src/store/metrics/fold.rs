@@ -42,7 +42,7 @@ impl Folder {
     }
 
     /// There is something to fold.
-    pub(super) fn nudge(&self) {
+    pub(in crate::store) fn nudge(&self) {
         self.0.notify_one();
     }
 }

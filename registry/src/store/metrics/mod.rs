@@ -1,5 +1,6 @@
 //! Points of metrics: see `migrations/0003_metric_points.sql` for where they are.
 
+mod check;
 mod fold;
 mod ingest;
 mod points;
@@ -71,6 +72,34 @@ async fn log_for_models(
         .bind(experiment)
         .execute(tx)
         .await?;
+    }
+    Ok(())
+}
+
+/// Notes points about one logged model, each by the run that logged it; of a run that is not here,
+/// nothing is noted.
+pub(super) async fn log_about_model(
+    tx: &mut Tx,
+    experiment: i64,
+    model_id: &str,
+    metrics: &[Metric],
+) -> Result<()> {
+    for metric in metrics {
+        let Some(run_id) = metric.run_id.as_deref() else {
+            continue;
+        };
+        let known: Option<(String,)> = query("SELECT run_id FROM runs WHERE run_id = $1")
+            .bind(run_id)
+            .fetch_optional(tx)
+            .await?;
+        if known.is_none() {
+            continue;
+        }
+        let about = Metric {
+            model_id: Some(model_id.to_owned()),
+            ..metric.clone()
+        };
+        log_for_models(tx, experiment, run_id, &[about]).await?;
     }
     Ok(())
 }

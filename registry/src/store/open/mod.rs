@@ -12,6 +12,8 @@ use sqlx::{Acquire, SqlSafeStr};
 use super::db::{Dialect, Pools};
 use super::{Store, now};
 
+pub(super) use sqlite::{lock as lock_file, path as sqlite_path};
+
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 
 /// Why a database can't be opened.

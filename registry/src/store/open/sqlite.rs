@@ -76,7 +76,7 @@ async fn can_begin(connection: &mut sqlx::SqliteConnection) -> sqlx::Result<bool
 }
 
 /// The file that a URI names, as SQLAlchemy reads it.
-fn path(uri: &str) -> Result<PathBuf, OpenStoreError> {
+pub(in crate::store) fn path(uri: &str) -> Result<PathBuf, OpenStoreError> {
     let refuse = |reason: &str| OpenStoreError::Uri {
         uri: without_password(uri),
         reason: reason.to_owned(),
@@ -94,7 +94,7 @@ fn path(uri: &str) -> Result<PathBuf, OpenStoreError> {
 }
 
 /// Waits for the file beside the database that processes which open it hold in turn.
-async fn lock(database: &Path) -> std::io::Result<File> {
+pub(in crate::store) async fn lock(database: &Path) -> std::io::Result<File> {
     let mut name = database.as_os_str().to_owned();
     name.push("-open.lock");
     tokio::task::spawn_blocking(move || {
