@@ -34,6 +34,13 @@ fn main() {
             measure(name, *scenario, connections, &prepared, &options);
         }
     }
+    if options
+        .only
+        .as_deref()
+        .is_none_or(|only| "artifact".contains(only))
+    {
+        artifacts(&options);
+    }
 }
 
 struct Options {
@@ -153,6 +160,31 @@ const SCENARIOS: &[(&str, Scenario)] = &[
         )
     }),
 ];
+
+/// Bytes of an artifact.
+const ARTIFACT: usize = 64 << 20;
+
+/// The whole of 64 MiB, up and down, by one connection.
+fn artifacts(options: &Options) {
+    let mut http = Http::connect(&options.authority);
+    let content = vec![7_u8; ARTIFACT];
+    let path = format!("/api/2.0/mlflow-artifacts/artifacts/0/load-{}/file", now());
+    for (name, method, body) in [
+        ("artifact-up", "PUT", &content[..]),
+        ("artifact-down", "GET", &[]),
+    ] {
+        let began = Instant::now();
+        let cpu = options.pid.map(cpu_seconds);
+        let mut times = Vec::new();
+        while times.len() < 5 || began.elapsed().as_secs_f64() < options.seconds {
+            let began = Instant::now();
+            http.send(method, &path, "application/octet-stream", body);
+            times.push(began.elapsed());
+        }
+        let cpu = cpu.zip(options.pid.map(cpu_seconds)).map(|(a, b)| b - a);
+        report(name, 1, times, began.elapsed(), cpu);
+    }
+}
 
 impl Prepared {
     fn run(&self, thread: usize) -> &str {
@@ -316,17 +348,27 @@ fn measure(
         .collect();
     std::thread::sleep(Duration::from_secs_f64(options.seconds));
     stop.store(true, Ordering::Relaxed);
-    let mut times: Vec<Duration> = threads
+    let times: Vec<Duration> = threads
         .into_iter()
         .flat_map(|t| t.join().unwrap())
         .collect();
-    let elapsed = began.elapsed().as_secs_f64();
+    let elapsed = began.elapsed();
     let cpu = cpu.zip(options.pid.map(cpu_seconds)).map(|(a, b)| b - a);
+    report(name, connections, times, elapsed, cpu);
+}
+
+fn report(
+    name: &str,
+    connections: usize,
+    mut times: Vec<Duration>,
+    elapsed: Duration,
+    cpu: Option<f64>,
+) {
     times.sort_unstable();
     let at = |q: f64| times[((times.len() - 1) as f64 * q) as usize].as_secs_f64() * 1e3;
     println!(
         r#"{{"scenario":"{name}","connections":{connections},"per_second":{:.1},"p50_ms":{:.3},"p99_ms":{:.3},"cpu_us":{:.0}}}"#,
-        times.len() as f64 / elapsed,
+        times.len() as f64 / elapsed.as_secs_f64(),
         at(0.5),
         at(0.99),
         cpu.unwrap_or(f64::NAN) / times.len() as f64 * 1e6,
@@ -399,9 +441,13 @@ impl Http {
         self.request("POST", path, body);
     }
 
-    /// Sends a request and reads the whole answer; anything but 200 ends the program.
     fn request(&mut self, method: &str, path: &str, body: &str) {
-        let mut request = String::with_capacity(200 + body.len());
+        self.send(method, path, "application/json", body.as_bytes());
+    }
+
+    /// Sends a request and reads the whole answer; anything but 200 ends the program.
+    fn send(&mut self, method: &str, path: &str, kind: &str, body: &[u8]) {
+        let mut request = Vec::with_capacity(200 + body.len().min(1 << 16));
         write!(
             request,
             "{method} {path} HTTP/1.1\r\nHost: {}\r\n",
@@ -411,14 +457,20 @@ impl Http {
         if !body.is_empty() {
             write!(
                 request,
-                "Content-Type: application/json\r\nContent-Length: {}\r\n",
+                "Content-Type: {kind}\r\nContent-Length: {}\r\n",
                 body.len()
             )
             .unwrap();
         }
-        request.push_str("\r\n");
-        request.push_str(body);
-        self.socket.get_mut().write_all(request.as_bytes()).unwrap();
+        request.extend_from_slice(b"\r\n");
+        let socket = self.socket.get_mut();
+        if body.len() < 1 << 16 {
+            request.extend_from_slice(body);
+            socket.write_all(&request).unwrap();
+        } else {
+            socket.write_all(&request).unwrap();
+            socket.write_all(body).unwrap();
+        }
         let mut line = String::new();
         self.socket.read_line(&mut line).unwrap();
         let status = line.split(' ').nth(1).unwrap_or_default().to_owned();

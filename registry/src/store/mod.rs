@@ -1,7 +1,7 @@
 //! What the registry knows, behind one interface: [`Store`]. All SQL is in this module.
 //!
 //! Every write is one transaction. The SQL is the part that SQLite and PostgreSQL share; where one
-//! of them has a better way, [`db::Conn::dialect`] chooses. In SQLite all writes of a process share
+//! of them has a better way, `db::Conn::dialect` chooses. In SQLite all writes of a process share
 //! one connection, another process's writer is waited for, and reads never wait. In PostgreSQL
 //! several replicas write at once: every transaction about a registered model locks the model first,
 //! and rows of one statement are written in the order of their keys, so that there is no deadlock.
