@@ -78,31 +78,6 @@ async fn resolve(registry: &Registry, new: &mut NewModelVersion) -> Result<(), A
         return Err(refuse("It has a path that climbs or can't be read."));
     }
     match scheme {
-        "mlflow-artifacts" => {
-            let (root, what) = match (&new.model_id, &new.run_id) {
-                (Some(model_id), _) => {
-                    let model = registry.store().get_logged_model(model_id).await?;
-                    (model.info.artifact_uri, "the logged model")
-                }
-                (None, Some(run_id)) => (
-                    registry.store().get_run_info(run_id).await?.artifact_uri,
-                    "the run",
-                ),
-                (None, None) => {
-                    return Err(refuse("The run_id or the model_id has to be specified."));
-                }
-            };
-            let root = root.unwrap_or_default();
-            let inside = source == root
-                || source
-                    .strip_prefix(&root)
-                    .is_some_and(|rest| rest.starts_with('/'));
-            if inside {
-                Ok(())
-            } else {
-                Err(refuse(&format!("It is not within {what}.")))
-            }
-        }
         "models" => {
             let named = rest.trim_start_matches('/');
             if let Some((name, version)) = named.split_once('/') {
@@ -141,9 +116,42 @@ async fn resolve(registry: &Registry, new: &mut NewModelVersion) -> Result<(), A
             Ok(())
         }
         "file" => Err(refuse("Local paths are not served by this server.")),
-        // Elsewhere: the client goes there by itself.
-        _ => Ok(()),
+        // However this server's own files are named, they are somebody's.
+        _ => match registry.artifacts().place_of(&source)? {
+            Some(place) => within_owner(registry, new, &place).await?.map_err(refuse),
+            // Elsewhere: the client goes there by itself.
+            None => Ok(()),
+        },
     }
+}
+
+/// Whether a place in this store is one of the logged model or of the run that the request names.
+async fn within_owner(
+    registry: &Registry,
+    new: &NewModelVersion,
+    place: &ArtifactPath,
+) -> Result<Result<(), &'static str>, ApiError> {
+    let (root, why) = match (&new.model_id, &new.run_id) {
+        (Some(model_id), _) => (
+            registry
+                .store()
+                .get_logged_model(model_id)
+                .await?
+                .info
+                .artifact_uri,
+            "It is not within the logged model.",
+        ),
+        (None, Some(run_id)) => (
+            registry.store().get_run_info(run_id).await?.artifact_uri,
+            "It is not within the run.",
+        ),
+        (None, None) => {
+            return Ok(Err("The run_id or the model_id has to be specified."));
+        }
+    };
+    let root = registry.artifacts().place_of(&root.unwrap_or_default())?;
+    let inside = root.is_some_and(|root| place.names().starts_with(root.names()));
+    Ok(if inside { Ok(()) } else { Err(why) })
 }
 
 /// Notes at a logged model which version was made from it.
