@@ -28,7 +28,7 @@ use crate::Registry;
 const PAGE: i64 = 100;
 const MAX_PAGE: i64 = 1000;
 /// The longest that a request is held; proxies give up at 60 s.
-const LONGEST_WAIT: Duration = Duration::from_secs(55);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(55);
 
 /// Cancelled when the server stops; what is held open must end then.
 #[derive(Debug, Clone, Default)]

@@ -33,7 +33,7 @@ mod webhooks;
 
 use axum::Json;
 
-pub(crate) use aliases::Stopping;
+pub(crate) use aliases::{LONGEST_WAIT, Stopping};
 pub(crate) use error::ApiError;
 pub(crate) use extract::{message_of_body, message_of_query, snake_case_key};
 pub(crate) use meta::panicked;

@@ -26,7 +26,7 @@ use super::body::watched;
 use super::gateway::{Entry, Gateway};
 use super::limits::client_of;
 use super::request_id::{self, X_REQUEST_ID};
-use crate::api::{ApiError, panicked};
+use crate::api::{ApiError, LONGEST_WAIT, panicked};
 use crate::audit::Event;
 use crate::auth::{Known, Principal, Refusal, Rule, Viewer, decide};
 
@@ -90,6 +90,13 @@ struct Arrival {
     id: HeaderValue,
     /// Whether the client asked to be answered late: `?wait=30` or `Prefer: wait=30`.
     waits: bool,
+}
+
+impl Arrival {
+    /// Whether the request is held until something happens.
+    fn holds(&self) -> bool {
+        self.waits && self.entry.may_hold
+    }
 }
 
 /// The answer to a request that is refused, and the request where its body is still to be read.
@@ -222,17 +229,27 @@ impl Gateway {
             slot
         };
         let mut noted = Noted::default();
-        let response = match self.checked(request, arrival, &mut noted).await {
-            Ok((request, viewer)) => {
-                let response = self.answer(inner, request, entry).await;
+        // A body that is read here is small; one that trickles in must not hold its place for ever.
+        let patience = self.options().request_timeout;
+        let checked = self.checked(request, arrival, &mut noted);
+        let checked = tokio::time::timeout(patience, checked).await;
+        let response = match checked {
+            Ok(Ok((request, viewer))) => {
+                // Who waits for something to happen keeps nobody from working.
+                let slot = (!arrival.holds()).then_some(slot);
+                let response = self.answer(inner, request, arrival).await;
+                drop(slot);
                 seen(response, entry.rule, viewer)
             }
-            Err(refused) => match *refused {
-                (response, Some(request)) => refuse(response, request).await,
-                (response, None) => response,
-            },
+            Ok(Err(refused)) => {
+                drop(slot);
+                match *refused {
+                    (response, Some(request)) => refuse(response, request).await,
+                    (response, None) => response,
+                }
+            }
+            Err(_) => ApiError::too_slow(patience).into_response(),
         };
-        drop(slot);
         self.note(response, noted, arrival).await
     }
 
@@ -338,12 +355,18 @@ impl Gateway {
     }
 
     /// Runs the handler.
-    async fn answer<S>(&self, mut inner: S, request: Request<Body>, entry: &Entry) -> Response
+    async fn answer<S>(&self, mut inner: S, request: Request<Body>, arrival: &Arrival) -> Response
     where
         S: Service<Request<Body>, Response = Response, Error = Infallible>,
     {
+        let entry = &*arrival.entry;
         let answered = AssertUnwindSafe(inner.call(request)).catch_unwind();
-        let answered = match self.patience(entry) {
+        let longer = if arrival.holds() {
+            LONGEST_WAIT
+        } else {
+            Duration::ZERO
+        };
+        let answered = match self.patience(entry).map(|patience| patience + longer) {
             None => answered.await,
             Some(patience) => match tokio::time::timeout(patience, answered).await {
                 Ok(answered) => answered,

@@ -62,6 +62,8 @@ pub(super) struct Entry {
     pub(super) asks_gateway: bool,
     /// Sends a file.
     pub(super) sends: bool,
+    /// May be asked to answer only when something happened.
+    pub(super) may_hold: bool,
 }
 
 /// What a server is made of.
@@ -241,8 +243,12 @@ impl Entry {
                 && ["/create", "/mlflow/logged-models", "/mlflow/webhooks"]
                     .iter()
                     .any(|end| template.ends_with(end)),
-            asks_gateway: probe || template.contains("/mlflow/users/"),
+            asks_gateway: probe
+                || ["/mlflow/users/", "/mlflow-artifacts/mpu/create/"]
+                    .iter()
+                    .any(|part| template.contains(part)),
             probe,
+            may_hold: method == "GET" && template.ends_with("/registered-models/alias"),
             sends: method == "GET"
                 && ["/artifacts/{*path}", "/get-artifact", "/artifacts/files"]
                     .iter()

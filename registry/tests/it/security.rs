@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::secured::{program, serve_with, start};
+use super::secured::{PASSWORD, program, serve_with, start};
 
 async fn connect(url: &str) -> TcpStream {
     TcpStream::connect(url.strip_prefix("http://").unwrap())
@@ -106,6 +106,68 @@ async fn too_many_at_once_are_told_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_slow_body_keeps_no_place() {
+    let options = ServeOptions {
+        request_timeout: Duration::from_secs(2),
+        max_in_flight: 1,
+        ..ServeOptions::default()
+    };
+    let server = serve_with(options, &[("ada", Role::Admin)]).await;
+    let head = |login: &str| {
+        format!(
+            "POST /api/2.0/mlflow/experiments/create HTTP/1.1\r\nhost: localhost\r\n{login}\
+             content-type: application/json\r\ncontent-length: 10\r\n\r\nhalf"
+        )
+    };
+    // Nobody: refused before the body has come, and its place is free at once.
+    let mut nobody = connect(&server.url).await;
+    nobody.write_all(head("").as_bytes()).await.unwrap();
+    // What is small is read before its handler runs, and not for ever.
+    use base64::Engine;
+    let login = base64::engine::general_purpose::STANDARD.encode(format!("ada:{PASSWORD}"));
+    let mut slow = connect(&server.url).await;
+    let login = format!("authorization: Basic {login}\r\n");
+    slow.write_all(head(&login).as_bytes()).await.unwrap();
+    let answer = read_all(&mut slow).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("took longer"),
+        "{answer}"
+    );
+    let path = "/api/2.0/mlflow/experiments/search?max_results=1";
+    let answer = server.request("ada", "GET", path).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_promotion_keeps_no_place() {
+    let options = ServeOptions {
+        request_timeout: Duration::from_millis(200),
+        max_in_flight: 1,
+        ..ServeOptions::default()
+    };
+    let server = serve_with(options, &[]).await;
+    let make = async |path: &str, body: serde_json::Value| {
+        assert_eq!(server.status("", "POST", path, body).await, 200, "{path}");
+    };
+    make("registered-models/create", json!({"name": "m"})).await;
+    let version = json!({"name": "m", "source": "s3://elsewhere/m"});
+    make("model-versions/create", version.clone()).await;
+    make("model-versions/create", version).await;
+    let alias = |version: &str| json!({"name": "m", "alias": "a", "version": version});
+    make("registered-models/alias", alias("1")).await;
+    let path = "/api/2.0/mlflow/registered-models/alias?name=m&alias=a";
+    let first = server.request("", "GET", path).send().await.unwrap();
+    let tag = first.headers()["etag"].clone();
+    // Longer than a request may take otherwise.
+    let waiting = server.request("", "GET", &format!("{path}&wait=30"));
+    let waiting = tokio::spawn(waiting.header("if-none-match", tag).send());
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(!waiting.is_finished());
+    make("registered-models/alias", alias("2")).await;
+    assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn one_connection_too_many_is_told_so() {
     let options = ServeOptions {
         max_connections: 1,
@@ -189,6 +251,20 @@ async fn tls_is_served_and_its_certificate_is_replaced() {
     assert!(url.starts_with("https://"), "{url}");
     let answer = trusting(&old).get(&url).send().await.unwrap();
     assert_eq!(answer.text().await.unwrap(), "3.17.2");
+    // URLs that it makes lead back by TLS.
+    let create = url.replace(
+        "/version",
+        "/api/2.0/mlflow-artifacts/mpu/create/0/x/artifacts",
+    );
+    let request = trusting(&old).post(create);
+    let answer = request
+        .json(&json!({"path": "f", "num_parts": 1}))
+        .send()
+        .await
+        .unwrap();
+    let answer: serde_json::Value = answer.json().await.unwrap();
+    let part = answer["credentials"][0]["url"].as_str().unwrap();
+    assert!(part.starts_with("https://localhost:"), "{part}");
     // Somebody who does not speak TLS holds nobody up.
     let mut silent = connect(&server.url.replace("https://", "http://")).await;
     silent.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();

@@ -3,12 +3,14 @@
 //! In a bucket the parts go to the bucket itself, by presigned URLs. In a folder they come back
 //! here, by URLs with a signed token in them: MLflow's client sends parts without its credentials.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::extract::{Path, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::{ETAG, HOST, HeaderName, HeaderValue};
 use axum::http::uri::Authority;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use mlflow_api::ErrorCode;
 use mlflow_api::types::{
     AbortMultipartUpload, CompleteMultipartUpload, CreateMultipartUpload,
@@ -22,6 +24,7 @@ use crate::api::error::ApiError;
 use crate::api::extract::Rpc;
 use crate::api::validate::required;
 use crate::artifacts::{ArtifactPath, CompletedPart, MAX_PARTS, PART_URL_LIFETIME, PartToken};
+use crate::http::Gateway;
 
 /// The route of [`upload_part`], before its token.
 pub(in crate::api) const PART_ROUTE: &str = "/api/2.0/mlflow-artifacts/mpu/part/";
@@ -29,6 +32,7 @@ pub(in crate::api) const PART_ROUTE: &str = "/api/2.0/mlflow-artifacts/mpu/part/
 pub(in crate::api) async fn create_multipart(
     State(registry): State<Registry>,
     Path(folder): Path<String>,
+    Extension(gateway): Extension<Arc<Gateway>>,
     headers: HeaderMap,
     Rpc(request): Rpc<CreateMultipartUpload>,
 ) -> Answer<CreateMultipartUploadResponse> {
@@ -41,7 +45,7 @@ pub(in crate::api) async fn create_multipart(
             ApiError::invalid(format!("num_parts must be between 1 and {MAX_PARTS}."))
         })?;
     // Before anything is begun.
-    let base = base_url(&headers)?;
+    let base = base_url(&headers, gateway.tls().is_some())?;
     let upload = registry
         .artifacts()
         .create_multipart(&target, parts)
@@ -151,14 +155,15 @@ fn target(folder: &str, file: &str) -> Result<ArtifactPath, ApiError> {
 }
 
 /// How the client reaches this server, by its own words: the `Host`, which was checked, and what a
-/// proxy says of itself.
-fn base_url(headers: &HeaderMap) -> Result<String, ApiError> {
+/// proxy says of itself. What came by TLS goes by TLS: the token in the URL is a secret.
+fn base_url(headers: &HeaderMap, tls: bool) -> Result<String, ApiError> {
     let header = |name: &HeaderName| headers.get(name)?.to_str().ok().map(str::trim);
     let forwarded = |name: &'static str| header(&HeaderName::from_static(name));
     let host = header(&HOST)
         .filter(|host| host.parse::<Authority>().is_ok())
         .ok_or_else(|| ApiError::new(ErrorCode::BadRequest, "A Host header is needed."))?;
     let scheme = match forwarded("x-forwarded-proto") {
+        _ if tls => "https",
         Some(scheme) if scheme.eq_ignore_ascii_case("https") => "https",
         _ => "http",
     };
@@ -229,8 +234,10 @@ mod tests {
             for (name, value) in headers {
                 map.insert(name, HeaderValue::from_static(value));
             }
-            assert_eq!(base_url(&map).unwrap(), expected);
+            assert_eq!(base_url(&map, false).unwrap(), expected);
+            let secure = expected.replace("http:", "https:");
+            assert_eq!(base_url(&map, true).unwrap(), secure);
         }
-        assert!(base_url(&HeaderMap::new()).is_err());
+        assert!(base_url(&HeaderMap::new(), false).is_err());
     }
 }
