@@ -1,7 +1,7 @@
 //! `/mlflow/traces…`: what traces are; spans come through [`super::traces_otlp`].
 
 use axum::Json;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, Query, State};
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
@@ -280,15 +280,11 @@ pub(super) async fn link_prompts(
 /// The spans as the file that the web page reads.
 pub(super) async fn artifact(
     State(registry): State<Registry>,
-    RawQuery(query): RawQuery,
+    Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, ApiError> {
-    let query = query.unwrap_or_default();
     let parameter = |name: &str| {
-        query
-            .split('&')
-            .filter_map(|pair| pair.split_once('='))
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value.to_owned())
+        let found = query.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone())
     };
     let trace_id = parameter("request_id").ok_or_else(|| {
         ApiError::new(

@@ -1,5 +1,6 @@
 //! `/v1/traces`: spans as OpenTelemetry's exporters and MLflow's clients send them.
 
+use std::collections::HashSet;
 use std::io::Read;
 
 use axum::body::{Bytes, to_bytes};
@@ -11,7 +12,9 @@ use mlflow_api::ErrorCode;
 
 use super::error::ApiError;
 use crate::Registry;
+use crate::auth::{Role, Viewer};
 use crate::otlp;
+use crate::store::Owned;
 
 /// The largest body, and the largest that it may unpack to.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -24,6 +27,7 @@ fn bad(message: impl Into<String>) -> ApiError {
 
 pub(super) async fn export(
     State(registry): State<Registry>,
+    viewer: Viewer,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
@@ -65,7 +69,16 @@ pub(super) async fn export(
     })
     .await
     .map_err(|_| ApiError::new(ErrorCode::InternalError, "Reading the spans failed."))??;
-    registry.store().log_spans(&experiment, &spans).await?;
+    // The header says where new traces belong; spans and runs name others, too.
+    let store = registry.store();
+    let traces: HashSet<&str> = spans.iter().map(|span| &*span.trace_id).collect();
+    viewer
+        .require(store, Owned::Trace, traces, Role::Writer)
+        .await?;
+    viewer
+        .require(store, Owned::Run, run.as_deref(), Role::Writer)
+        .await?;
+    store.log_spans(&experiment, &spans).await?;
     if let Some(run) = run {
         let mut traces: Vec<String> = spans
             .into_iter()
@@ -74,7 +87,7 @@ pub(super) async fn export(
             .collect();
         traces.sort_unstable();
         traces.dedup();
-        registry.store().link_traces_to_run(&traces, &run).await?;
+        store.link_traces_to_run(&traces, &run).await?;
     }
     // An empty `ExportTraceServiceResponse`: everything was taken.
     let mut response = Bytes::new().into_response();

@@ -24,7 +24,7 @@ const EXPERIMENT: &[&str] = &["experiment_id", "experiment_ids"];
 /// What a request means that names no experiment.
 const DEFAULT_EXPERIMENT: i64 = 0;
 
-/// Finds out which experiment things belong to, and remembers it: that never changes.
+/// Finds out which experiment things belong to, and remembers it where that never changes.
 #[derive(Debug)]
 pub(crate) struct Owners {
     store: Store,
@@ -49,7 +49,10 @@ impl Owners {
             return Ok(Some(*experiment));
         }
         let found = self.store.experiment_of(kind, id).await?;
-        if let Some(experiment) = found {
+        // A trace that is told of again may be told of in another experiment.
+        if let Some(experiment) = found
+            && kind != Owned::Trace
+        {
             let mut known = known();
             if known.len() >= MOST {
                 known.clear();
@@ -118,23 +121,27 @@ async fn check(
     headers: &HeaderMap,
     owners: &Owners,
 ) -> Result<(), ApiError> {
-    for (role, on) in needs {
-        if weakest(principal, *on, message, headers, owners).await? < *role {
+    for (at, (role, on)) in needs.iter().enumerate() {
+        let found = weakest(principal, *on, message, headers, owners).await?;
+        // The first need is what the request is about, and holds in any case; the others are about
+        // what it may name beside that.
+        let found = found.or((at == 0).then_some(principal.role));
+        if found.is_some_and(|found| found < *role) {
             return Err(ApiError::denied());
         }
     }
     Ok(())
 }
 
-/// The weakest role among those on the things that a request names. What can't be found has no
-/// grant: the handler says that it isn't there.
+/// The weakest role among those on the things that a request names; absent where it names none.
+/// What can't be found has no grant: the handler says that it isn't there.
 async fn weakest(
     principal: &Principal,
     on: On,
     message: &Message,
     headers: &HeaderMap,
     owners: &Owners,
-) -> Result<Role, ApiError> {
+) -> Result<Option<Role>, ApiError> {
     let experiment = |id: Option<i64>| id.map_or(principal.role, |id| principal.on_experiment(id));
     let mut roles = Vec::new();
     match on {
@@ -177,6 +184,12 @@ async fn weakest(
                 roles.push(experiment(owners.experiment(kind, &id).await?));
             }
         }
+        On::TraceIfThere => {
+            for id in message.values(TRACE) {
+                let there = owners.experiment(Owned::Trace, &id).await?;
+                roles.extend(there.map(|id| principal.on_experiment(id)));
+            }
+        }
         On::Model => roles.extend(message.top("name").iter().map(|n| principal.on_model(n))),
         On::OneModelOrAll => {
             let names = message.top("model");
@@ -209,7 +222,7 @@ async fn weakest(
             });
         }
     }
-    Ok(roles.into_iter().min().unwrap_or(principal.role))
+    Ok(roles.into_iter().min())
 }
 
 /// The number of an experiment, as the store reads it.
@@ -278,6 +291,30 @@ impl Viewer {
     /// for.
     pub(crate) fn narrow_models(&self, clauses: &mut Vec<Clause>) {
         clauses.extend(self.models().clause("name"));
+    }
+
+    /// Refuses what is not theirs: those of `ids` that are there must be of experiments in which
+    /// the user has `role`. For what stands in a body that the gate does not read.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED`, or the database's.
+    pub(crate) async fn require<'i>(
+        &self,
+        store: &Store,
+        kind: Owned,
+        ids: impl IntoIterator<Item = &'i str> + Send,
+        role: Role,
+    ) -> Result<(), ApiError> {
+        let Some(principal) = self.principal().filter(|principal| !principal.is_plain()) else {
+            return Ok(());
+        };
+        for id in ids {
+            let experiment = store.experiment_of(kind, id).await?;
+            if experiment.is_some_and(|id| principal.on_experiment(id) < role) {
+                return Err(ApiError::denied());
+            }
+        }
+        Ok(())
     }
 
     /// Which experiments may be seen.

@@ -15,7 +15,8 @@ pub(crate) enum Rule {
     Signed,
     /// A user, whoever it is; the handler looks closer.
     User,
-    /// Each of these.
+    /// Each of these; the first is what the request is about, the others are about what it may
+    /// name beside that.
     Needs(&'static [Need]),
     /// Each of these; the body is a stream that nobody but the handler reads.
     Raw(&'static [Need]),
@@ -48,6 +49,8 @@ pub(crate) enum On {
     LoggedModel,
     /// The experiment of traces, at any depth of the body.
     Trace,
+    /// As [`Self::Trace`], of those that are there already: others are about to be made.
+    TraceIfThere,
     /// The experiment that a header names.
     ExperimentInHeader(&'static str),
     /// A registered model by the field `name`.
@@ -64,7 +67,7 @@ pub(crate) enum On {
 
 use On::{
     Artifact, Experiment, ExperimentInHeader, ExperimentNamed, ExperimentOrDefault, Granted,
-    LoggedModel, Model, ModelOfSource, OneModelOrAll, Run, Server, Trace,
+    LoggedModel, Model, ModelOfSource, OneModelOrAll, Run, Server, Trace, TraceIfThere,
 };
 use Rule::{Among, Everything, Filtered, Needs, Public, Raw, Signed, User};
 
@@ -72,6 +75,10 @@ const READS_EXPERIMENT: Rule = Needs(&[(Reader, Experiment)]);
 const CHANGES_EXPERIMENT: Rule = Needs(&[(Writer, Experiment)]);
 const READS_RUN: Rule = Needs(&[(Reader, Run)]);
 const CHANGES_RUN: Rule = Needs(&[(Writer, Run)]);
+/// Metrics of a run may be those of a logged model as well.
+const LOGS_METRICS: Rule = Needs(&[(Writer, Run), (Writer, LoggedModel)]);
+/// A run may name the logged models that it read or made.
+const NAMES_MODELS: Rule = Needs(&[(Writer, Run), (Reader, LoggedModel)]);
 const READS_LOGGED_MODEL: Rule = Needs(&[(Reader, LoggedModel)]);
 const CHANGES_LOGGED_MODEL: Rule = Needs(&[(Writer, LoggedModel)]);
 const READS_MODEL: Rule = Needs(&[(Reader, Model)]);
@@ -105,14 +112,14 @@ const API: &[(&str, &str, Rule)] = &[
     ("POST",   "/mlflow/runs/restore", CHANGES_RUN),
     ("GET",    "/mlflow/runs/get", READS_RUN),
     ("POST",   "/mlflow/runs/search", Among("experiment_ids")),
-    ("POST",   "/mlflow/runs/log-metric", CHANGES_RUN),
+    ("POST",   "/mlflow/runs/log-metric", LOGS_METRICS),
     ("POST",   "/mlflow/runs/log-parameter", CHANGES_RUN),
     ("POST",   "/mlflow/runs/set-tag", CHANGES_RUN),
     ("POST",   "/mlflow/runs/delete-tag", CHANGES_RUN),
-    ("POST",   "/mlflow/runs/log-batch", CHANGES_RUN),
+    ("POST",   "/mlflow/runs/log-batch", LOGS_METRICS),
     ("POST",   "/mlflow/runs/log-model", CHANGES_RUN),
-    ("POST",   "/mlflow/runs/log-inputs", CHANGES_RUN),
-    ("POST",   "/mlflow/runs/outputs", CHANGES_RUN),
+    ("POST",   "/mlflow/runs/log-inputs", NAMES_MODELS),
+    ("POST",   "/mlflow/runs/outputs", NAMES_MODELS),
     ("GET",    "/mlflow/metrics/get-history", READS_RUN),
     ("GET",    "/mlflow/metrics/get-history-bulk", READS_RUN),
     ("GET",    "/mlflow/metrics/get-history-bulk-interval", READS_RUN),
@@ -173,7 +180,7 @@ const API: &[(&str, &str, Rule)] = &[
     ("DELETE", "/mlflow/webhooks/{webhook_id}", MANAGES),
     ("POST",   "/mlflow/webhooks/{webhook_id}/test", MANAGES),
 
-    ("POST",   "/mlflow/traces", CHANGES_EXPERIMENT),
+    ("POST",   "/mlflow/traces", Needs(&[(Writer, Experiment), (Writer, TraceIfThere)])),
     ("GET",    "/mlflow/traces", Among("experiment_ids")),
     ("PATCH",  "/mlflow/traces/{request_id}", CHANGES_TRACE),
     ("PATCH",  "/mlflow/traces/{trace_id}", CHANGES_TRACE),
@@ -234,6 +241,7 @@ const OTHERS: &[(&str, &str, Rule)] = &[
     ("GET",  "/metrics", User),
     ("GET",  "/get-artifact", READS_RUN),
     ("GET",  "/model-versions/get-artifact", READS_MODEL),
+    ("GET",  "/graphql", Everything),
     ("POST", "/graphql", Everything),
     ("POST", "/v1/traces", Raw(&[(Writer, ExperimentInHeader("x-mlflow-experiment-id"))])),
 ];

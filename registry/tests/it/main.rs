@@ -13,6 +13,7 @@ mod artifacts_http;
 mod artifacts_program;
 mod artifacts_s3;
 mod auth;
+mod boundaries;
 mod concurrency;
 mod crash;
 mod datasets;
