@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::api::{message_of_body, message_of_query, snake_case_key};
 use crate::auth::Principal;
 use crate::store::{AuditRecord, Store};
 use crate::telemetry::{Telemetry, Template};
@@ -195,27 +196,17 @@ const LONGEST: usize = 200;
 
 fn resource(event: &Event) -> String {
     let mut text = String::new();
-    let (path, query) = event
-        .target
-        .split_once('?')
-        .unwrap_or((event.target.as_str(), ""));
     if event.route.contains('{') {
+        let path = event.target.split('?').next().unwrap_or_default();
         push(&mut text, "", path);
     }
-    for pair in query.split('&') {
-        if let Some((name, value)) = pair.split_once('=')
-            && FIELDS.contains(&name)
-        {
-            push(&mut text, name, value);
-        }
+    // Both as the handlers read them, or a change could hide what it is about.
+    let query = event.target.parse().ok().map(|uri| message_of_query(&uri));
+    if let Some(Ok(query)) = query {
+        push_fields(&mut text, &query);
     }
-    if let Ok(Value::Object(body)) = serde_json::from_slice(&event.body) {
-        for (name, value) in &body {
-            let name = crate::api::snake_case_key(name);
-            if FIELDS.contains(&name.as_str()) {
-                push_value(&mut text, &name, value);
-            }
-        }
+    if let Ok(Value::Object(body)) = message_of_body(&event.body) {
+        push_fields(&mut text, &body);
     }
     if !event.answer.is_empty()
         && let Ok(answer) = serde_json::from_slice(&event.answer)
@@ -227,6 +218,15 @@ fn resource(event: &Event) -> String {
         }
     }
     text
+}
+
+fn push_fields(text: &mut String, message: &serde_json::Map<String, Value>) {
+    for (name, value) in message {
+        let name = snake_case_key(name);
+        if FIELDS.contains(&name.as_str()) {
+            push_value(text, &name, value);
+        }
+    }
 }
 
 /// The first of each name, wherever it stands.
@@ -255,7 +255,12 @@ fn push(text: &mut String, name: &str, value: &str) {
     if value.is_empty() {
         return;
     }
-    let pair = format!("{name}={}", value.chars().take(LONGEST).collect::<String>());
+    let mut value: String = value.chars().take(LONGEST).collect();
+    // One value must not look like several, nor reach a terminal as it is.
+    if value.contains(|c: char| c.is_whitespace() || c.is_control() || c == '"') {
+        value = format!("{value:?}");
+    }
+    let pair = format!("{name}={value}");
     let pair = pair.strip_prefix('=').unwrap_or(&pair);
     if text.split(' ').any(|known| known == pair) {
         return;
@@ -305,6 +310,12 @@ mod tests {
             "experiment_id=7 run_id=r"
         );
         assert_eq!(of("/a/{*path}", "/a/1/f?token=s", "", ""), "/a/1/f");
+        // However it is written.
+        let twice = r#""{\"experimentId\": \"7\"}""#;
+        assert_eq!(of("/x", "/x", twice, ""), "experiment_id=7");
+        assert_eq!(of("/x", "/x?run%5Fid=a%2Fb", "", ""), "run_id=a/b");
+        let forged = r#"{"name": "m user=\u001b[2J"}"#;
+        assert_eq!(of("/x", "/x", forged, ""), r#"name="m user=\u{1b}[2J""#);
         let long = format!(r#"{{"name": "{}"}}"#, "é".repeat(10_000));
         assert_eq!(of("/x", "/x", &long, "").chars().count(), 205);
     }
