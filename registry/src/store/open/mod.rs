@@ -168,6 +168,8 @@ fn for_postgres(migration: &Migration) -> Migration {
 
 /// A URI that may be shown.
 fn without_password(uri: &str) -> String {
+    // A password may be a parameter, too.
+    let uri = uri.split('?').next().unwrap_or_default();
     match (uri.split_once("://"), uri.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
         _ => uri.to_owned(),
@@ -203,6 +205,10 @@ mod tests {
         assert_eq!(
             without_password("postgresql://u:p@h/d"),
             "postgresql://…@h/d"
+        );
+        assert_eq!(
+            without_password("postgresql://h/d?user=u&password=p@x"),
+            "postgresql://h/d"
         );
     }
 }
