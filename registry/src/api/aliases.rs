@@ -88,6 +88,11 @@ pub(super) async fn rollback(
         .rollback_alias(&request.name, &request.alias, &note)
         .await?;
     registry.alias_events().wake();
+    let version = change.to_version.as_ref().and_then(|v| v.parse().ok());
+    registry
+        .webhooks()
+        .alias(&request.name, &request.alias, version)
+        .await;
     Ok(Json(RollbackAliasResponse { change }))
 }
 

@@ -337,3 +337,30 @@ async fn a_test_says_why_nobody_answers() {
     assert_eq!(answer["result"]["success"], false, "{answer}");
     assert!(answer["result"]["error_message"].is_string());
 }
+
+#[tokio::test]
+async fn a_move_that_is_taken_back_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = open_server(folder.path()).await;
+    let (url, mut messages) = receiver(&[]).await;
+    let mlflow = "/api/2.0/mlflow";
+    let version = json!({"name": "m", "source": "s3://bucket/m"});
+    let alias = |version: &str| json!({"name": "m", "alias": "best", "version": version});
+    for (path, body) in [
+        ("registered-models/create", json!({"name": "m"})),
+        ("model-versions/create", version.clone()),
+        ("model-versions/create", version),
+        ("registered-models/alias", alias("1")),
+        ("registered-models/alias", alias("2")),
+    ] {
+        let (status, answer) = server.send("POST", &format!("{mlflow}/{path}"), body).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
+    subscribe(&server, &url, &[("MODEL_VERSION_ALIAS", "CREATED")]).await;
+    let path = "/api/2.0/foreshock/registered-models/alias-rollback";
+    let body = json!({"name": "m", "alias": "best"});
+    let (status, answer) = server.send("POST", path, body).await;
+    assert_eq!(status, 200, "{answer}");
+    let (_, message) = messages.recv().await.unwrap();
+    assert_eq!(message["data"], alias("1"));
+}
