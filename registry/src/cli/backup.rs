@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::Args as ClapArgs;
-use registry::store::backup::{BackupError, copy, put_back};
+use registry::store::backup::{BackupError, copy, database_file, put_back};
 use serde_json::json;
 
 use super::place::{print, size};
-use super::{Failure, Output};
+use super::{Database, Failure, Output};
 
 const BACKUP: &str = "Write a consistent copy of a SQLite database into a new file, and check it.
 
@@ -44,27 +44,14 @@ pub(super) struct RestoreArgs {
     force: bool,
 }
 
-#[derive(Debug, ClapArgs)]
-struct Database {
-    /// The database: sqlite:///relative/path or sqlite:////absolute/path.
-    #[arg(
-        long,
-        env = "MLFLOW_BACKEND_STORE_URI",
-        default_value = "sqlite:///foreshock/registry.db",
-        hide_env_values = true
-    )]
-    backend_store_uri: String,
-}
-
-impl Database {
-    fn file(&self, tool: &str) -> Result<PathBuf, Failure> {
-        if self.backend_store_uri.starts_with("postgres") {
-            return Err(Failure::Environment(anyhow!(
-                "this is for SQLite; for PostgreSQL use {tool}"
-            )));
-        }
-        registry::store::backup::database_file(&self.backend_store_uri).map_err(failure)
+/// The file of a SQLite database.
+fn file(database: &Database, tool: &str) -> Result<PathBuf, Failure> {
+    if database.backend_store_uri.starts_with("postgres") {
+        return Err(Failure::Environment(anyhow!(
+            "this is for SQLite; for PostgreSQL use {tool}"
+        )));
     }
+    database_file(&database.backend_store_uri).map_err(failure)
 }
 
 fn failure(error: BackupError) -> Failure {
@@ -75,7 +62,7 @@ fn failure(error: BackupError) -> Failure {
 }
 
 pub(super) async fn backup(args: BackupArgs, output: Output) -> Result<(), Failure> {
-    let from = args.database.file("pg_dump")?;
+    let from = file(&args.database, "pg_dump")?;
     if tokio::fs::metadata(&from).await.is_err() {
         return Err(Failure::Environment(anyhow!(
             "there is no database `{}`; name it with --backend-store-uri",
@@ -90,7 +77,7 @@ pub(super) async fn backup(args: BackupArgs, output: Output) -> Result<(), Failu
 }
 
 pub(super) async fn restore(args: RestoreArgs, output: Output) -> Result<(), Failure> {
-    let to = args.database.file("psql or pg_restore")?;
+    let to = file(&args.database, "psql or pg_restore")?;
     let aside = put_back(&args.file, &to, args.force)
         .await
         .map_err(failure)?;

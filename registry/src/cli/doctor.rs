@@ -83,7 +83,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
         )
     })?;
     if problems > 0 {
-        return Err(Failure::Work(anyhow!("{problems} problems")));
+        return Err(Failure::Reported(anyhow!("{problems} problems")));
     }
     Ok(())
 }

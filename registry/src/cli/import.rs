@@ -77,7 +77,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
     if report.is_complete() {
         return Ok(());
     }
-    Err(Failure::Work(anyhow!(
+    Err(Failure::Reported(anyhow!(
         "{} conflicts and {} failures",
         report.conflicts.len(),
         report.failures.len()

@@ -88,6 +88,8 @@ enum Command {
 enum Failure {
     /// The work failed.
     Work(anyhow::Error),
+    /// The work failed, and the report on stdout says how.
+    Reported(anyhow::Error),
     /// The environment does not allow it.
     Environment(anyhow::Error),
 }
@@ -137,19 +139,17 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-#[allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this is the command line"
-)]
+#[allow(clippy::print_stderr, reason = "this is the command line")]
 fn report(failure: &Failure, output: Output) -> ExitCode {
-    let (error, code) = match failure {
-        Failure::Work(error) => (error, 1),
-        Failure::Environment(error) => (error, 2),
+    let (error, code, told) = match failure {
+        Failure::Work(error) => (error, 1, false),
+        Failure::Reported(error) => (error, 1, true),
+        Failure::Environment(error) => (error, 2, false),
     };
     eprintln!("error: {error:#}");
-    if output == Output::Json {
-        println!("{}", serde_json::json!({ "error": format!("{error:#}") }));
+    if output == Output::Json && !told {
+        // Nobody may be reading; the code says it as well.
+        show::say(&serde_json::json!({ "error": format!("{error:#}") }).to_string()).ok();
     }
     ExitCode::from(code)
 }

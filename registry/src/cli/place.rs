@@ -9,6 +9,7 @@ use registry::Registry;
 use registry::artifacts::Destination;
 use serde::Serialize;
 
+use super::show::say;
 use super::{Database, Failure, Output};
 
 /// Flags are named as `mlflow server` names them.
@@ -54,7 +55,6 @@ impl Place {
 }
 
 /// One JSON document, or what `table` makes.
-#[allow(clippy::print_stdout, reason = "this is the command line")]
 pub(super) fn print<T: Serialize>(
     output: Output,
     value: &T,
@@ -66,8 +66,7 @@ pub(super) fn print<T: Serialize>(
             .map_err(Failure::Work)?,
         Output::Table => table(value),
     };
-    println!("{text}");
-    Ok(())
+    say(&text)
 }
 
 /// A table of rows.

@@ -33,7 +33,8 @@ async fn tool_json(folder: &Path, args: &[&str], code: i32) -> Value {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     let text = String::from_utf8_lossy(&output.stdout);
-    serde_json::from_str(text.lines().next().unwrap_or_default()).unwrap()
+    // One document, whatever it says.
+    serde_json::from_str(&text).unwrap()
 }
 
 fn files_below(folder: &Path) -> Vec<String> {
