@@ -140,7 +140,7 @@ impl Server {
             (Some(audit), Some(writer))
         };
         let parts = ServerParts {
-            owners: Owners::new(store.clone()),
+            owners: Owners::new(store.clone(), registry.artifacts().clone()),
             traces: Traces::from_env(),
             auth: Arc::new(auth),
             options,

@@ -14,6 +14,7 @@ use super::find::{self, Message};
 use super::table::{Need, On, Rule};
 use super::{Principal, Role};
 use crate::api::ApiError;
+use crate::artifacts::ArtifactStore;
 use crate::filter::{Clause, Field, Op, Value};
 use crate::store::{Owned, Store};
 
@@ -28,6 +29,7 @@ const DEFAULT_EXPERIMENT: i64 = 0;
 #[derive(Debug)]
 pub(crate) struct Owners {
     store: Store,
+    artifacts: ArtifactStore,
     known: Mutex<HashMap<(Owned, String), i64>>,
 }
 
@@ -35,9 +37,10 @@ pub(crate) struct Owners {
 const MOST: usize = 50_000;
 
 impl Owners {
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(store: Store, artifacts: ArtifactStore) -> Self {
         Self {
             store,
+            artifacts,
             known: Mutex::default(),
         }
     }
@@ -210,6 +213,21 @@ async fn weakest(
             // An experiment may keep its artifacts elsewhere in the store.
             for id in owners.store.experiments_kept_at(&names).await? {
                 roles.push(principal.on_experiment(id));
+            }
+            // It may name the place otherwise: only one that has a grant makes a difference.
+            let granted = principal.grants.experiments.keys().copied().collect();
+            for (id, location) in owners.store.artifact_locations(granted).await? {
+                let Ok(Some(place)) = owners.artifacts.place_of(&location) else {
+                    continue;
+                };
+                let place = place.names();
+                let role = principal.on_experiment(id);
+                if names.starts_with(place) {
+                    roles.push(role);
+                } else if !names.is_empty() && place.starts_with(&names) {
+                    // A folder around it is no less than it, and is not given with it.
+                    roles.push(role.min(principal.role));
+                }
             }
         }
         On::Granted => {

@@ -1,6 +1,7 @@
 //! What users may do with single experiments and models, and which experiment things belong to.
 
 use super::db::{QueryBuilder, query};
+use super::tags::CHUNK;
 use super::users::{find, role, touch};
 use super::{Result, Store, StoreError, experiment_number, no_experiment};
 use crate::auth::{Grants, Role};
@@ -177,6 +178,22 @@ impl Store {
         .fetch_optional(&mut self.read().await?)
         .await?;
         Ok(found.map(|(experiment,)| experiment))
+    }
+
+    /// Where these experiments keep their artifacts.
+    pub(crate) async fn artifact_locations(&self, ids: Vec<i64>) -> Result<Vec<(i64, String)>> {
+        let mut found = Vec::new();
+        let mut connection = self.read().await?;
+        for chunk in ids.chunks(CHUNK) {
+            let mut query = QueryBuilder::new(
+                &connection,
+                "SELECT experiment_id, artifact_location FROM experiments WHERE experiment_id",
+            );
+            query.push_in(chunk);
+            let rows: Vec<(i64, String)> = query.build().fetch_all(&mut connection).await?;
+            found.extend(rows);
+        }
+        Ok(found)
     }
 
     /// The experiments that keep their artifacts in one of these folders, each within the one

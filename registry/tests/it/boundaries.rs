@@ -189,3 +189,43 @@ async fn a_run_speaks_for_no_models_of_others() {
         200
     );
 }
+
+#[tokio::test]
+async fn artifacts_are_closed_however_their_place_is_named() {
+    let (server, ..) = two_experiments().await;
+    let kept = server.folder.path().join("artifacts");
+    for (at, location) in [
+        "mlflow-artifacts:/PLACE".to_owned(),
+        "mlflow-artifacts://elsewhere:1/PLACE".to_owned(),
+        "http://elsewhere/api/2.0/mlflow-artifacts/artifacts/PLACE".to_owned(),
+        format!("file://{}/PLACE", kept.display()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let place = format!("team{at}/deep");
+        let location = location.replace("PLACE", &place);
+        let body = json!({"name": place, "artifact_location": location});
+        let (status, made) = server.call("ada", "POST", "experiments/create", body).await;
+        assert_eq!(status, 200, "{made}");
+        let id = made["experiment_id"].as_str().unwrap();
+        let ask = async |user: &str, method: &str, path: &str| {
+            let path = format!("/api/2.0/mlflow-artifacts/artifacts/{path}");
+            let body = if method == "PUT" { "x" } else { "" };
+            let request = server.request(user, method, &path).body(body);
+            request.send().await.unwrap().status().as_u16()
+        };
+        let file = format!("{place}/f");
+        assert_eq!(ask("ada", "PUT", &file).await, 200);
+        assert_eq!(ask("wanda", "GET", &file).await, 200, "{location}");
+        grant(&server, "wanda", id, Role::None).await;
+        grant(&server, "guest", id, Role::Writer).await;
+        assert_eq!(ask("wanda", "GET", &file).await, 403, "{location}");
+        assert_eq!(ask("guest", "GET", &file).await, 200, "{location}");
+        // Nor does it go with the folder around it.
+        for user in ["wanda", "guest"] {
+            let around = format!("team{at}");
+            assert_eq!(ask(user, "DELETE", &around).await, 403, "{location} {user}");
+        }
+    }
+}
