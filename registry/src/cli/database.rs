@@ -17,6 +17,8 @@ pub(super) struct Database {
     /// postgresql://user:password@host/database. It is created or upgraded where that is needed.
     #[arg(
         long,
+        // Before or after the name of what is done with users, grants and tokens.
+        global = true,
         env = "MLFLOW_BACKEND_STORE_URI",
         default_value = "sqlite:///foreshock/registry.db",
         hide_env_values = true

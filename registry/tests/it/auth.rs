@@ -669,6 +669,17 @@ async fn the_command_line_manages_users() {
             .0,
         1
     );
+    // Which database may be said before or after what is done.
+    let uri = "sqlite:///foreshock/registry.db";
+    for arguments in [
+        ["user", "list", "--backend-store-uri", uri],
+        ["user", "--backend-store-uri", uri, "list"],
+    ] {
+        let (code, users) = run(&arguments).await;
+        assert_eq!((code, users.as_array().map(Vec::len)), (0, Some(2)));
+    }
+    let elsewhere = ["user", "list", "--backend-store-uri", "sqlite:///other.db"];
+    assert_eq!(run(&elsewhere).await, (0, json!([])));
     let (_, token) = run(&["token", "create", "bob", "--expires", "1h"]).await;
     let secret = token["token"].as_str().unwrap().to_owned();
     let server = start(program(&folder), &[]).await;
