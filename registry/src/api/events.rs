@@ -11,6 +11,7 @@ use futures::Stream;
 use mlflow_api::types::AliasChange;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Interval;
 use tokio_util::sync::CancellationToken;
 
 use mlflow_api::schema::{Named, Schema};
@@ -21,9 +22,12 @@ use super::error::ApiError;
 use super::extract::Rpc;
 use crate::Registry;
 use crate::events::Listener;
+use crate::http::Gateway;
 
 /// How often something is sent, so that both sides notice a dead connection.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// How often it is looked whether users changed.
+const CHECK: Duration = Duration::from_secs(1);
 /// What is read of the history at once.
 const CHUNK: i64 = 200;
 
@@ -52,9 +56,11 @@ impl Schema for Subscribe {
 pub(super) async fn stream(
     State(registry): State<Registry>,
     stopping: Option<Extension<Stopping>>,
+    Extension(gateway): Extension<Arc<Gateway>>,
     headers: HeaderMap,
     Rpc(request): Rpc<Subscribe>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, ApiError> {
+    let users = gateway.auth().version();
     let after = headers
         .get("last-event-id")
         .map(|value| value.to_str().unwrap_or("?").to_owned())
@@ -74,6 +80,9 @@ pub(super) async fn stream(
     };
     let feed = Feed {
         registry,
+        gateway,
+        users,
+        check: tokio::time::interval(CHECK),
         live,
         stopping: stopping
             .map(|Extension(stopping)| stopping)
@@ -95,6 +104,10 @@ pub(super) async fn stream(
 /// What one client is told.
 struct Feed {
     registry: Registry,
+    gateway: Arc<Gateway>,
+    /// The state of users and grants when the client was let in.
+    users: i64,
+    check: Interval,
     live: Listener,
     stopping: CancellationToken,
     model: Option<String>,
@@ -137,9 +150,15 @@ impl Feed {
         }
         loop {
             let change = tokio::select! {
-                change = self.live.recv() => change,
+                change = self.live.recv() => Some(change),
+                _ = self.check.tick() => None,
                 () = self.stopping.cancelled() => return None,
             };
+            // Who was let in may have lost the right: whoever has it comes back.
+            if self.gateway.auth().version() != self.users {
+                return Some(self.gap());
+            }
+            let Some(change) = change else { continue };
             match change {
                 Ok(change) if change.sequence > self.sent => {
                     self.sent = change.sequence;
@@ -181,6 +200,9 @@ impl Feed {
     fn gap(&mut self) -> Event {
         self.ended = true;
         let data = serde_json::json!({ "after": self.sent });
-        Event::default().event("gap").data(data.to_string())
+        Event::default()
+            .event("gap")
+            .id(self.sent.to_string())
+            .data(data.to_string())
     }
 }

@@ -99,6 +99,11 @@ impl Auth {
         self.on.load(Ordering::Relaxed)
     }
 
+    /// Another number than before when something about users changed.
+    pub(crate) fn version(&self) -> i64 {
+        self.version.load(Ordering::Relaxed)
+    }
+
     /// Notices, until `stop`, what other processes change about users.
     pub(crate) async fn watch(self: Arc<Self>, stop: CancellationToken) {
         let mut tick = tokio::time::interval(WATCH);

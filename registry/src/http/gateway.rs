@@ -244,9 +244,13 @@ impl Entry {
                     .iter()
                     .any(|end| template.ends_with(end)),
             asks_gateway: probe
-                || ["/mlflow/users/", "/mlflow-artifacts/mpu/create/"]
-                    .iter()
-                    .any(|part| template.contains(part)),
+                || [
+                    "/mlflow/users/",
+                    "/mlflow-artifacts/mpu/create/",
+                    "/foreshock/events",
+                ]
+                .iter()
+                .any(|part| template.contains(part)),
             probe,
             may_hold: method == "GET" && template.ends_with("/registered-models/alias"),
             sends: method == "GET"

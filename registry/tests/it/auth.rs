@@ -534,6 +534,23 @@ async fn tokens_expire_and_are_revoked() {
 }
 
 #[tokio::test]
+async fn a_stream_ends_with_the_right_to_it() {
+    let server = serve_with(ServeOptions::default(), USERS).await;
+    let (record, secret) = server.store.create_token("rita", "x", None).await.unwrap();
+    let url = format!("{}/api/2.0/foreshock/events", server.url);
+    let open = reqwest::Client::new().get(url).bearer_auth(secret.reveal());
+    let stream = open.send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    server.store.revoke_token(&record.token_id).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(30), stream.text()).await;
+    let told = told.unwrap().unwrap();
+    assert!(
+        told.contains("event: gap") && told.contains("id: "),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn users_are_managed_as_mlflows_client_does_it() {
     let server = serve_with(ServeOptions::default(), USERS).await;
     let (status, current) = server.call("rita", "GET", "users/current", json!({})).await;
