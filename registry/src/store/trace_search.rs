@@ -3,7 +3,9 @@
 use mlflow_api::types::TraceInfo;
 
 use super::db::QueryBuilder;
-use super::search::{Tables, push_comparison, push_filter, push_order, push_order_joins};
+use super::search::{
+    Tables, push_comparison, push_filter, push_order, push_order_joins, push_text_comparison,
+};
 use super::traces::{COLUMNS, Row, with_details};
 use super::{Page, PageRequest, Result, Store, StoreError, experiment_number};
 use crate::filter::{Clause, Field, Op, Order, Value};
@@ -145,7 +147,7 @@ fn push_run(query: &mut QueryBuilder, clause: &Clause) {
         " AND (EXISTS (SELECT 1 FROM trace_metadata f WHERE f.trace_id = r.trace_id AND f.key = ",
     );
     query.push_bind(SOURCE_RUN.to_owned()).push(" AND ");
-    push_comparison(query, "f.value", clause.op, &clause.value);
+    push_text_comparison(query, TABLES.params, clause.op, &clause.value);
     query.push(")");
     if matches!(clause.op, Op::Eq | Op::In) {
         query.push(" OR EXISTS (SELECT 1 FROM trace_runs f WHERE f.trace_id = r.trace_id AND ");

@@ -21,6 +21,7 @@ mod events;
 mod graphql;
 pub(crate) mod harness;
 mod import;
+mod limits;
 mod metrics;
 mod models;
 mod operations;
