@@ -259,6 +259,11 @@ pub(super) fn push_order_beside(
             continue;
         }
         let (rank, column) = match &order.field {
+            // It is never missing, and there is an index of it alone.
+            Field::Attribute("timestamp_ms") => {
+                query.push(format!("r.timestamp_ms {direction}, "));
+                continue;
+            }
             Field::Attribute(column) => (
                 format!("CASE WHEN r.{column} IS NULL THEN 1 ELSE 0 END"),
                 format!("r.{column}"),

@@ -55,7 +55,11 @@ impl Store {
         query.push(COLUMNS).push(" FROM traces r");
         push_order_joins(&mut query, &TABLES, &orders);
         query.push(" WHERE r.experiment_id");
-        query.push_in(&experiments);
+        match experiments.as_slice() {
+            // An index gives the order of one experiment's traces.
+            [one] => query.push(" = ").push_bind(one),
+            several => query.push_in(several),
+        };
         for clause in &search.clauses {
             push_clause(&mut query, clause)?;
         }
