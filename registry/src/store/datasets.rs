@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use mlflow_api::types::{Dataset, DatasetInput, DatasetSummary, KeyValue, ModelInput};
 
-use super::db::{Conn, QueryBuilder, query};
+use super::db::{Conn, QueryBuilder, Tx, query};
 use super::runs::active_run;
 use super::tags::CHUNK;
 use super::{Result, Store, experiment_number};
@@ -28,60 +28,7 @@ impl Store {
     ) -> Result<()> {
         let mut tx = self.write().await?;
         let experiment = active_run(&mut tx, run_id).await?;
-        let (mut next,): (i64,) =
-            query("SELECT COALESCE(MAX(position), -1) + 1 FROM run_datasets WHERE run_id = $1")
-                .bind(run_id)
-                .fetch_one(&mut tx)
-                .await?;
-        let mut ids = HashMap::new();
-        // Sorted: one order of rows for all writers.
-        let mut sorted: Vec<&Dataset> = datasets.iter().map(|(dataset, _)| dataset).collect();
-        sorted.sort_by(|a, b| (&a.name, &a.digest).cmp(&(&b.name, &b.digest)));
-        sorted.dedup_by(|a, b| (&a.name, &a.digest) == (&b.name, &b.digest));
-        for dataset in sorted {
-            let id = ensure(&mut tx, experiment, dataset).await?;
-            ids.insert((&dataset.name, &dataset.digest), id);
-        }
-        for (dataset, tags) in datasets {
-            let Some(dataset_id) = ids.get(&(&dataset.name, &dataset.digest)) else {
-                continue;
-            };
-            let added = query(
-                "INSERT INTO run_datasets (run_id, dataset_id, position) VALUES ($1, $2, $3) \
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(run_id)
-            .bind(dataset_id)
-            .bind(next)
-            .execute(&mut tx)
-            .await?;
-            if added == 0 {
-                continue;
-            }
-            next += 1;
-            for tag in tags {
-                query(
-                    "INSERT INTO run_dataset_tags (run_id, dataset_id, key, value) \
-                     VALUES ($1, $2, $3, $4) \
-                     ON CONFLICT (run_id, dataset_id, key) DO UPDATE SET value = excluded.value",
-                )
-                .bind(run_id)
-                .bind(dataset_id)
-                .bind(&tag.key)
-                .bind(&tag.value)
-                .execute(&mut tx)
-                .await?;
-            }
-        }
-        for model in models {
-            query(
-                "INSERT INTO run_inputs (run_id, model_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            )
-            .bind(run_id)
-            .bind(&model.model_id)
-            .execute(&mut tx)
-            .await?;
-        }
+        write_inputs(&mut tx, experiment, run_id, datasets, models).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -123,6 +70,70 @@ impl Store {
             })
             .collect())
     }
+}
+
+/// Writes what a run read after what it read before; of a dataset that it has already, nothing
+/// changes.
+pub(super) async fn write_inputs(
+    tx: &mut Tx,
+    experiment: i64,
+    run_id: &str,
+    datasets: &[(Dataset, Vec<KeyValue>)],
+    models: &[ModelInput],
+) -> Result<()> {
+    let (mut next,): (i64,) =
+        query("SELECT COALESCE(MAX(position), -1) + 1 FROM run_datasets WHERE run_id = $1")
+            .bind(run_id)
+            .fetch_one(tx)
+            .await?;
+    let mut ids = HashMap::new();
+    // Sorted: one order of rows for all writers.
+    let mut sorted: Vec<&Dataset> = datasets.iter().map(|(dataset, _)| dataset).collect();
+    sorted.sort_by(|a, b| (&a.name, &a.digest).cmp(&(&b.name, &b.digest)));
+    sorted.dedup_by(|a, b| (&a.name, &a.digest) == (&b.name, &b.digest));
+    for dataset in sorted {
+        let id = ensure(tx, experiment, dataset).await?;
+        ids.insert((&dataset.name, &dataset.digest), id);
+    }
+    for (dataset, tags) in datasets {
+        let Some(dataset_id) = ids.get(&(&dataset.name, &dataset.digest)) else {
+            continue;
+        };
+        let added = query(
+            "INSERT INTO run_datasets (run_id, dataset_id, position) VALUES ($1, $2, $3) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(run_id)
+        .bind(dataset_id)
+        .bind(next)
+        .execute(tx)
+        .await?;
+        if added == 0 {
+            continue;
+        }
+        next += 1;
+        for tag in tags {
+            query(
+                "INSERT INTO run_dataset_tags (run_id, dataset_id, key, value) \
+                 VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (run_id, dataset_id, key) DO UPDATE SET value = excluded.value",
+            )
+            .bind(run_id)
+            .bind(dataset_id)
+            .bind(&tag.key)
+            .bind(&tag.value)
+            .execute(tx)
+            .await?;
+        }
+    }
+    for model in models {
+        query("INSERT INTO run_inputs (run_id, model_id) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(run_id)
+            .bind(&model.model_id)
+            .execute(tx)
+            .await?;
+    }
+    Ok(())
 }
 
 /// The id of a dataset of an experiment, which is added where it is missing.

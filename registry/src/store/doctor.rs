@@ -83,6 +83,16 @@ impl Store {
             uri,
             needed: false,
         }));
+        // Clients may put the spans and the attachments of traces there.
+        let experiments: Vec<(i64, String)> =
+            query("SELECT experiment_id, artifact_location FROM experiments")
+                .fetch_all(&mut conn)
+                .await?;
+        found.extend(experiments.into_iter().map(|(id, location)| Reference {
+            what: format!("traces of experiment {id}"),
+            uri: format!("{}/traces", location.trim_end_matches('/')),
+            needed: false,
+        }));
         let models: Vec<(String, String, String)> =
             query("SELECT model_id, artifact_uri, status FROM logged_models")
                 .fetch_all(&mut conn)

@@ -1,5 +1,7 @@
 //! Why the store refused or failed; it knows no HTTP.
 
+use std::sync::Arc;
+
 use crate::filter::FilterError;
 
 /// Why the store refused or failed.
@@ -23,7 +25,7 @@ pub enum StoreError {
     Filter(#[from] FilterError),
     /// The database failed; the cause is for the log, not for the client.
     #[error("the database failed")]
-    Database(#[source] sqlx::Error),
+    Database(#[source] Arc<sqlx::Error>),
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -33,7 +35,15 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(cause) if cause.code().as_deref() == Some("22021") => {
                 Self::Invalid("A text must not contain the character NUL.".to_owned())
             }
-            _ => Self::Database(error),
+            // An id or a name that PostgreSQL can't put into an index; SQLite has no such limit.
+            sqlx::Error::Database(cause) if cause.code().as_deref() == Some("54000") => {
+                Self::Invalid("A text is longer than the database takes there.".to_owned())
+            }
+            // Looked at and found before, it was deleted by another until it was written to.
+            sqlx::Error::Database(cause) if cause.is_foreign_key_violation() => {
+                Self::NotFound("What the request is about was deleted meanwhile.".to_owned())
+            }
+            _ => Self::Database(Arc::new(error)),
         }
     }
 }
@@ -45,7 +55,7 @@ impl StoreError {
         let Self::Database(error) = self else {
             return false;
         };
-        match error {
+        match &**error {
             sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::Io(_)
@@ -70,7 +80,10 @@ impl StoreError {
     /// Whether the disk has no room left.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        let Self::Database(sqlx::Error::Database(error)) = self else {
+        let Self::Database(error) = self else {
+            return false;
+        };
+        let sqlx::Error::Database(error) = &**error else {
             return false;
         };
         // SQLITE_FULL, and PostgreSQL's disk_full.
@@ -86,5 +99,27 @@ pub(super) fn unique(error: sqlx::Error, exists: impl FnOnce() -> String) -> Sto
     match &error {
         sqlx::Error::Database(cause) if cause.is_unique_violation() => StoreError::Exists(exists()),
         _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::store::db::query;
+
+    /// As when the experiment was there a moment ago.
+    #[tokio::test]
+    async fn what_was_deleted_meanwhile_is_not_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let uri = format!("sqlite:///{}", folder.path().join("registry.db").display());
+        let store = Store::open(&uri).await.unwrap();
+        let error =
+            query("INSERT INTO experiment_tags (experiment_id, key, value) VALUES (7, '', '')")
+                .execute(&mut store.pools.autocommit().await.unwrap())
+                .await
+                .unwrap_err();
+        let error = StoreError::from(error);
+        assert!(matches!(error, StoreError::NotFound(_)), "{error:?}");
     }
 }

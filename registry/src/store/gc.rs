@@ -105,6 +105,9 @@ impl Store {
                 if keep && !versions_below(&mut tx, artifact_uri).await?.is_empty() {
                     return Ok(false);
                 }
+                // Folding takes points out of the log and then looks for their run, which would be
+                // the other way round than here.
+                super::metrics::hold_folding(&mut tx).await?;
                 // What is restored meanwhile is not deleted any more.
                 let removed = query(
                     "DELETE FROM runs WHERE run_id = $1 AND (lifecycle_stage = 'deleted' OR \

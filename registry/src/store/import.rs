@@ -7,7 +7,8 @@
 use mlflow_api::types::{Experiment, LoggedModel, Metric, ModelVersion, RegisteredModel, Run};
 
 use super::alias_history::{self, Cause, Note};
-use super::db::{Conn, Query, Tx, query};
+use super::datasets::write_inputs;
+use super::db::{Conn, Query, QueryBuilder, Tx, query};
 use super::tags::{
     EXPERIMENT_TAGS, LOGGED_MODEL_PARAMS, LOGGED_MODEL_TAGS, REGISTERED_MODEL_TAGS, RUN_PARAMS,
     RUN_TAGS,
@@ -210,6 +211,20 @@ impl Store {
             .await?;
         RUN_TAGS.set(&mut tx, id, &run.data.tags).await?;
         RUN_PARAMS.set(&mut tx, id, &run.data.params).await?;
+        // What the source has forgotten since is forgotten here.
+        for table in ["run_datasets", "run_inputs", "run_outputs"] {
+            let mut forget = QueryBuilder::new(&tx, "DELETE FROM ");
+            forget.push(table).push(" WHERE run_id = ").push_bind(id);
+            forget.build().execute(&mut tx).await?;
+        }
+        let datasets: Vec<_> = run
+            .inputs
+            .dataset_inputs
+            .iter()
+            .filter_map(|input| Some((input.dataset.clone()?, input.tags.clone())))
+            .collect();
+        let models = &run.inputs.model_inputs;
+        write_inputs(&mut tx, experiment.0, id, &datasets, models).await?;
         for output in &run.outputs.model_outputs {
             query(
                 "INSERT INTO run_outputs (run_id, model_id, step) VALUES ($1, $2, $3) \

@@ -52,7 +52,7 @@ impl Store {
         let mut connection = self.read().await?;
         let mut query = QueryBuilder::new(&connection, "SELECT ");
         query.push(COLUMNS).push(" FROM logged_models r");
-        push_order_joins(&mut query, &search.orders);
+        push_order_joins(&mut query, &experiments, &search.orders);
         query.push(" WHERE r.lifecycle_stage = 'active' AND r.experiment_id");
         query.push_in(&experiments);
         let mut asks_for_metrics = false;
@@ -125,28 +125,30 @@ fn push_dataset(query: &mut QueryBuilder, alias: &str, dataset: &LoggedModelData
 }
 
 /// Joins the newest point of each metric that is sorted by, and what else is.
-fn push_order_joins(query: &mut QueryBuilder, orders: &[(Order, Option<LoggedModelDataset>)]) {
+fn push_order_joins(
+    query: &mut QueryBuilder,
+    experiments: &[i64],
+    orders: &[(Order, Option<LoggedModelDataset>)],
+) {
     for (i, (order, dataset)) in orders.iter().enumerate() {
         let Field::Metric(key) = &order.field else {
             super::search::push_order_join(query, &TABLES, i, order);
             continue;
         };
         query.push(
-            " LEFT JOIN (SELECT m.model_id, m.value, m.is_nan FROM logged_model_metrics m \
-             WHERE m.key = ",
+            " LEFT JOIN (SELECT model_id, value, is_nan FROM (SELECT m.model_id, m.value, \
+             m.is_nan, ROW_NUMBER() OVER (PARTITION BY m.model_id \
+             ORDER BY m.timestamp DESC, m.step DESC, m.run_id) AS newest \
+             FROM logged_models l JOIN logged_model_metrics m ON m.model_id = l.model_id \
+             WHERE l.lifecycle_stage = 'active' AND l.experiment_id",
         );
-        query.push_bind(key.clone());
+        query.push_in(experiments);
+        query.push(" AND m.key = ").push_bind(key.clone());
         if let Some(dataset) = dataset {
             push_dataset(query, "m", dataset);
         }
-        query.push(
-            " AND NOT EXISTS (SELECT 1 FROM logged_model_metrics n WHERE n.model_id = m.model_id \
-             AND n.key = m.key AND (n.timestamp > m.timestamp OR (n.timestamp = m.timestamp \
-             AND (n.step > m.step OR (n.step = m.step AND n.run_id < m.run_id))))",
-        );
-        if let Some(dataset) = dataset {
-            push_dataset(query, "n", dataset);
-        }
-        query.push(format!(")) o{i} ON o{i}.model_id = r.model_id"));
+        query.push(format!(
+            ") n WHERE newest = 1) o{i} ON o{i}.model_id = r.model_id"
+        ));
     }
 }

@@ -84,7 +84,17 @@ async fn select(
     let mut query = QueryBuilder::new(connection, "SELECT ");
     query.push(COLUMNS).push(" FROM runs r");
     present.push_joins(&mut query, &TABLES);
-    push_order_joins_beside(&mut query, &TABLES, &search.orders, present);
+    // What the web UI asks for is the order by default, in other words than the index knows.
+    let orders: &[Order] = match search.orders.as_slice() {
+        [
+            Order {
+                field: Field::Attribute("start_time"),
+                ascending: false,
+            },
+        ] => &[],
+        orders => orders,
+    };
+    push_order_joins_beside(&mut query, &TABLES, orders, present);
     query.push(" WHERE r.experiment_id");
     match experiments {
         // An index gives the order of one experiment's runs.
@@ -93,8 +103,7 @@ async fn select(
     };
     push_view(&mut query, search.view);
     present.push_filter(&mut query, &TABLES, &search.clauses);
-    let by_start = search
-        .orders
+    let by_start = orders
         .iter()
         .any(|order| order.field == Field::Attribute("start_time"));
     let last = if by_start {
@@ -102,7 +111,7 @@ async fn select(
     } else {
         format!("{BY_START}, r.run_id")
     };
-    push_order_beside(&mut query, &search.orders, present, &last);
+    push_order_beside(&mut query, orders, present, &last);
     query.push(" LIMIT ").push_bind(page.limit());
     query.push(" OFFSET ").push_bind(page.offset());
     Ok(query.build().fetch_all(connection).await?)

@@ -60,11 +60,23 @@ pub(super) fn push_filter(query: &mut QueryBuilder, tables: &Tables, clauses: &[
             }
             _ => {
                 query.push(" AND ");
-                push_comparison(query, "f.value", clause.op, &clause.value);
+                push_text_comparison(query, table, clause.op, &clause.value);
             }
         }
         query.push(")");
     }
+}
+
+/// Compares `f.value`, a text of a table of keys and texts, in such a way that its index helps.
+pub(super) fn push_text_comparison(query: &mut QueryBuilder, table: &str, op: Op, value: &Value) {
+    // Their indexes have the beginnings of the texts only, and know them by this expression.
+    let by_beginning = matches!(table, "run_tags" | "trace_metadata");
+    if by_beginning && op == Op::Eq {
+        query.push("SUBSTR(f.value, 1, 200) = SUBSTR(");
+        push_value(query, value);
+        query.push(", 1, 200) AND ");
+    }
+    push_comparison(query, "f.value", op, value);
 }
 
 /// `f.a = r.a AND f.b = r.b` for an owner `a, b`.
@@ -247,6 +259,11 @@ pub(super) fn push_order_beside(
             continue;
         }
         let (rank, column) = match &order.field {
+            // It is never missing, and there is an index of it alone.
+            Field::Attribute("timestamp_ms") => {
+                query.push(format!("r.timestamp_ms {direction}, "));
+                continue;
+            }
             Field::Attribute(column) => (
                 format!("CASE WHEN r.{column} IS NULL THEN 1 ELSE 0 END"),
                 format!("r.{column}"),

@@ -3,7 +3,9 @@
 use mlflow_api::types::TraceInfo;
 
 use super::db::QueryBuilder;
-use super::search::{Tables, push_comparison, push_filter, push_order, push_order_joins};
+use super::search::{
+    Tables, push_comparison, push_filter, push_order, push_order_joins, push_text_comparison,
+};
 use super::traces::{COLUMNS, Row, with_details};
 use super::{Page, PageRequest, Result, Store, StoreError, experiment_number};
 use crate::filter::{Clause, Field, Op, Order, Value};
@@ -53,7 +55,11 @@ impl Store {
         query.push(COLUMNS).push(" FROM traces r");
         push_order_joins(&mut query, &TABLES, &orders);
         query.push(" WHERE r.experiment_id");
-        query.push_in(&experiments);
+        match experiments.as_slice() {
+            // An index gives the order of one experiment's traces.
+            [one] => query.push(" = ").push_bind(one),
+            several => query.push_in(several),
+        };
         for clause in &search.clauses {
             push_clause(&mut query, clause)?;
         }
@@ -145,7 +151,7 @@ fn push_run(query: &mut QueryBuilder, clause: &Clause) {
         " AND (EXISTS (SELECT 1 FROM trace_metadata f WHERE f.trace_id = r.trace_id AND f.key = ",
     );
     query.push_bind(SOURCE_RUN.to_owned()).push(" AND ");
-    push_comparison(query, "f.value", clause.op, &clause.value);
+    push_text_comparison(query, TABLES.params, clause.op, &clause.value);
     query.push(")");
     if matches!(clause.op, Op::Eq | Op::In) {
         query.push(" OR EXISTS (SELECT 1 FROM trace_runs f WHERE f.trace_id = r.trace_id AND ");

@@ -45,6 +45,13 @@ pub struct TraceDeletion {
     pub trace_ids: Vec<String>,
 }
 
+/// A time or a length of time, in ms, that can be added to another: neither database adds integers
+/// beyond its largest, and one trace with such a sum would break every search that meets it.
+fn bounded(ms: i64) -> i64 {
+    const LARGEST: i64 = 1 << 53;
+    ms.clamp(-LARGEST, LARGEST)
+}
+
 pub(super) fn no_trace(trace_id: &str) -> StoreError {
     StoreError::NotFound(format!("Trace with ID '{trace_id}' not found."))
 }
@@ -70,8 +77,8 @@ impl Store {
         )
         .bind(&trace.trace_id)
         .bind(experiment.experiment_id)
-        .bind(trace.request_time.unwrap_or_default().0)
-        .bind(trace.execution_duration.map(|duration| duration.0))
+        .bind(bounded(trace.request_time.unwrap_or_default().0))
+        .bind(trace.execution_duration.map(|duration| bounded(duration.0)))
         .bind(trace.state.unwrap_or(TraceState::Unspecified).as_str())
         .bind(&trace.client_request_id)
         .bind(&trace.request_preview)
@@ -111,7 +118,7 @@ impl Store {
             "UPDATE traces SET execution_time_ms = $1 - timestamp_ms, status = $2 \
              WHERE trace_id = $3",
         )
-        .bind(end_ms)
+        .bind(bounded(end_ms))
         .bind(state.as_str())
         .bind(trace_id)
         .execute(&mut tx)

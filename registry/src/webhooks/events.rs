@@ -132,16 +132,25 @@ impl Webhooks {
     }
 
     async fn tell(&self, entity: WebhookEntity, action: WebhookAction, data: Value) {
-        let wanted = self.wanted(&[entity], action).await;
-        let ids: Vec<String> = wanted.into_iter().map(|(id, _)| id).collect();
-        if !ids.is_empty() {
-            self.fire(&ids, &message(entity, action, data)).await;
-        }
+        let webhooks = self.clone();
+        finish(async move {
+            let wanted = webhooks.wanted(&[entity], action).await;
+            let ids: Vec<String> = wanted.into_iter().map(|(id, _)| id).collect();
+            if !ids.is_empty() {
+                webhooks.fire(&ids, &message(entity, action, data)).await;
+            }
+        })
+        .await;
     }
 
     /// Tells of a change of a model or of a prompt; which one it is is asked only when somebody
     /// wants to know.
     async fn tell_either(&self, kinds: Kinds, name: &str, data: Value) {
+        let (webhooks, name) = (self.clone(), name.to_owned());
+        finish(async move { webhooks.find_and_fire(kinds, &name, data).await }).await;
+    }
+
+    async fn find_and_fire(&self, kinds: Kinds, name: &str, data: Value) {
         let (model, prompt, action) = kinds;
         let entities: Vec<WebhookEntity> = model.into_iter().chain([prompt]).collect();
         let wanted = self.wanted(&entities, action).await;
@@ -188,6 +197,17 @@ impl Webhooks {
                 );
                 Vec::new()
             })
+    }
+}
+
+/// Does it to the end, also when the client whose change it is about goes away and its request is
+/// dropped: the change was made.
+async fn finish(work: impl Future<Output = ()> + Send + 'static) {
+    if let Err(error) = tokio::spawn(work).await {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "no webhook is told of a change"
+        );
     }
 }
 
@@ -265,4 +285,47 @@ pub(super) fn example(entity: WebhookEntity, action: WebhookAction) -> Value {
         _ => {}
     }
     data
+}
+
+#[cfg(test)]
+mod tests {
+    use mlflow_api::types::WebhookStatus;
+
+    use super::*;
+    use crate::store::{Store, WebhookChange};
+
+    #[tokio::test]
+    async fn a_client_that_goes_away_silences_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let uri = format!("sqlite:///{}", folder.path().join("registry.db").display());
+        let store = Store::open(&uri).await.unwrap();
+        let webhooks = Webhooks::open(store.clone(), crate::WebhookOptions::default())
+            .await
+            .unwrap();
+        let change = WebhookChange {
+            name: Some("w".to_owned()),
+            url: Some("https://example.com".to_owned()),
+            status: Some(WebhookStatus::Active),
+            events: Some(vec![(
+                WebhookEntity::RegisteredModel,
+                WebhookAction::Created,
+            )]),
+            ..WebhookChange::default()
+        };
+        store.create_webhook("w", change).await.unwrap();
+        // The request is dropped where it waits first.
+        tokio::select! {
+            biased;
+            () = webhooks.model_created("m", &[], None) => panic!("it waited for nothing"),
+            () = std::future::ready(()) => {}
+        }
+        let queued = async {
+            while store.claim_deliveries(1, 1000).await.unwrap().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), queued)
+            .await
+            .unwrap();
+    }
 }

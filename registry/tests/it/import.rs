@@ -102,6 +102,15 @@ pub(crate) async fn fill(server: &Server) -> String {
         send(server, "PATCH", &format!("logged-models/{model_id}"), ready).await;
         let outputs = json!({"run_id": kept, "models": [{"model_id": model_id, "step": 2}]});
         send(server, "POST", "runs/outputs", outputs).await;
+        let dataset = |name: &str| {
+            json!({"name": name, "digest": "d", "source_type": "local", "source": "{}",
+                   "schema": "{\"columns\": []}"})
+        };
+        let inputs = json!({"run_id": kept, "models": [{"model_id": model_id}], "datasets": [
+            {"dataset": dataset("zebra"), "tags": [
+                {"key": "mlflow.data.context", "value": "training"}]},
+            {"dataset": dataset("ant"), "tags": []}]});
+        send(server, "POST", "runs/log-inputs", inputs).await;
         let about = json!({"run_id": kept, "key": "acc", "value": 0.5, "timestamp": 7, "step": 1,
                            "model_id": model_id});
         send(server, "POST", "runs/log-metric", about).await;

@@ -22,6 +22,7 @@ mod events;
 mod graphql;
 pub(crate) mod harness;
 mod import;
+mod limits;
 mod metrics;
 mod models;
 mod operations;

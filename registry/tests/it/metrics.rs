@@ -153,3 +153,97 @@ async fn rows_of_an_older_program_are_packed() {
     let keys: BTreeSet<_> = found[0].data.metrics.iter().map(|m| &m.key).collect();
     assert_eq!(keys.len(), 2);
 }
+
+/// More than one turn of folding takes: a search sees all of it.
+#[tokio::test]
+async fn a_large_log_is_folded_to_its_end() {
+    let server = serve().await;
+    let run = server.run().await.info;
+    // Keys of 250 bytes make large entries of few points.
+    let points = |step: i64| -> Vec<_> {
+        (0..1000)
+            .map(|i| Metric::new(format!("{i:0>250}"), step as f64, step, step))
+            .collect()
+    };
+    for step in 0..20 {
+        server
+            .client
+            .log_batch(&run.run_id, &points(step), &[], &[])
+            .await
+            .unwrap();
+    }
+    for i in [0, 500, 999] {
+        let filter = format!("metrics.`{i:0>250}` = 19");
+        let found = server
+            .client
+            .search_runs(std::slice::from_ref(&run.experiment_id), &filter, &[], 5)
+            .await
+            .unwrap();
+        assert_eq!(found.len(), 1, "{i}");
+    }
+    let history = server
+        .client
+        .get_metric_history(&run.run_id, &format!("{:0>250}", 7))
+        .await
+        .unwrap();
+    assert_eq!(history.len(), 20);
+}
+
+/// Purging runs while points are folded: neither waits for the other for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_are_purged_while_points_are_folded() {
+    let server = Arc::new(serve().await);
+    let experiment = server.run().await.info.experiment_id;
+    let registry = super::import::open(&server.folder).await;
+    let searcher = tokio::spawn({
+        let (server, experiment) = (server.clone(), experiment.clone());
+        async move {
+            loop {
+                server
+                    .client
+                    .search_runs(std::slice::from_ref(&experiment), "metrics.a > 0", &[], 5)
+                    .await
+                    .unwrap();
+            }
+        }
+    });
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let (server, experiment) = (server.clone(), experiment.clone());
+            let registry = registry.clone();
+            tokio::spawn(async move {
+                for _ in 0..15 {
+                    let run = server
+                        .client
+                        .create_run(&experiment, None, 1, Vec::new())
+                        .await
+                        .unwrap();
+                    let id = run.info.run_id;
+                    for step in 0..5 {
+                        server
+                            .client
+                            .log_metric(&id, "a", 1.0, step, step)
+                            .await
+                            .unwrap();
+                    }
+                    let (status, _) = server.post("runs/delete", json!({"run_id": id})).await;
+                    assert_eq!(status, 200);
+                    let options = registry::gc::GcOptions {
+                        filter: registry::store::PurgeFilter {
+                            run_ids: vec![id.clone()],
+                            ..Default::default()
+                        },
+                        ..Default::default()
+                    };
+                    registry::gc::gc(&registry, &options, |_| {}).await.unwrap();
+                    assert!(server.client.get_run(&id).await.is_err());
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert!(!searcher.is_finished(), "{:?}", searcher.await);
+    searcher.abort();
+}

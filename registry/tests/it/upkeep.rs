@@ -200,6 +200,12 @@ async fn sql(server: &Server, text: &'static str) {
 async fn a_healthy_registry_has_no_problems() {
     let server = serve().await;
     fill(&server).await;
+    // An attachment of a trace, where its tag `mlflow.artifactLocation` says.
+    let location = "mlflow-artifacts:/1/traces/tr-1/artifacts";
+    let upload = server
+        .client
+        .upload_artifact(location, "a.png", "x".to_owned());
+    upload.await.unwrap();
     let found = tool_json(&server.folder, &["doctor"], 0).await;
     assert_eq!(found["problems"], 0, "{found}");
     for check in [

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::hold_folding;
 use super::points::{Point, read_chunk};
 use crate::store::db::query;
 use crate::store::{Result, Store};
@@ -49,8 +50,10 @@ impl Store {
     /// When the database fails.
     pub async fn fix_latest_metrics(&self, metrics: &[MetricKey]) -> Result<()> {
         for (run_id, key) in metrics {
-            let (_, greatest) = self.latest_and_greatest(run_id).await?;
             let mut tx = self.write().await?;
+            // What is folded after the histories were read would be undone.
+            hold_folding(&mut tx).await?;
+            let (_, greatest) = self.latest_and_greatest(run_id).await?;
             match greatest.get(key) {
                 Some(point) => {
                     let (value, is_nan) = point.comparable();

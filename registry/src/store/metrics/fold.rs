@@ -15,8 +15,9 @@ use crate::store::db::{Dialect, QueryBuilder, Tx, query};
 use crate::store::tags::CHUNK;
 use crate::store::{Result, Store, db::Pools};
 
-/// Entries of one transaction.
+/// Entries of one transaction, and their bytes: what is folded at once is held in memory.
 const ENTRIES: i64 = 1000;
+const BYTES: i64 = 4 << 20;
 /// Points of a chunk before the next one is begun.
 const CHUNK_POINTS: i64 = 256;
 /// How long entries gather: many requests about one metric are then one change of its chunk.
@@ -97,23 +98,35 @@ async fn fold_all(pools: &Pools) -> Result<()> {
     Ok(())
 }
 
-/// Folds some entries; whether there may be more.
-async fn fold_some(pools: &Pools) -> Result<bool> {
-    let mut tx = pools.write().await?;
+/// Keeps everybody else from folding until the transaction ends. In SQLite there is only one writer
+/// anyway.
+pub(in crate::store) async fn hold_folding(tx: &mut Tx) -> Result<()> {
     if tx.dialect() == Dialect::Postgres {
         query("SELECT pg_advisory_xact_lock($1)")
             .bind(LOCK)
-            .execute(&mut tx)
+            .execute(tx)
             .await?;
     }
+    Ok(())
+}
+
+/// Folds some entries; whether there may be more.
+async fn fold_some(pools: &Pools) -> Result<bool> {
+    let mut tx = pools.write().await?;
+    hold_folding(&mut tx).await?;
     let entries: Vec<(String, Vec<u8>)> = query(
-        "DELETE FROM metric_log WHERE (run_id, entry) IN \
-         (SELECT run_id, entry FROM metric_log LIMIT $1) RETURNING run_id, points",
+        "DELETE FROM metric_log WHERE (run_id, entry) IN (SELECT run_id, entry FROM \
+         (SELECT run_id, entry, SUM(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS earlier FROM \
+         (SELECT run_id, entry, LENGTH(points) AS size FROM metric_log LIMIT $1) s) b \
+         WHERE earlier < $2) RETURNING run_id, points",
     )
     .bind(ENTRIES)
+    .bind(BYTES)
     .fetch_all(&mut tx)
     .await?;
-    let more = i64::try_from(entries.len()).is_ok_and(|count| count == ENTRIES);
+    let bytes: usize = entries.iter().map(|(_, points)| points.len()).sum();
+    let is_full = |count: usize, most: i64| i64::try_from(count).is_ok_and(|count| count >= most);
+    let more = is_full(entries.len(), ENTRIES) || is_full(bytes, BYTES);
     let metrics = gather(&mut tx, &entries).await?;
     append(&mut tx, metrics).await?;
     tx.commit().await?;

@@ -72,7 +72,7 @@ impl Ingest {
         // The writer answers everybody, unless the program is stopping.
         outcome
             .await
-            .unwrap_or(Err(StoreError::Database(sqlx::Error::PoolClosed)))
+            .unwrap_or_else(|_| Err(sqlx::Error::PoolClosed.into()))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
@@ -113,14 +113,14 @@ impl Ingest {
                     for entry in alone {
                         entry
                             .done
-                            .send(outcome.as_ref().map_or_else(again, |t| Ok(!t.is_empty())))
+                            .send(outcome.as_ref().map(|t| !t.is_empty()).map_err(again))
                             .ok();
                     }
                 }
             }
             Err(error) => {
                 for entry in group {
-                    entry.done.send(again(&error)).ok();
+                    entry.done.send(Err(again(&error))).ok();
                 }
             }
         }
@@ -171,17 +171,50 @@ impl Ingest {
     }
 }
 
-/// The same refusal for another request of the group; the database's own error goes to the log
-/// with the first.
-fn again<T>(error: &StoreError) -> Result<T> {
-    Err(match error {
-        StoreError::Invalid(message) => StoreError::Invalid(message.clone()),
-        error if error.is_transient() => StoreError::Database(sqlx::Error::PoolTimedOut),
-        error => StoreError::Database(sqlx::Error::Protocol(format!("{error:?}"))),
-    })
+/// The same refusal for each request of the group.
+fn again(error: &StoreError) -> StoreError {
+    match error {
+        StoreError::Database(cause) => StoreError::Database(Arc::clone(cause)),
+        // Inserting refuses nothing else.
+        other => StoreError::Invalid(other.to_string()),
+    }
 }
 
 /// A number that no other entry has.
 pub(super) fn entry_number() -> i64 {
     (uuid::Uuid::new_v4().as_u64_pair().1 >> 1).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{NewRun, Store};
+
+    /// Each request of a group hears why, so that each client is told not to try again.
+    #[tokio::test]
+    async fn everybody_hears_that_the_disk_is_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let uri = format!("sqlite:///{}", folder.path().join("registry.db").display());
+        let store = Store::open(&uri).await.unwrap();
+        let run = NewRun {
+            run_id: "r".to_owned(),
+            experiment_id: "0".to_owned(),
+            run_name: "r".to_owned(),
+            user_id: String::new(),
+            start_time: None,
+            tags: Vec::new(),
+        };
+        store.create_run(run).await.unwrap();
+        // SQLite never grows beyond it, and says the same as on a full disk.
+        query("PRAGMA max_page_count = 1")
+            .execute(&mut store.pools.autocommit().await.unwrap())
+            .await
+            .unwrap();
+        let points = vec![0; 1 << 20];
+        let appends = (0..5).map(|_| store.ingest.append("r", points.clone()));
+        for outcome in futures::future::join_all(appends).await {
+            let error = outcome.unwrap_err();
+            assert!(error.is_full() && !error.is_transient(), "{error:?}");
+        }
+    }
 }

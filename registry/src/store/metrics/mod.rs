@@ -10,7 +10,7 @@ use std::collections::HashMap;
 
 use mlflow_api::types::{KeyValue, Metric};
 
-pub(super) use fold::Folder;
+pub(super) use fold::{Folder, hold_folding};
 pub(super) use ingest::Ingest;
 use points::{Point, entry, read_chunk, read_entry, sorted};
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use futures::StreamExt;
-use mlflow_api::types::{LoggedModel, Metric, Run};
+use mlflow_api::types::{Dataset, LoggedModel, Metric, Run};
 
 use super::files::ArtifactTarget;
 use super::{Import, note};
@@ -65,7 +65,17 @@ impl Import<'_> {
         sorted.data.metrics.sort_by(|a, b| a.key.cmp(&b.key));
         sorted.data.params.sort_by(|a, b| a.key.cmp(&b.key));
         sorted.data.tags.sort_by(|a, b| a.key.cmp(&b.key));
-        let print = fingerprint(&sorted);
+        // The order of inputs is kept, but two answers of a server may differ in it.
+        let mut printed = sorted.clone();
+        let inputs = &mut printed.inputs.dataset_inputs;
+        inputs.sort_by_cached_key(|input| {
+            let name = |dataset: &Dataset| (dataset.name.clone(), dataset.digest.clone());
+            input.dataset.as_ref().map(name)
+        });
+        for input in inputs {
+            input.tags.sort_by(|a, b| a.key.cmp(&b.key));
+        }
+        let print = fingerprint(&printed);
         let mut report = Report::default();
         let known = store.import_known(origin, id).await?;
         match &known {
