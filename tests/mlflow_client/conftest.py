@@ -49,7 +49,8 @@ def check_of(item):
     if not hasattr(item, "callspec"):
         return name, None
     target, inside = item.callspec.params.get("target"), item.callspec.id
-    if target:
+    # No name where none of the chosen servers is meant.
+    if isinstance(target, str):
         # The server's parameter is the first one or the last.
         inside = inside.removeprefix(target) if inside.startswith(target) else inside.removesuffix(target)
         inside = inside.strip("-")
@@ -66,7 +67,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         check, target = check_of(item)
         item.user_properties.append(("check", check))
-        item.user_properties.append(("target", target or FORESHOCK))
+        item.user_properties.append(("target", target if isinstance(target, str) else FORESHOCK))
         if target == MLFLOW:
             reason = reason_in(BETTER, check)
         else:
