@@ -116,6 +116,9 @@ def test_traces_are_found_by_what_is_in_them(client, experiment, answered):
     assert found("trace.status = 'ERROR'") == ["fails"]
     assert found("trace.name LIKE 'ans%'") == ["answer"]
     assert found("span.type = 'TOOL'") == ["answer"]
+    assert found("span.content LIKE '%worth%'") == ["answer"]
+    assert found("name IS NOT NULL") == ["fails", "answer"]
+    assert found("name IS NULL") == []
     client.set_trace_tag(answered, "team", "risk")
     assert found("tag.team = 'risk'") == ["answer"]
     client.delete_trace_tag(answered, "team")
