@@ -2,6 +2,8 @@
 
 A check which the reference fails is wrong by definition, unless `better.py` says why ours answers
 otherwise. At the end stands one table of checks and servers.
+
+A check that needs a server asks for `client` or `server`; one that starts its own asks for `target`.
 """
 
 import os
@@ -15,12 +17,13 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 
 import mlflow  # noqa: E402
+import postgres  # noqa: E402
 from better import BETTER, PENDING  # noqa: E402
 from mlflow import MlflowClient  # noqa: E402
 from servers import FORESHOCK, MLFLOW, serve, targets  # noqa: E402
 
 # These start programs of ours, which the reference is not.
-OURS_ONLY = {"test_trainer.py", "test_openapi.py"}
+OURS_ONLY = {"test_auth.py", "test_openapi.py", "test_trainer.py", "test_transfer.py"}
 
 
 def pytest_addoption(parser):
@@ -31,13 +34,13 @@ def pytest_addoption(parser):
 
 
 def pytest_generate_tests(metafunc):
-    if "server" not in metafunc.fixturenames:
+    if "target" not in metafunc.fixturenames:
         return
     config = metafunc.config
     chosen = [config.option.only] if config.option.only else targets(config.option.reference)
     if metafunc.definition.path.name in OURS_ONLY:
         chosen = [target for target in chosen if target != MLFLOW]
-    metafunc.parametrize("server", chosen, indirect=True, scope="session")
+    metafunc.parametrize("target", chosen, indirect=True, scope="session")
 
 
 def check_of(item):
@@ -45,8 +48,9 @@ def check_of(item):
     name = f"{item.path.name}::{item.originalname}"
     if not hasattr(item, "callspec"):
         return name, None
-    target, inside = item.callspec.params.get("server"), item.callspec.id
-    if target:
+    target, inside = item.callspec.params.get("target"), item.callspec.id
+    # No name where none of the chosen servers is meant.
+    if isinstance(target, str):
         # The server's parameter is the first one or the last.
         inside = inside.removeprefix(target) if inside.startswith(target) else inside.removesuffix(target)
         inside = inside.strip("-")
@@ -63,7 +67,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         check, target = check_of(item)
         item.user_properties.append(("check", check))
-        item.user_properties.append(("target", target or FORESHOCK))
+        item.user_properties.append(("target", target if isinstance(target, str) else FORESHOCK))
         if target == MLFLOW:
             reason = reason_in(BETTER, check)
         else:
@@ -74,15 +78,15 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def server(request, tmp_path_factory):
-    with serve(request.param, tmp_path_factory.mktemp(request.param)) as url:
-        yield url
-
-
-@pytest.fixture
 def target(request):
-    """Which server it is, for the few checks that must know."""
-    return request.node.callspec.params["server"]
+    """Which server it is: a name of `servers.py`."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def server(target, tmp_path_factory):
+    with serve(target, tmp_path_factory.mktemp(target)) as url:
+        yield url
 
 
 @pytest.fixture
@@ -109,6 +113,8 @@ def run_id(client, experiment):
 
 def pytest_terminal_summary(terminalreporter):
     """One row for each check; its parameters are counted, and named where they differ."""
+    if not postgres.programs():
+        terminalreporter.write_line(f"not run on PostgreSQL: {postgres.INSTALL}", yellow=True)
     outcomes = {}
     words = {"passed": "pass", "xfailed": "differs", "skipped": "skip", "failed": "FAIL", "error": "ERROR"}
     for stat, word in words.items():

@@ -23,6 +23,7 @@ from mlflow.utils.search_utils import (
     SearchLoggedModelsUtils,
     SearchModelUtils,
     SearchModelVersionUtils,
+    SearchTraceUtils,
     SearchUtils,
 )
 
@@ -46,6 +47,7 @@ ALIASES = {
         "creation_time": "creation_timestamp",
         "last_updated_time": "last_updated_timestamp",
     },
+    "traces": {"request_id": "trace_id"},
 }
 
 ATTRIBUTES = {
@@ -70,7 +72,19 @@ ATTRIBUTES = {
         "name", "model_id", "model_type", "status", "source_run_id", "creation_timestamp",
         "creation_time", "last_updated_timestamp", "last_updated_time", "experiment_id", "`name`",
     ],
+    "traces": [
+        "name", "status", "request_id", "timestamp_ms", "timestamp", "execution_time", "execution_time_ms",
+        "end_time", "client_request_id", "run_id", "prompt", "text", "trace_id", "`name`", "Status",
+        "experiment_id",
+    ],
 }
+# What traces have beside attributes and tags.
+OF_TRACES = [
+    "metadata.user", "metadata.`a b`", "request_metadata.a.b", "metadata.x", "span.name", "span.type",
+    "span.status", "span.attributes.a", "span.attributes.a.b", "span.nothing", "span.content",
+    "feedback.good", "feedback.a1", "expectation.facts", "issue.id", "issue.x", "span.attributes.",
+    "trace.name", "trace.status", "trace.nothing", "metadata.", "feedback.`a b`",
+]
 PREFIXES = [
     "metrics", "metric", "params", "param", "parameter", "parameters", "tags", "tag", "attributes",
     "attribute", "attr", "run", "dataset", "datasets", "`tags`", '"tags"', "Tags", "metricz", "model",
@@ -105,6 +119,8 @@ JOINERS = [" AND ", " and ", " And ", "\nAND\t", " AND AND ", " OR ", ", ", "; "
 
 
 def field(rng, resource):
+    if resource == "traces" and rng.random() < 0.3:
+        return rng.choice(OF_TRACES)
     kind = rng.random()
     if kind < 0.35:
         name = rng.choice(ATTRIBUTES[resource])
@@ -138,6 +154,9 @@ GOOD_KEYS = KEYS[:24]
 
 
 def good_comparison(rng, resource):
+    if resource == "traces" and rng.random() < 0.4:
+        left = rng.choice(OF_TRACES[:15])
+        return f"{left} {rng.choice(['=', '=', '!=', 'LIKE', 'ILIKE', 'like'])} {rng.choice(GOOD_TEXTS)}"
     entities = {"runs": ["metrics", "params", "tags", "dataset"], "logged_models": ["metrics", "params", "tags"]}
     entity = rng.choice([*entities.get(resource, ["tags"]), "attribute"])
     if entity == "attribute":
@@ -232,6 +251,8 @@ class Stores:
             self.tracking.search_experiments(1, 10, text, [order] if order else None)
         elif resource == "registered_models":
             self.registry.search_registered_models(text, 10, [order] if order else None)
+        elif resource == "traces":
+            self.tracking.search_traces(["0"], text, 10, [order] if order else None)
         elif resource == "model_versions":
             self.registry.search_model_versions(text, 10, [order] if order else None)
         else:
@@ -246,6 +267,8 @@ PARSERS = {
     "registered_models": SearchModelUtils.parse_search_filter,
     "model_versions": SearchModelVersionUtils.parse_search_filter,
     "logged_models": None,
+    # Before it takes names of attributes for tags and metadata, whatever stands before the dot.
+    "traces": SearchTraceUtils.parse_search_filter,
 }
 
 
@@ -279,7 +302,10 @@ def clauses(resource, text):
             raise ValueError("Python reads `nan` and `inf` as numbers; nobody means them")
         if isinstance(value, tuple):
             value = list(value)
-        parsed.append([clause["type"], key, clause["comparator"].upper(), value])
+        kind = "parameter" if clause["type"] == "request_metadata" else clause["type"]
+        if (kind, key) == ("span", "content"):
+            kind, key = "attribute", "text"
+        parsed.append([kind, key, clause["comparator"].upper(), value])
     return parsed
 
 
@@ -290,6 +316,15 @@ def an_order_parsed(resource, text):
         if key:
             return ["metric", key, True]
         return ["attribute", ALIASES[resource].get(name, name), True]
+    if resource == "traces":
+        name, ascending = SearchTraceUtils._parse_order_by_string(text)
+        valid = SearchTraceUtils.VALID_ORDER_BY_ATTRIBUTE_KEYS
+        found = SearchTraceUtils._get_identifier(name.strip(), valid)
+        kind = "parameter" if found["type"] == "request_metadata" else found["type"]
+        key = found["key"]
+        if kind == "attribute":
+            key = ALIASES[resource].get(key, key).removesuffix("_ms")
+        return [kind, key, ascending]
     parse = {
         "runs": SearchUtils.parse_order_by_for_search_runs,
         "experiments": SearchExperimentsUtils.parse_order_by_for_search_experiments,

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 import requests  # noqa: E402
+import scenarios_inputs  # noqa: E402, F401  Adds its own to the list.
 from scenarios import SCENARIOS  # noqa: E402
 from servers import MLFLOW, serve  # noqa: E402
 

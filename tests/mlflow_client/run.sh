@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the MLflow client's checks against the registry binary named by FORESHOCK_REGISTRY_BIN
-# (default: target/debug/registry), and with --reference against MLflow's own server as well:
-# both results in one table. Where FORESHOCK_TEST_POSTGRES names a database, ours runs on it too.
+# (default: target/debug/registry), on SQLite and, where PostgreSQL is installed, on a PostgreSQL
+# server of their own; with --reference against MLflow's own server as well: all results in one table.
 # Creates the environment when it is missing or when requirements.txt changed; builds nothing.
 # Other arguments go to pytest.
 set -eu

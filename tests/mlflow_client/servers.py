@@ -1,6 +1,7 @@
 """The servers that the checks run against: ours, and the one that it must behave like."""
 
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -10,15 +11,17 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import postgres
+
 FORESHOCK = "foreshock"
 POSTGRES = "foreshock-postgres"
 MLFLOW = "mlflow"
 
 
 def targets(with_reference):
-    """What to run against; PostgreSQL where FORESHOCK_TEST_POSTGRES names a database."""
+    """What to run against: ours on every database that is installed, and the reference."""
     found = [FORESHOCK]
-    if os.environ.get("FORESHOCK_TEST_POSTGRES"):
+    if postgres.programs():
         found.append(POSTGRES)
     if with_reference:
         found.append(MLFLOW)
@@ -26,50 +29,82 @@ def targets(with_reference):
 
 
 @contextlib.contextmanager
-def serve(target, folder):
+def serve(target, folder, **environment):
     """Runs a server with all of its files in `folder`; gives its URL."""
-    if target == MLFLOW:
-        with _reference(folder) as url:
-            yield url
-    else:
-        database = f"sqlite:///{folder}/registry.db"
+    running = _reference(folder, environment) if target == MLFLOW else _ours(target, folder, environment)
+    with running as url:
+        yield url
+
+
+class Registry:
+    """Our program over a database and a folder of its own."""
+
+    def __init__(self, target, folder):
+        self.database = f"sqlite:///{folder}/registry.db"
         if target == POSTGRES:
-            database = os.environ["FORESHOCK_TEST_POSTGRES"]
-        with _foreshock(folder, database) as url:
-            yield url
+            self.database = postgres.server().database()
+        self.artifacts = f"{folder}/artifacts"
+        self.program = os.environ["FORESHOCK_REGISTRY_BIN"]
+
+    def run(self, command, *arguments, stdin=None, check=True):
+        """Runs a command over the database; what it reports, or how it ended without `check`."""
+        words = ("--output", "json", command, "--backend-store-uri", self.database)
+        done = subprocess.run(
+            [self.program, *words, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        if not check:
+            return done
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    @contextlib.contextmanager
+    def serve(self, *options, **environment):
+        """Runs the server on a free port; gives its URL."""
+        process = subprocess.Popen(
+            [
+                self.program,
+                "serve",
+                "--backend-store-uri",
+                self.database,
+                "--artifacts-destination",
+                self.artifacts,
+                "--port",
+                "0",
+                *options,
+            ],
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            first = process.stdout.readline()
+            assert first.startswith("registry at http://"), first
+            yield first.removeprefix("registry at ").strip()
+        finally:
+            process.terminate()
+            ended = process.wait(timeout=20)
+        assert ended == 0
 
 
 @contextlib.contextmanager
-def _foreshock(folder, database):
-    process = subprocess.Popen(
-        [
-            os.environ["FORESHOCK_REGISTRY_BIN"],
-            "serve",
-            "--backend-store-uri",
-            database,
-            "--artifacts-destination",
-            f"{folder}/artifacts",
-            "--port",
-            "0",
-        ],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    first = process.stdout.readline()
-    assert first.startswith("registry at http://"), first
-    yield first.removeprefix("registry at ").strip()
-    process.terminate()
-    assert process.wait(timeout=20) == 0
+def _ours(target, folder, environment):
+    with Registry(target, folder).serve(**environment) as url:
+        yield url
 
 
 @contextlib.contextmanager
-def _reference(folder):
+def _reference(folder, environment):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # Neither ours nor the user's own settings may reach it.
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-    environment |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # The user's own settings must not reach it.
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with open(f"{folder}/log", "wb") as log:
         process = subprocess.Popen(
             [
@@ -89,7 +124,7 @@ def _reference(folder):
                 "1",
             ],
             cwd=folder,
-            env=environment,
+            env=inherited | quiet | environment,
             stdout=log,
             stderr=log,
         )

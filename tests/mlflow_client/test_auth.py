@@ -1,8 +1,6 @@
 """The client logs in as MLflow's variables say: Basic and Bearer."""
 
 import json
-import os
-import subprocess
 import sys
 import time
 import types
@@ -11,52 +9,29 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import RestException
+from servers import Registry
 
 PASSWORD = "a long: password"
 USERS = {"rita": "reader", "walt": "writer", "ada": "admin"}
 
 
-class Secured:
-    def __init__(self, folder):
-        self.database = ["--backend-store-uri", f"sqlite:///{folder}/registry.db"]
-        self.folder = folder
+class Secured(Registry):
+    """A server with users; `url` is where it is."""
 
-    def command(self, *arguments):
-        return [os.environ["FORESHOCK_REGISTRY_BIN"], *arguments]
+    url = None
 
-    def run(self, kind, *arguments):
-        """A command of ours; what it reports."""
-        command = self.command("--output", "json", kind, *self.database, *arguments)
-        done = subprocess.run(command, input=f"{PASSWORD}\n", capture_output=True, text=True, check=True)
-        return json.loads(done.stdout)
+    def run(self, *arguments):
+        return super().run(*arguments, stdin=f"{PASSWORD}\n")
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory):
-    server = Secured(tmp_path_factory.mktemp("secured"))
+def secured(target, tmp_path_factory):
+    server = Secured(target, tmp_path_factory.mktemp("secured"))
     for name, role in USERS.items():
         server.run("user", "add", name, "--role", role)
-    process = subprocess.Popen(
-        server.command(
-            "serve",
-            *server.database,
-            "--artifacts-destination",
-            f"{server.folder}/artifacts",
-            # Beyond this machine, which it refuses without users.
-            "--host",
-            "0.0.0.0",
-            "--port",
-            "0",
-        ),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    first = process.stdout.readline()
-    assert first.startswith("registry at http://"), first
-    server.url = first.removeprefix("registry at ").strip()
-    yield server
-    process.terminate()
-    assert process.wait(timeout=20) == 0
+    # Beyond this machine, which it refuses without users.
+    with server.serve("--host", "0.0.0.0") as server.url:
+        yield server
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
-"""The data sets that runs read."""
+"""What runs read: data sets and logged models."""
 
 import mlflow
 import pandas as pd
 import pytest
-from mlflow.entities import Dataset, DatasetInput, InputTag
+import requests
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelInput
 from mlflow.exceptions import MlflowException
 
 FRAME = pd.DataFrame({"x": [1.0, 2.0], "y": [0, 1]})
@@ -30,6 +31,24 @@ def test_a_data_set_is_logged_with_its_context(client, name, data):
     assert loaded.uri == "s3://bucket/data.csv"
 
 
+def test_a_data_set_is_one_input_of_its_run(client, experiment):
+    first = mlflow.data.from_pandas(FRAME, name="candles", targets="y")
+    with mlflow.start_run(experiment_id=experiment) as run:
+        mlflow.log_input(first, context="training")
+        mlflow.log_input(first, context="ignored")
+        mlflow.log_input(mlflow.data.from_pandas(FRAME + 1, name="later"), tags={"a": "b"})
+    inputs = client.get_run(run.info.run_id).inputs.dataset_inputs
+    assert [i.dataset.name for i in inputs] == ["candles", "later"]
+    assert inputs[0].dataset.digest == first.digest
+    assert inputs[0].dataset.source_type == "code"
+    assert {t.key: t.value for t in inputs[0].tags} == {"mlflow.data.context": "training"}
+    assert {t.key: t.value for t in inputs[1].tags} == {"a": "b"}
+    assert mlflow.data.get_source(inputs[0]) is not None
+    [found] = client.search_runs([experiment], "dataset.name = 'candles'")
+    assert found.info.run_id == run.info.run_id
+    assert [dict(i.dataset) for i in found.inputs.dataset_inputs] == [dict(i.dataset) for i in inputs]
+
+
 def test_runs_are_found_by_their_data_sets(client, name, data):
     experiment = mlflow.set_experiment(name).experiment_id
     other = mlflow.data.from_pandas(FRAME * 2, source="s3://bucket/b.csv", name=f"{name}-b")
@@ -47,6 +66,8 @@ def test_runs_are_found_by_their_data_sets(client, name, data):
         (f"dataset.digest = '{data.digest}'", [0, 1]),
         ("dataset.context = 'train'", [0, 1]),
         ("dataset.context = 'eval'", [1]),
+        ("dataset.context IN ('train')", [0, 1]),
+        ("dataset.context = 'nothing'", []),
         (f"dataset.name IN ('{name}-b', 'nothing')", [1]),
         (f"dataset.name = '{name}' AND dataset.context = 'eval'", [1]),
     ):
@@ -63,8 +84,6 @@ def test_raw_data_sets_survive(client, run_id):
 
 
 def test_the_data_sets_of_an_experiment_are_listed(server, client, name, data):
-    import requests
-
     experiment = mlflow.set_experiment(name).experiment_id
     with mlflow.start_run():
         mlflow.log_input(data, context="training")
@@ -86,6 +105,7 @@ def test_metrics_are_about_data_sets(client, name, data):
         mlflow.log_metric("auc", 0.9, step=1, dataset=data, model_id=model.model_id)
         mlflow.finalize_logged_model(model.model_id, "READY")
     [metric] = client.get_logged_model(model.model_id).metrics
+    assert (metric.key, metric.value) == ("auc", 0.9)
     assert (metric.dataset_name, metric.dataset_digest) == (name, data.digest)
     for dataset, count in ((name, 1), ("another", 0)):
         found = client.search_logged_models(
@@ -94,6 +114,8 @@ def test_metrics_are_about_data_sets(client, name, data):
             datasets=[{"dataset_name": dataset, "dataset_digest": data.digest}],
         )
         assert len(found) == count
+    about = [{"dataset_name": name, "dataset_digest": data.digest}]
+    assert len(client.search_logged_models([experiment], datasets=about)) == 1
 
 
 def test_a_data_set_is_named_without_its_digest(client, name, data):
@@ -110,3 +132,19 @@ def test_inputs_of_a_run_that_is_not_there(client):
     with pytest.raises(MlflowException) as error:
         client.log_inputs("0" * 32, datasets=[DatasetInput(dataset)])
     assert error.value.error_code == "RESOURCE_DOES_NOT_EXIST"
+
+
+def test_bad_data_sets_are_refused(client, run_id, data):
+    dataset = DatasetInput(data._to_mlflow_entity(), [InputTag("a", "b" * 501)])
+    with pytest.raises(MlflowException) as error:
+        client.log_inputs(run_id, datasets=[dataset])
+    assert error.value.error_code == "INVALID_PARAMETER_VALUE"
+
+
+def test_models_that_a_run_reads(client, experiment):
+    with mlflow.start_run(experiment_id=experiment) as run:
+        model = mlflow.initialize_logged_model("forest")
+        mlflow.finalize_logged_model(model.model_id, "READY")
+    client.log_inputs(run.info.run_id, models=[LoggedModelInput(model.model_id)])
+    inputs = client.get_run(run.info.run_id).inputs
+    assert [m.model_id for m in inputs.model_inputs] == [model.model_id]

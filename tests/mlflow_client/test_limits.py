@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import requests
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
@@ -121,6 +122,32 @@ def test_thinned_histories_keep_both_ends(client, experiment):
         assert 2 <= len(steps) <= 110
     found = store.get_metric_history_bulk_interval(ids[:1], "m", 1000, 10, 20)
     assert [point.step for point in found] == list(range(10, 21))
+
+
+def test_histories_of_many_runs_come_together(client, server, experiment):
+    ids = sorted(client.create_run(experiment).info.run_id for _ in range(2))
+    for run in ids:
+        client.log_batch(run, metrics=[Metric("m", i / 2, 1000 - i, i) for i in range(10)])
+
+    def history(**query):
+        return requests.get(
+            f"{server}/ajax-api/2.0/mlflow/metrics/get-history-bulk", params=query, timeout=30
+        )
+
+    points = history(run_id=[*reversed(ids), "0" * 32, ids[0]], metric_key="m").json()["metrics"]
+    assert [point["run_id"] for point in points] == [ids[0]] * 10 + [ids[1]] * 10
+    assert points[0] == {"key": "m", "value": 4.5, "timestamp": 991, "step": 9, "run_id": ids[0]}
+    assert [point["step"] for point in points[10:]] == list(range(9, -1, -1))
+    limited = history(run_id=ids, metric_key="m", max_results=12).json()["metrics"]
+    assert limited == points[:12]
+    assert history(run_id=ids[0], metric_key="nothing").json() == {"metrics": []}
+    for wrong in (
+        {"metric_key": "m"},
+        {"run_id": ids},
+        {"run_id": ["0" * 32] * 101, "metric_key": "m"},
+    ):
+        answer = history(**wrong)
+        assert (answer.status_code, answer.json()["error_code"]) == (400, "INVALID_PARAMETER_VALUE")
 
 
 def test_strange_numbers_in_a_batch(client, run_id):

@@ -1,68 +1,25 @@
 """Imports from the real MLflow server: what the client logged there is what it reads here."""
 
-import json
+import contextlib
 import math
-import os
 import pathlib
 import socket
-import subprocess
-import time
-import urllib.request
 
 import mlflow
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag, ViewType
-
-REFERENCE = pathlib.Path(
-    os.environ.get(
-        "FORESHOCK_MLFLOW_BIN",
-        pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"))
-        / "foreshock/venv-reference/bin/mlflow",
-    )
-)
+from servers import MLFLOW, Registry, serve
 
 
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-def wait_for(url, process):
-    for _ in range(600):
-        assert process.poll() is None, "the server ended"
-        try:
-            urllib.request.urlopen(f"{url}/health", timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError("no answer")
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def reference(tmp_path_factory):
-    if not REFERENCE.exists():
-        pytest.skip("no mlflow server here: set FORESHOCK_MLFLOW_BIN")
-    folder = tmp_path_factory.mktemp("reference")
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(
-            [REFERENCE, "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
-             "--artifacts-destination", f"{folder}/artifacts", "--host", "127.0.0.1",
-             "--port", str(port), "--workers", "1"],
-            stdout=log, stderr=log, start_new_session=True, cwd=folder,
-        )
-    try:
-        wait_for(url, process)
+    """A reference of its own: what is compared is all that it has."""
+    with serve(MLFLOW, tmp_path_factory.mktemp("reference")) as url:
         yield url
-    finally:
-        os.killpg(process.pid, 15)
-        process.wait(timeout=30)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def filled(reference, tmp_path_factory):
     """The reference with a little of everything; returns its client."""
     folder = tmp_path_factory.mktemp("files")
@@ -97,38 +54,27 @@ def filled(reference, tmp_path_factory):
     client.set_registered_model_alias("forest", "champion", "2")
     mlflow.set_tracking_uri(reference)
     mlflow.set_registry_uri(reference)
-    if hasattr(mlflow, "genai"):
-        mlflow.genai.register_prompt("greet", "Hello {{name}}")
+    mlflow.genai.register_prompt("greet", "Hello {{name}}")
     return client
 
 
-def run_tool(*args, **environment):
-    return subprocess.run(
-        [os.environ["FORESHOCK_REGISTRY_BIN"], "--output", "json", *args],
-        capture_output=True, text=True, env={**os.environ, **environment}, timeout=300, check=False,
-    )
+class Here(Registry):
+    """Where to import."""
+
+    def fetch(self, url, *options, check=True):
+        options = (*options, "--artifacts-destination", self.artifacts)
+        return self.run("import", url, *options, check=check)
+
+    @contextlib.contextmanager
+    def client(self):
+        with self.serve() as url:
+            # Both named: a registry URI that another test has set must not be asked instead.
+            yield MlflowClient(url, url)
 
 
 @pytest.fixture
-def target(tmp_path):
-    """Where to import, and a function that serves it."""
-    place = ["--backend-store-uri", f"sqlite:///{tmp_path}/registry.db",
-             "--artifacts-destination", f"{tmp_path}/artifacts"]
-    processes = []
-
-    def serve():
-        process = subprocess.Popen(
-            [os.environ["FORESHOCK_REGISTRY_BIN"], "serve", *place, "--port", "0"],
-            stdout=subprocess.PIPE, text=True)
-        processes.append(process)
-        url = process.stdout.readline().removeprefix("registry at ").strip()
-        # Both named: a registry URI that another test has set must not be asked instead.
-        return MlflowClient(url, url)
-
-    yield place, serve
-    for process in processes:
-        process.terminate()
-        process.wait(timeout=20)
+def here(target, tmp_path):
+    return Here(target, tmp_path)
 
 
 def described(client, tmp_path):
@@ -163,56 +109,46 @@ def described(client, tmp_path):
     return seen
 
 
-def test_everything_arrives_once(filled, reference, target, tmp_path):
-    place, serve = target
-    plan = run_tool("import", reference, "--dry-run", *place)
-    assert plan.returncode == 0, plan.stderr
-    planned = json.loads(plan.stdout)
-    done = run_tool("import", reference, *place)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
+def test_everything_arrives_once(filled, reference, here, tmp_path):
+    planned = here.fetch(reference, "--dry-run")
+    report = here.fetch(reference)
     assert (report["runs"], report["points"]) == (6, 6 * 902)
     assert (planned["files"], planned["bytes"]) == (report["files"], report["bytes"])
-    here = serve()
     (tmp_path / "here").mkdir()
     (tmp_path / "there").mkdir()
     expected = described(filled, tmp_path / "there")
-    assert described(here, tmp_path / "here") == expected
+    with here.client() as client:
+        assert described(client, tmp_path / "here") == expected
     assert ("model", "forest") in expected
-    again = run_tool("import", reference, *place)
-    assert again.returncode == 0, again.stderr
-    again = json.loads(again.stdout)
+    again = here.fetch(reference)
     assert {key: again[key] for key in ("runs", "files", "points", "registered_models")} == {
         "runs": 0, "files": 0, "points": 0, "registered_models": 0}
 
 
-def test_a_version_is_loaded_by_its_alias(filled, reference, target, tmp_path):
-    place, serve = target
-    done = run_tool("import", reference, "--model", "forest", *place)
-    assert done.returncode == 0, done.stderr
-    here = serve()
-    version = here.get_model_version_by_alias("forest", "champion")
-    assert version.version == "2"
-    uri = here.get_model_version_download_uri("forest", "2")
-    mlflow.set_tracking_uri(here.tracking_uri)
-    local = mlflow.artifacts.download_artifacts(f"{uri}/MLmodel", dst_path=str(tmp_path))
-    assert pathlib.Path(local).read_text() == "flavors: {}"
+def test_a_version_is_loaded_by_its_alias(filled, reference, here, tmp_path):
+    here.fetch(reference, "--model", "forest")
+    with here.client() as client:
+        version = client.get_model_version_by_alias("forest", "champion")
+        assert version.version == "2"
+        uri = client.get_model_version_download_uri("forest", "2")
+        mlflow.set_tracking_uri(client.tracking_uri)
+        local = mlflow.artifacts.download_artifacts(f"{uri}/MLmodel", dst_path=str(tmp_path))
+        assert pathlib.Path(local).read_text() == "flavors: {}"
 
 
-def test_a_prompt_comes_along(filled, reference, target):
-    if not hasattr(mlflow, "genai"):
-        pytest.skip("this client has no prompts")
-    place, serve = target
-    assert run_tool("import", reference, *place).returncode == 0
-    here = serve()
-    mlflow.set_tracking_uri(here.tracking_uri)
-    mlflow.set_registry_uri(here.tracking_uri)
-    assert mlflow.genai.load_prompt("prompts:/greet/1").template == "Hello {{name}}"
+def test_a_prompt_comes_along(filled, reference, here):
+    here.fetch(reference)
+    with here.client() as client:
+        mlflow.set_tracking_uri(client.tracking_uri)
+        mlflow.set_registry_uri(client.tracking_uri)
+        assert mlflow.genai.load_prompt("prompts:/greet/1").template == "Hello {{name}}"
 
 
-def test_a_source_that_is_not_there_is_named(target):
-    place, _ = target
-    url = f"http://127.0.0.1:{free_port()}"
-    done = run_tool("import", url, *place)
+def test_a_source_that_is_not_there_is_named(here):
+    with socket.socket() as silent:
+        # Bound and never listening: nobody else can answer there.
+        silent.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        done = here.fetch(url, check=False)
     assert done.returncode == 1
     assert url in done.stderr

@@ -1,21 +1,25 @@
 //! Points of metrics: logging and reading back.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use mlflow_api::types::{
-    Empty, GetMetricHistory, GetMetricHistoryBulkInterval, GetMetricHistoryResponse, LogBatch,
-    LogMetric, Metric,
+    Empty, GetMetricHistory, GetMetricHistoryBulk, GetMetricHistoryBulkInterval,
+    GetMetricHistoryResponse, LogBatch, LogMetric, Metric,
 };
+use serde::Serialize;
 
 use super::Answer;
 use super::error::ApiError;
 use super::extract::Rpc;
 use super::validate::{self, required};
 use crate::Registry;
-use crate::store::PageRequest;
+use crate::store::{PageRequest, StoreError};
 
 const MAX_RUNS_IN_BULK: usize = 100;
-const MAX_POINTS_IN_BULK: i64 = 2500;
+const MAX_POINTS_IN_INTERVAL: i64 = 2500;
+const MAX_POINTS_IN_BULK: i64 = 25_000;
 
 pub(super) async fn log(
     State(registry): State<Registry>,
@@ -89,6 +93,51 @@ pub(super) async fn history(
     }))
 }
 
+/// The histories of several runs, in the order of their ids; a run that is not there has none.
+pub(super) async fn history_bulk(
+    State(registry): State<Registry>,
+    Rpc(request): Rpc<GetMetricHistoryBulk>,
+) -> Answer<Histories> {
+    required("metric_key", &request.metric_key)?;
+    if request.run_id.is_empty() || request.run_id.len() > MAX_RUNS_IN_BULK {
+        return Err(ApiError::invalid(format!(
+            "GetMetricHistoryBulk request must specify 1 to {MAX_RUNS_IN_BULK} run_ids."
+        )));
+    }
+    let size = request.max_results.map(|size| size.min(MAX_POINTS_IN_BULK));
+    let size = validate::max_results(size, MAX_POINTS_IN_BULK, MAX_POINTS_IN_BULK)?;
+    let limit = usize::try_from(size).unwrap_or(usize::MAX);
+    let runs: BTreeSet<&String> = request.run_id.iter().collect();
+    let mut metrics = Vec::new();
+    for run_id in runs {
+        let left = limit - metrics.len();
+        if left == 0 {
+            break;
+        }
+        let found = registry
+            .store()
+            .metric_history(run_id, &request.metric_key, None)
+            .await;
+        let points = match found {
+            Ok(found) => found.items,
+            Err(StoreError::NotFound(_)) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        metrics.extend(points.into_iter().take(left).map(|point| Metric {
+            run_id: Some(run_id.clone()),
+            ..point
+        }));
+    }
+    Ok(Json(Histories { metrics }))
+}
+
+/// The answer to [`history_bulk`]: no message of MLflow's descriptors, so the list is there even
+/// when it is empty.
+#[derive(Debug, Serialize)]
+pub(super) struct Histories {
+    metrics: Vec<Metric>,
+}
+
 pub(super) async fn history_bulk_interval(
     State(registry): State<Registry>,
     Rpc(request): Rpc<GetMetricHistoryBulkInterval>,
@@ -99,7 +148,11 @@ pub(super) async fn history_bulk_interval(
             "GetMetricHistoryBulkInterval request must specify 1 to {MAX_RUNS_IN_BULK} run_ids."
         )));
     }
-    let size = validate::max_results(request.max_results, MAX_POINTS_IN_BULK, MAX_POINTS_IN_BULK)?;
+    let size = validate::max_results(
+        request.max_results,
+        MAX_POINTS_IN_INTERVAL,
+        MAX_POINTS_IN_INTERVAL,
+    )?;
     let steps = match (request.start_step, request.end_step) {
         (None, None) => (i64::MIN, i64::MAX),
         (Some(start), Some(end)) if start <= end => (start, end),

@@ -17,6 +17,9 @@ pub struct Refused {
     pub why: &'static str,
 }
 
+/// How every refusal's message begins; what one store can't do is told otherwise.
+pub const ON_PURPOSE: &str = "This server leaves it out on purpose";
+
 /// The list.
 pub const REFUSED: &[Refused] = &[
     Refused {
@@ -100,17 +103,6 @@ pub const REFUSED: &[Refused] = &[
         ],
         why: "of traces, this server keeps what mlflow.start_span and search_traces need",
     },
-    Refused {
-        paths: &[
-            "{api}/2.0/mlflow/metrics/get-history-bulk",
-            "{api}/2.0/mlflow/artifacts/presigned-upload-url",
-            "{api}/2.0/mlflow/artifacts/presigned-download-url",
-            "{api}/2.0/mlflow-artifacts/mpu/*",
-            "{api}/2.0/mlflow-artifacts/presigned/*",
-            "{api}/2.0/mlflow/logged-models/{model_id}/artifacts/files",
-        ],
-        why: "this version does not serve it",
-    },
 ];
 
 /// What a request that meets no route gets: 501 where MLflow has one, else `otherwise`.
@@ -118,7 +110,7 @@ pub(super) fn refuse(uri: &Uri, otherwise: ApiError) -> ApiError {
     match REFUSED.iter().find(|refused| refused.covers(uri.path())) {
         Some(refused) => ApiError::new(
             ErrorCode::NotImplemented,
-            format!("This server leaves it out on purpose: {}.", refused.why),
+            format!("{ON_PURPOSE}: {}.", refused.why),
         ),
         None => otherwise,
     }

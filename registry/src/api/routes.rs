@@ -215,6 +215,10 @@ pub(crate) fn router(registry: Registry, gateway: &Arc<Gateway>) -> Router {
             axum::routing::post(artifacts::upload_to_run),
         )
         .route(
+            "/ajax-api/2.0/mlflow/metrics/get-history-bulk",
+            axum::routing::get(metrics::history_bulk),
+        )
+        .route(
             "/ajax-api/2.0/mlflow/logged-models/{model_id}/artifacts/files",
             axum::routing::get(artifacts::get_of_model),
         )

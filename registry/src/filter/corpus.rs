@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::{
     Clause, EXPERIMENTS, Field, Grammar, LOGGED_MODELS, MODEL_VERSIONS, REGISTERED_MODELS, RUNS,
-    Value, parse, parse_order_by,
+    TRACES, Value, parse, parse_order_by,
 };
 
 const CORPUS: &str = include_str!("../../tests/fixtures/filters.jsonl");
@@ -17,6 +17,7 @@ fn grammar(resource: &str) -> &'static Grammar {
         "registered_models" => &REGISTERED_MODELS,
         "model_versions" => &MODEL_VERSIONS,
         "logged_models" => &LOGGED_MODELS,
+        "traces" => &TRACES,
         other => panic!("no grammar for {other}"),
     }
 }
@@ -88,6 +89,10 @@ impl Difference<'_> {
         self.resource == "logged_models"
     }
 
+    fn trace(&self) -> bool {
+        self.resource == "traces"
+    }
+
     /// Whether MLflow alone takes it.
     fn refused(&self) -> bool {
         self.ours.is_null()
@@ -128,6 +133,16 @@ impl Difference<'_> {
             .any(|part| words.iter().any(|word| word.eq_ignore_ascii_case(part)))
     }
 }
+
+/// When something was or how long it took, of traces.
+const TIMES: &[&str] = &[
+    "timestamp",
+    "timestamp_ms",
+    "execution_time",
+    "execution_time_ms",
+    "end_time",
+    "end_time_ms",
+];
 
 type Reason = (&'static str, fn(&Difference<'_>) -> bool);
 
@@ -226,6 +241,27 @@ const DELIBERATE: &[Reason] = &[
     }),
     ("attributes.x of a logged model is x", |d| {
         d.accepted() && d.logged_model() && d.text.contains("attributes.")
+    }),
+    ("a trace's time is no text", |d| {
+        d.refused() && d.trace() && d.any(|_, key, value| TIMES.contains(&key) && value.is_string())
+    }),
+    (
+        "regular expressions are left out: one of them can keep a server busy for hours",
+        |d| d.refused() && d.trace() && d.names(&["rlike"]),
+    ),
+    (
+        "a trace's time may be compared with any number, as a run's",
+        |d| d.accepted() && d.trace() && d.names(TIMES),
+    ),
+    ("comparators of spans are read in any case", |d| {
+        d.accepted() && d.trace() && d.names(&["span"])
+    }),
+    (
+        "what is said of traces may be compared with texts in every way",
+        |d| d.accepted() && d.trace() && d.names(&["feedback", "expectation"]),
+    ),
+    ("a trace's id has its own name too", |d| {
+        d.accepted() && d.trace() && d.names(&["trace_id"])
     }),
 ];
 

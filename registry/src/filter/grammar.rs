@@ -295,7 +295,15 @@ impl Grammar {
         match (self.entity(prefix, key)?, self.order_syntax) {
             (None, _) => self.order_attribute(key),
             (Some(field @ Field::Metric(_)), OrderSyntax::BareField) => Ok(field),
-            (Some(Field::Dataset(_) | Field::Span(_) | Field::Assessment(..)), _)
+            (
+                Some(
+                    Field::Attribute(_)
+                    | Field::Dataset(_)
+                    | Field::Span(_)
+                    | Field::Assessment(..),
+                ),
+                _,
+            )
             | (Some(_), OrderSyntax::BareField | OrderSyntax::Attributes) => Err(refuse()),
             (Some(field), OrderSyntax::Anything) => Ok(field),
         }
@@ -348,12 +356,17 @@ impl Grammar {
         }
         let attribute = key.strip_prefix("attributes.").unwrap_or_default();
         match prefix {
-            "span" if attribute.is_empty() && !["name", "type", "status"].contains(&key) => {
+            "span"
+                if attribute.is_empty()
+                    && !["name", "type", "status", "content"].contains(&key) =>
+            {
                 Err(FilterError(format!(
-                    "Invalid span attribute '{key}'. Supported attributes: name, status, type, \
-                     attributes.<attribute_name>."
+                    "Invalid span attribute '{key}'. Supported attributes: content, name, status, \
+                     type, attributes.<attribute_name>."
                 )))
             }
+            // All of a span.
+            "span" if key == "content" => Ok(Some(Field::Attribute("text"))),
             "span" => Ok(Some(Field::Span(key.to_owned()))),
             "feedback" => Ok(Some(Field::Assessment("feedback", key.to_owned()))),
             "expectation" => Ok(Some(Field::Assessment("expectation", key.to_owned()))),
@@ -398,11 +411,14 @@ impl Grammar {
             }
             Op::In | Op::NotIn => matches!(right, Right::TextOrList | Right::Id),
             Op::IsNull | Op::IsNotNull => {
+                // A trace's name is a tag.
+                let named = self.traces && *field == Field::Attribute("name");
                 self.null_tests
-                    && matches!(
-                        field,
-                        Field::Tag(_) | Field::Param(_) | Field::Assessment(..)
-                    )
+                    && (named
+                        || matches!(
+                            field,
+                            Field::Tag(_) | Field::Param(_) | Field::Assessment(..)
+                        ))
             }
         };
         if allowed {

@@ -8,7 +8,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::artifacts::walk;
-use crate::harness::{Server, serve, serve_in};
+use crate::harness::{Server, serve, serve_in, serve_with};
 
 const ARTIFACTS: &str = "/api/2.0/mlflow-artifacts/artifacts";
 
@@ -431,11 +431,21 @@ async fn the_url_of_a_part_is_good_for_that_part_only() {
         let refused = send_part(&format!("{start}/{forged}"), vec![1; 5]).await;
         assert_eq!(refused, Err(StatusCode::FORBIDDEN), "{forged}");
     }
-    // Another server on the same folder has another key, unless it is given the same one.
-    let other = serve_in(&server.folder).await;
+    // A server over another database has another key, even with the same files.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let files = server.folder.join("artifacts");
+    let other = serve_with(elsewhere.path(), |options| {
+        options.artifacts_destination = files.into();
+    })
+    .await;
     let path = urls[0].strip_prefix(&server.url).unwrap();
     let refused = send_part(&format!("{}{path}", other.url), vec![1; 5]).await;
     assert_eq!(refused, Err(StatusCode::FORBIDDEN));
+    // Its own replica has the same one.
+    let replica = serve_in(&server.folder).await;
+    send_part(&format!("{}{path}", replica.url), vec![1; 5])
+        .await
+        .unwrap();
     send_part(&urls[0], vec![1; 5]).await.unwrap();
 }
 

@@ -126,9 +126,15 @@ async fn no_message_makes_the_server_fail() {
             let response = request.send().await.unwrap();
             let status = response.status().as_u16();
             let text = response.text().await.unwrap();
-            assert!(status < 500, "{method} {url} {message}: {status} {text}");
+            let body: Value = serde_json::from_str(&text).unwrap_or_default();
+            // Only a bucket signs addresses; this server has a folder.
+            let unsigned = route.path.starts_with("/mlflow-artifacts/presigned/")
+                && body["error_code"] == "NOT_IMPLEMENTED";
+            assert!(
+                status < 500 || unsigned,
+                "{method} {url} {message}: {status} {text}"
+            );
             if status >= 400 {
-                let body: Value = serde_json::from_str(&text).unwrap_or_default();
                 assert!(
                     body["error_code"].is_string(),
                     "{method} {url} {message}: {text}"

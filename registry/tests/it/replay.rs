@@ -100,6 +100,22 @@ const DELIBERATE: &[(&str, &str)] = &[
         "dialect 23",
         "one parameter with two values is refused; the reference takes the first",
     ),
+    ("data_sets 14", "a data set has a name"),
+    ("data_sets 15", "a data set has a digest"),
+    ("data_sets 20", "an input has a data set"),
+    ("data_sets 21", "a data set has a digest"),
+    ("data_sets 24", "a tag has a key"),
+    ("traces 11", "a trace that is not there is not found"),
+    ("traces 36", "a time is no text"),
+    (
+        "traces 42",
+        "sorting twice by one field says nothing new; the reference fails with 500",
+    ),
+    ("traces 54", "a search of traces names where to look"),
+    ("webhooks 5", "a page of none leads nowhere"),
+    ("webhooks 21", "the caller's mistake: 400, not 500"),
+    ("webhooks 22", "the caller's mistake: 400, not 500"),
+    ("webhooks 23", "the caller's mistake: 400, not 500"),
 ];
 
 /// What ours answers where it differs: the text for the test's message.

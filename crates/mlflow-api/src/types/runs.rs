@@ -281,6 +281,16 @@ crate::wire::wire! {
         pub max_results: Option<i64>,
     }
 
+    /// `metrics/get-history-bulk`: the histories of several runs, one after the other.
+    pub struct GetMetricHistoryBulk {
+        /// The runs.
+        pub run_id: Vec<String>,
+        /// The metric's name.
+        pub metric_key: String,
+        /// How many points of all of them; 25,000 when absent or more.
+        pub max_results: Option<i64>,
+    }
+
     /// `metrics/get-history-bulk-interval`: a thinned history of several runs, for charts.
     pub struct GetMetricHistoryBulkInterval {
         /// The runs.
