@@ -45,7 +45,7 @@ class Postgres:
 
     def create(self, name):
         self.run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "bench", name)
-        return f"postgresql://bench@127.0.0.1:{self.port}/{name}"
+        return f"postgresql+psycopg2://bench@127.0.0.1:{self.port}/{name}"
 
     def stop(self):
         self.run("pg_ctl", "-D", self.data, "-m", "immediate", "stop")
