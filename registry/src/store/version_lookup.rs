@@ -55,7 +55,7 @@ impl Store {
     /// # Errors
     /// When there is no such model or alias.
     pub async fn get_by_alias(&self, name: &str, alias: &str) -> Result<ModelVersion> {
-        let mut conn = self.read().await?;
+        let mut conn = self.pools.lookup().await?;
         let parts = query(BY_ALIAS.as_str())
             .bind(name)
             .bind(alias)

@@ -5,11 +5,14 @@
 //! `sqlx::Any` is not used: it knows no arrays, decodes each value twice and takes the names of
 //! columns as texts.
 
+mod postgres;
 mod query;
 
 use sqlx::pool::PoolConnection;
-use sqlx::{PgConnection, Pool, Postgres, Sqlite, SqliteConnection, Transaction};
+use sqlx::{Pool, Sqlite, SqliteConnection, Transaction};
 
+pub(super) use postgres::PgPool;
+use postgres::Session;
 pub(super) use query::{Element, Query, QueryBuilder, Record, query};
 
 /// Which database listens.
@@ -27,7 +30,7 @@ pub(super) enum Pools {
         reads: Pool<Sqlite>,
         writes: Pool<Sqlite>,
     },
-    Postgres(Pool<Postgres>),
+    Postgres(PgPool),
 }
 
 impl Pools {
@@ -42,15 +45,23 @@ impl Pools {
     pub(super) async fn read(&self) -> sqlx::Result<Conn> {
         Ok(Conn(match self {
             Self::Sqlite { reads, .. } => Inner::Sqlite(reads.acquire().await?),
-            Self::Postgres(pool) => Inner::Postgres(pool.acquire().await?),
+            Self::Postgres(pool) => Inner::Postgres(pool.session().await?),
         }))
+    }
+
+    /// A connection to find a few rows by their keys with, for no longer than that takes.
+    pub(super) async fn lookup(&self) -> sqlx::Result<Conn> {
+        match self {
+            Self::Sqlite { .. } => self.read().await,
+            Self::Postgres(pool) => Ok(Conn(Inner::Postgres(pool.lookup().await?))),
+        }
     }
 
     /// A connection whose statements are each a transaction of their own.
     pub(super) async fn autocommit(&self) -> sqlx::Result<Conn> {
         Ok(Conn(match self {
             Self::Sqlite { writes, .. } => Inner::Sqlite(writes.acquire().await?),
-            Self::Postgres(pool) => Inner::Postgres(pool.acquire().await?),
+            Self::Postgres(pool) => Inner::Postgres(pool.session().await?),
         }))
     }
 
@@ -61,13 +72,17 @@ impl Pools {
             Self::Sqlite { writes, .. } => {
                 Inner::SqliteTx(writes.begin_with("BEGIN IMMEDIATE").await?)
             }
-            Self::Postgres(pool) => Inner::PostgresTx(pool.begin().await?),
+            Self::Postgres(pool) => {
+                let mut session = pool.session().await?;
+                session.begin().await?;
+                Inner::Postgres(session)
+            }
         })))
     }
 
     /// How many connections are at work, and how many are idle.
     pub(super) fn connections(&self) -> (usize, usize) {
-        fn of<DB: sqlx::Database>(pool: &Pool<DB>) -> (usize, usize) {
+        fn of(pool: &Pool<Sqlite>) -> (usize, usize) {
             let all = usize::try_from(pool.size()).unwrap_or(usize::MAX);
             let idle = pool.num_idle();
             (all.saturating_sub(idle), idle)
@@ -77,7 +92,7 @@ impl Pools {
                 let (reads, writes) = (of(reads), of(writes));
                 (reads.0 + writes.0, reads.1 + writes.1)
             }
-            Self::Postgres(pool) => of(pool),
+            Self::Postgres(pool) => pool.connections(),
         }
     }
 
@@ -100,20 +115,19 @@ pub(super) struct Conn(Inner);
 enum Inner {
     Sqlite(PoolConnection<Sqlite>),
     SqliteTx(Transaction<'static, Sqlite>),
-    Postgres(PoolConnection<Postgres>),
-    PostgresTx(Transaction<'static, Postgres>),
+    Postgres(Session),
 }
 
 enum Raw<'c> {
     Sqlite(&'c mut SqliteConnection),
-    Postgres(&'c mut PgConnection),
+    Postgres(&'c mut Session),
 }
 
 impl Conn {
     pub(super) fn dialect(&self) -> Dialect {
         match &self.0 {
             Inner::Sqlite(_) | Inner::SqliteTx(_) => Dialect::Sqlite,
-            Inner::Postgres(_) | Inner::PostgresTx(_) => Dialect::Postgres,
+            Inner::Postgres(_) => Dialect::Postgres,
         }
     }
 
@@ -129,8 +143,7 @@ impl Conn {
         match &mut self.0 {
             Inner::Sqlite(connection) => Raw::Sqlite(connection),
             Inner::SqliteTx(transaction) => Raw::Sqlite(transaction),
-            Inner::Postgres(connection) => Raw::Postgres(connection),
-            Inner::PostgresTx(transaction) => Raw::Postgres(transaction),
+            Inner::Postgres(session) => Raw::Postgres(session),
         }
     }
 }
@@ -143,9 +156,9 @@ impl Tx {
     pub(super) async fn commit(self) -> sqlx::Result<()> {
         match self.0.0 {
             Inner::SqliteTx(transaction) => transaction.commit().await,
-            Inner::PostgresTx(transaction) => transaction.commit().await,
-            // A `Tx` is never made of these.
-            Inner::Sqlite(_) | Inner::Postgres(_) => Ok(()),
+            Inner::Postgres(session) => session.commit().await,
+            // A `Tx` is never made of this.
+            Inner::Sqlite(_) => Ok(()),
         }
     }
 }

@@ -92,7 +92,11 @@ macro_rules! run {
             Raw::Postgres($raw) => {
                 let arguments = postgres($self.values).map_err(sqlx::Error::Encode)?;
                 let $query = sqlx::$make(AssertSqlSafe($self.text), arguments);
-                $body
+                let session = $raw;
+                let $raw = session.start()?;
+                let outcome = $body;
+                session.end(&outcome);
+                outcome
             }
         }
     };
@@ -107,10 +111,10 @@ impl Query {
 
     /// Does it; returns how many rows were affected.
     pub(in crate::store) async fn execute(self, conn: &mut Conn) -> sqlx::Result<u64> {
-        run!(self, conn, query_with, |q, raw| Ok(q
+        run!(self, conn, query_with, |q, raw| q
             .execute(raw)
-            .await?
-            .rows_affected()))
+            .await
+            .map(|done| done.rows_affected()))
     }
 
     /// All rows.

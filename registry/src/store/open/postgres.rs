@@ -3,16 +3,13 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::Connection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::PgConnectOptions;
 
+use super::super::db::PgPool;
 use super::{Dialect, OpenStoreError, Pools, migrate, without_password};
 
-/// Connections of one process; requests beyond wait for their turn.
-const CONNECTIONS: u32 = 16;
-const ACQUIRE: Duration = Duration::from_secs(30);
-/// How long the attempt may take that tells why there is none.
-const LAST: Duration = Duration::from_secs(5);
+/// How long a server that is about to start is waited for, and a connection while all are at work.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn is_uri(uri: &str) -> bool {
     uri.split_once("://").is_some_and(|(scheme, _)| {
@@ -28,36 +25,26 @@ pub(super) async fn open(uri: &str) -> Result<(Pools, String), OpenStoreError> {
         database: database.clone(),
         source,
     };
-    let pool = connect(options, ACQUIRE).await.map_err(open_error)?;
-    if let Err(error) = migrate(&pool, Dialect::Postgres, &database).await {
+    let pool = PgPool::connect(options, PATIENCE)
+        .await
+        .map_err(open_error)?;
+    if let Err(error) = upgrade(&pool, &database).await {
         pool.close().await;
         return Err(error);
     }
     Ok((Pools::Postgres(pool), database))
 }
 
-/// Connects, for as long as `patience`: a server may be about to start.
-async fn connect(options: PgConnectOptions, patience: Duration) -> sqlx::Result<PgPool> {
-    let connected = PgPoolOptions::new()
-        .max_connections(CONNECTIONS)
-        .acquire_timeout(patience)
-        // A round trip before each statement would double what a look-up costs. A connection that
-        // broke shows it to one request, which says that it may be tried again.
-        .test_before_acquire(false)
-        .idle_timeout(Duration::from_secs(600))
-        .connect_with(options.clone())
-        .await;
-    match connected {
-        // Waiting says nothing of what it waited for; one more attempt does.
-        Err(sqlx::Error::PoolTimedOut) => {
-            let again = tokio::time::timeout(LAST, PgConnection::connect_with(&options));
-            match again.await {
-                Ok(Err(error)) => Err(error),
-                _ => Err(sqlx::Error::PoolTimedOut),
-            }
-        }
-        other => other,
-    }
+async fn upgrade(pool: &PgPool, database: &str) -> Result<(), OpenStoreError> {
+    let open_error = |source| OpenStoreError::Open {
+        database: database.to_owned(),
+        source,
+    };
+    let mut session = pool.session().await.map_err(open_error)?;
+    let connection = session.start().map_err(open_error)?;
+    migrate(connection, Dialect::Postgres, database).await?;
+    session.end(&Ok(()));
+    Ok(())
 }
 
 fn options(uri: &str) -> Result<PgConnectOptions, OpenStoreError> {
@@ -85,7 +72,7 @@ mod tests {
     #[tokio::test]
     async fn why_a_server_is_not_reached_is_told() {
         let nobody = options("postgresql://u:p@127.0.0.1:1/d").unwrap();
-        let error = connect(nobody, Duration::from_millis(200))
+        let error = PgPool::connect(nobody, Duration::from_millis(200))
             .await
             .unwrap_err();
         assert!(matches!(error, sqlx::Error::Io(_)), "{error}");
