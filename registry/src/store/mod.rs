@@ -26,6 +26,7 @@ mod open;
 mod page;
 mod registered_models;
 mod run_create;
+mod run_data;
 mod run_search;
 mod runs;
 mod search;

@@ -4,7 +4,8 @@ use mlflow_api::types::{Run, ViewType};
 
 use super::db::{Conn, QueryBuilder};
 use super::experiments::push_view;
-use super::runs::{COLUMNS, Row, with_data};
+use super::run_data::with_data;
+use super::runs::{COLUMNS, Row};
 use super::search::{Present, Tables, push_order_beside, push_order_joins_beside};
 use super::{Page, PageRequest, Result, Store, experiment_number};
 use crate::filter::{Clause, Field, Order};

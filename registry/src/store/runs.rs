@@ -2,14 +2,11 @@
 
 use std::collections::HashMap;
 
-use mlflow_api::types::{
-    KeyValue, ModelInput, ModelOutput, Run, RunData, RunInfo, RunInputs, RunOutputs, RunStatus,
-};
+use mlflow_api::types::{KeyValue, ModelOutput, Run, RunInfo, RunStatus};
 
-use super::datasets::datasets_of;
 use super::db::{Conn, QueryBuilder, Tx, query};
-use super::metrics::Latest;
-use super::tags::{CHUNK, RUN_PARAMS, RUN_TAGS};
+use super::run_data::load;
+use super::tags::{RUN_PARAMS, RUN_TAGS};
 use super::{Result, Store, StoreError, now};
 
 pub(super) const RUN_NAME: &str = "mlflow.runName";
@@ -19,19 +16,19 @@ pub(super) const COLUMNS: &str = "r.run_id, r.experiment_id, r.run_name, r.user_
 
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {
-    run_id: String,
-    experiment_id: i64,
-    run_name: String,
-    user_id: String,
-    status: String,
-    start_time: Option<i64>,
-    end_time: Option<i64>,
-    lifecycle_stage: String,
-    artifact_uri: String,
+    pub(super) run_id: String,
+    pub(super) experiment_id: i64,
+    pub(super) run_name: String,
+    pub(super) user_id: String,
+    pub(super) status: String,
+    pub(super) start_time: Option<i64>,
+    pub(super) end_time: Option<i64>,
+    pub(super) lifecycle_stage: String,
+    pub(super) artifact_uri: String,
 }
 
 impl Row {
-    fn into_info(self) -> RunInfo {
+    pub(super) fn into_info(self) -> RunInfo {
         RunInfo {
             run_uuid: self.run_id.clone(),
             run_id: self.run_id,
@@ -68,7 +65,7 @@ impl Store {
     /// # Errors
     /// When there is none.
     pub async fn get_run(&self, run_id: &str) -> Result<Run> {
-        let mut connection = self.read().await?;
+        let mut connection = self.pools.lookup().await?;
         load(&mut connection, run_id).await
     }
 
@@ -239,137 +236,4 @@ pub(super) async fn add_params(
         }
     }
     Ok(())
-}
-
-async fn load(connection: &mut Conn, run_id: &str) -> Result<Run> {
-    let row = find(connection, run_id).await?;
-    Ok(with_data(connection, vec![row]).await?.remove(0))
-}
-
-/// What runs logged: (what, run, key, text, two integers, a number, whether it is NaN, bytes).
-type Detail = (
-    i64,
-    String,
-    Option<String>,
-    Option<String>,
-    Option<i64>,
-    Option<i64>,
-    Option<f64>,
-    Option<i64>,
-    Option<Vec<u8>>,
-);
-
-const LATEST: i64 = 0;
-const PARAM: i64 = 1;
-const TAG: i64 = 2;
-const OUTPUT: i64 = 3;
-const LOGGED: i64 = 4;
-const INPUT: i64 = 5;
-
-/// (what, its columns, its table): the columns of the first give all of them their types.
-const DETAILS: [(&str, &str); 7] = [
-    (
-        "CAST(0 AS BIGINT) AS what, run_id, key, CAST(NULL AS TEXT) AS text, timestamp, step, \
-         value, is_nan, CAST(NULL AS BYTEA) AS points",
-        "latest_metrics",
-    ),
-    (
-        "1, run_id, key, value, NULL, NULL, NULL, NULL, NULL",
-        "run_params",
-    ),
-    (
-        "2, run_id, key, value, NULL, NULL, NULL, NULL, NULL",
-        "run_tags",
-    ),
-    (
-        "3, run_id, model_id, NULL, step, NULL, NULL, NULL, NULL",
-        "run_outputs",
-    ),
-    // After the latest points, which it may be newer than.
-    (
-        "4, run_id, NULL, NULL, NULL, NULL, NULL, NULL, points",
-        "metric_log",
-    ),
-    (
-        "5, run_id, model_id, NULL, NULL, NULL, NULL, NULL, NULL",
-        "run_inputs",
-    ),
-    // Only that there are some: few runs have any, and they have texts of their own.
-    (
-        "6, run_id, dataset_id, NULL, NULL, NULL, NULL, NULL, NULL",
-        "run_datasets",
-    ),
-];
-
-/// Adds what runs logged, with one statement for all of them: a point that is folded meanwhile is
-/// seen once.
-pub(super) async fn with_data(connection: &mut Conn, rows: Vec<Row>) -> Result<Vec<Run>> {
-    let ids: Vec<String> = rows.iter().map(|row| row.run_id.clone()).collect();
-    let mut latest = Latest::default();
-    let mut data: HashMap<String, (RunData, RunOutputs, RunInputs)> =
-        HashMap::with_capacity(ids.len());
-    let mut with_datasets: Vec<String> = Vec::new();
-    for chunk in ids.chunks(CHUNK) {
-        let mut query = QueryBuilder::new(connection, "");
-        for (i, (columns, table)) in DETAILS.into_iter().enumerate() {
-            query.push(if i > 0 { " UNION ALL " } else { "" });
-            query.push(format!("SELECT {columns} FROM {table} WHERE run_id"));
-            query.push_in(chunk);
-        }
-        query.push(" ORDER BY 1, 2, 3");
-        let details: Vec<Detail> = query.build().fetch_all(connection).await?;
-        for (what, run_id, key, text, a, b, value, is_nan, points) in details {
-            let key = key.unwrap_or_default();
-            let text = text.unwrap_or_default();
-            let number = a.unwrap_or_default();
-            match what {
-                LATEST => {
-                    let value = value.unwrap_or_default();
-                    let is_nan = is_nan.unwrap_or_default();
-                    latest.folded(run_id, key, (number, b.unwrap_or_default(), value, is_nan));
-                }
-                PARAM => {
-                    let pair = KeyValue { key, value: text };
-                    data.entry(run_id).or_default().0.params.push(pair);
-                }
-                TAG => {
-                    let pair = KeyValue { key, value: text };
-                    data.entry(run_id).or_default().0.tags.push(pair);
-                }
-                OUTPUT => {
-                    let output = ModelOutput {
-                        model_id: key,
-                        step: number,
-                    };
-                    let outputs = &mut data.entry(run_id).or_default().1;
-                    outputs.model_outputs.push(output);
-                }
-                LOGGED => latest.logged(run_id, &points.unwrap_or_default())?,
-                INPUT => {
-                    let inputs = &mut data.entry(run_id).or_default().2;
-                    inputs.model_inputs.push(ModelInput { model_id: key });
-                }
-                _ => with_datasets.push(run_id),
-            }
-        }
-    }
-    // Sorted by run: one that has several is there several times in a row.
-    with_datasets.dedup();
-    for (run_id, datasets) in datasets_of(connection, &with_datasets).await? {
-        data.entry(run_id).or_default().2.dataset_inputs = datasets;
-    }
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let (mut logged, mut outputs, inputs) = data.remove(&row.run_id).unwrap_or_default();
-            logged.metrics = latest.take(&row.run_id);
-            outputs.model_outputs.sort_by_key(|output| output.step);
-            Run {
-                data: logged,
-                inputs,
-                outputs,
-                info: row.into_info(),
-            }
-        })
-        .collect())
 }
