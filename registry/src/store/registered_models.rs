@@ -7,7 +7,7 @@ use mlflow_api::types::{KeyValue, ModelAlias, ModelVersion, RegisteredModel};
 use super::alias_history::{self, Cause, Note};
 use super::db::{Conn, QueryBuilder, Tx, query};
 use super::error::unique;
-use super::search::{Tables, push_filter, push_order};
+use super::search::{EXISTS, EXISTS_END, EXISTS_NOT, Tables, push_filter, push_order};
 use super::tags::{CHUNK, REGISTERED_MODEL_TAGS};
 use super::{Page, PageRequest, Result, Store, StoreError, now};
 use crate::filter::{Clause, Field, Op, Order, Value};
@@ -409,14 +409,14 @@ pub(super) fn push_prompts(query: &mut QueryBuilder, table: &str, clauses: &[Cla
         None if clauses.iter().any(named) => return,
         None => false,
     };
-    let exists = if wanted { "EXISTS" } else { "NOT EXISTS" };
+    let end = if wanted { EXISTS_END } else { EXISTS_NOT };
     let version = if table == "model_version_tags" {
         " AND p.version = r.version"
     } else {
         ""
     };
     query.push(format!(
-        " AND {exists} (SELECT 1 FROM {table} p WHERE p.name = r.name{version} \
-         AND p.key = '{IS_PROMPT}' AND p.value = 'true')"
+        " AND {EXISTS}SELECT 1 FROM {table} p WHERE p.name = r.name{version} \
+         AND p.key = '{IS_PROMPT}' AND p.value = 'true'{end}"
     ));
 }

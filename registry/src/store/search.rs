@@ -13,6 +13,15 @@ pub(super) struct Tables {
     pub(super) metrics: &'static str,
 }
 
+/// Begins a subselect of which there must be a row. Written so, PostgreSQL looks it up for each row
+/// or collects it once; a plain `EXISTS` it makes a join, and where it thinks that there are few rows
+/// (the last statistics are a minute old) it compares each with each.
+pub(super) const EXISTS: &str = "(EXISTS (";
+/// Ends it.
+pub(super) const EXISTS_END: &str = ")) IS TRUE";
+/// Ends a subselect of which there must be none.
+pub(super) const EXISTS_NOT: &str = ")) IS NOT TRUE";
+
 /// Appends ` AND …` for each clause.
 pub(super) fn push_filter(query: &mut QueryBuilder, tables: &Tables, clauses: &[Clause]) {
     for clause in clauses {
@@ -38,11 +47,8 @@ pub(super) fn push_filter(query: &mut QueryBuilder, tables: &Tables, clauses: &[
                 continue;
             }
         };
-        if clause.op == Op::IsNull {
-            query.push("NOT ");
-        }
         query.push(format!(
-            "EXISTS (SELECT 1 FROM {table} f WHERE {} AND f.key = ",
+            "{EXISTS}SELECT 1 FROM {table} f WHERE {} AND f.key = ",
             join("f", tables.owner)
         ));
         query.push_bind(key.clone());
@@ -63,14 +69,18 @@ pub(super) fn push_filter(query: &mut QueryBuilder, tables: &Tables, clauses: &[
                 push_text_comparison(query, table, clause.op, &clause.value);
             }
         }
-        query.push(")");
+        query.push(if clause.op == Op::IsNull {
+            EXISTS_NOT
+        } else {
+            EXISTS_END
+        });
     }
 }
 
 /// Compares `f.value`, a text of a table of keys and texts, in such a way that its index helps.
 pub(super) fn push_text_comparison(query: &mut QueryBuilder, table: &str, op: Op, value: &Value) {
     // Their indexes have the beginnings of the texts only, and know them by this expression.
-    let by_beginning = matches!(table, "run_tags" | "trace_metadata");
+    let by_beginning = matches!(table, "run_tags" | "trace_metadata" | "model_version_tags");
     if by_beginning && op == Op::Eq {
         query.push("SUBSTR(f.value, 1, 200) = SUBSTR(");
         push_value(query, value);
@@ -168,7 +178,8 @@ impl<'c> Present<'c> {
         for (i, key) in self.0.iter().enumerate() {
             let on = join(&format!("m{i}"), tables.owner);
             query.push(format!(
-                " JOIN {} m{i} ON {on} AND m{i}.is_nan = 0 AND m{i}.key = ",
+                " JOIN {} m{i} ON {on} AND m{i}.experiment_id = r.experiment_id AND m{i}.is_nan = 0 \
+                 AND m{i}.key = ",
                 tables.metrics
             ));
             query.push_bind(*key);

@@ -13,7 +13,8 @@ type MetricKey = (String, String);
 type LatestOrChunk = (String, i64, i64, f64, i64, Option<Vec<u8>>);
 
 impl Store {
-    /// The metrics whose latest point is not the greatest of their history.
+    /// The metrics whose latest point is not the greatest of their history, or is not noted under
+    /// its run's experiment.
     ///
     /// # Errors
     /// When the database fails.
@@ -26,8 +27,13 @@ impl Store {
         )
         .fetch_all(&mut conn)
         .await?;
+        let mut wrong: Vec<MetricKey> = query(
+            "SELECT m.run_id, m.key FROM latest_metrics m JOIN runs r ON r.run_id = m.run_id \
+             WHERE r.experiment_id <> m.experiment_id",
+        )
+        .fetch_all(&mut conn)
+        .await?;
         drop(conn);
-        let mut wrong = Vec::new();
         for (run_id,) in run_ids {
             let (latest, greatest) = self.latest_and_greatest(&run_id).await?;
             for key in latest.keys().chain(greatest.keys()) {
@@ -40,6 +46,7 @@ impl Store {
                 }
             }
         }
+        wrong.sort_unstable();
         wrong.dedup();
         Ok(wrong)
     }
@@ -58,9 +65,11 @@ impl Store {
                 Some(point) => {
                     let (value, is_nan) = point.comparable();
                     query(
-                        "INSERT INTO latest_metrics (run_id, key, timestamp, step, value, \
-                         is_nan) VALUES ($1, $2, $3, $4, $5, $6) \
+                        "INSERT INTO latest_metrics (run_id, experiment_id, key, timestamp, step, \
+                         value, is_nan) SELECT run_id, experiment_id, $2, $3, $4, $5, $6 \
+                         FROM runs WHERE run_id = $1 \
                          ON CONFLICT (run_id, key) DO UPDATE SET \
+                         experiment_id = excluded.experiment_id, \
                          timestamp = excluded.timestamp, step = excluded.step, \
                          value = excluded.value, is_nan = excluded.is_nan",
                     )

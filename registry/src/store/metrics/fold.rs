@@ -5,6 +5,7 @@
 //! reader sees a point in the log or in a chunk, never in both or in neither.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const BYTES: i64 = 4 << 20;
 const CHUNK_POINTS: i64 = 256;
 /// How long entries gather: many requests about one metric are then one change of its chunk.
 const GATHER: Duration = Duration::from_millis(300);
+/// Folded entries whose room is given back at once.
+const SWEEP: usize = 10_000;
 /// How long to wait after a failure.
 const PAUSE: Duration = Duration::from_secs(5);
 /// The lock that the folder of a PostgreSQL database holds: a number as good as any.
@@ -29,7 +32,14 @@ const LOCK: i64 = 0x466f_6c64_4d65_7472;
 
 /// Tells the folder of this process that there is something to fold.
 #[derive(Debug, Clone, Default)]
-pub(in crate::store) struct Folder(Arc<Notify>);
+pub(in crate::store) struct Folder(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    notify: Notify,
+    /// Entries that were folded since the log was swept.
+    folded: AtomicUsize,
+}
 
 impl Folder {
     /// Starts the task; it ends when `pools` are closed or nobody holds the folder any more.
@@ -37,25 +47,23 @@ impl Folder {
         let folder = Self::default();
         // What an earlier process left.
         folder.nudge();
-        let notify = Arc::downgrade(&folder.0);
-        tokio::spawn(work(pools, notify));
+        tokio::spawn(work(pools, Arc::downgrade(&folder.0)));
         folder
     }
 
     /// There is something to fold.
     pub(in crate::store) fn nudge(&self) {
-        self.0.notify_one();
+        self.0.notify.notify_one();
     }
 }
 
-async fn work(pools: Pools, notify: Weak<Notify>) {
+async fn work(pools: Pools, state: Weak<State>) {
     loop {
-        let Some(notify) = notify.upgrade() else {
+        // A store that is dropped without being closed must not be kept by its folder.
+        let Some(state) = state.upgrade() else {
             return;
         };
-        // A store that is dropped without being closed must not be kept by its folder.
-        let woken = tokio::time::timeout(PAUSE, notify.notified()).await;
-        drop(notify);
+        let woken = tokio::time::timeout(PAUSE, state.notify.notified()).await;
         if is_closed(&pools) {
             return;
         }
@@ -63,13 +71,14 @@ async fn work(pools: Pools, notify: Weak<Notify>) {
             continue;
         }
         tokio::time::sleep(GATHER).await;
-        while let Err(error) = fold_all(&pools).await {
+        while let Err(error) = fold_all(&pools, &state.folded).await {
             if is_closed(&pools) {
                 return;
             }
             tracing::warn!(error = ?error, "metrics can't be folded; trying again");
             tokio::time::sleep(PAUSE).await;
         }
+        sweep(&pools, &state.folded).await;
     }
 }
 
@@ -87,15 +96,38 @@ impl Store {
             .fetch_optional(&mut self.read().await?)
             .await?;
         if pending.is_some() {
-            fold_all(&self.pools).await?;
+            fold_all(&self.pools, &self.folder.0.folded).await?;
         }
         Ok(())
     }
 }
 
-async fn fold_all(pools: &Pools) -> Result<()> {
-    while fold_some(pools).await? {}
-    Ok(())
+/// Folds all entries, and counts them.
+async fn fold_all(pools: &Pools, count: &AtomicUsize) -> Result<()> {
+    loop {
+        let (folded, more) = fold_some(pools).await?;
+        count.fetch_add(folded, Ordering::Relaxed);
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+/// Gives back the room of folded entries once there are many. PostgreSQL would look after it every
+/// minute; until then whoever asks whether the log is empty reads all that was in it.
+async fn sweep(pools: &Pools, count: &AtomicUsize) {
+    if pools.dialect() == Dialect::Sqlite || count.load(Ordering::Relaxed) < SWEEP {
+        return;
+    }
+    count.store(0, Ordering::Relaxed);
+    let swept = async {
+        query("VACUUM (SKIP_LOCKED) metric_log")
+            .execute(&mut pools.autocommit().await?)
+            .await
+    };
+    if let Err(error) = swept.await {
+        tracing::debug!(error = ?error, "the log of metrics can't be vacuumed");
+    }
 }
 
 /// Keeps everybody else from folding until the transaction ends. In SQLite there is only one writer
@@ -110,60 +142,66 @@ pub(in crate::store) async fn hold_folding(tx: &mut Tx) -> Result<()> {
     Ok(())
 }
 
-/// Folds some entries; whether there may be more.
-async fn fold_some(pools: &Pools) -> Result<bool> {
+/// Folds some entries; how many, and whether there may be more.
+async fn fold_some(pools: &Pools) -> Result<(usize, bool)> {
     let mut tx = pools.write().await?;
     hold_folding(&mut tx).await?;
-    let entries: Vec<(String, Vec<u8>)> = query(
+    let take = tx.pick(
         "DELETE FROM metric_log WHERE (run_id, entry) IN (SELECT run_id, entry FROM \
          (SELECT run_id, entry, SUM(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS earlier FROM \
          (SELECT run_id, entry, LENGTH(points) AS size FROM metric_log LIMIT $1) s) b \
          WHERE earlier < $2) RETURNING run_id, points",
-    )
-    .bind(ENTRIES)
-    .bind(BYTES)
-    .fetch_all(&mut tx)
-    .await?;
+        // By their places: what PostgreSQL knows of this table's size is never true.
+        "DELETE FROM metric_log WHERE ctid = ANY(ARRAY(SELECT place FROM \
+         (SELECT place, SUM(size) OVER (ROWS UNBOUNDED PRECEDING) - size AS earlier FROM \
+         (SELECT ctid AS place, LENGTH(points) AS size FROM metric_log LIMIT $1) s) b \
+         WHERE earlier < $2)) RETURNING run_id, points",
+    );
+    let entries: Vec<(String, Vec<u8>)> = take.bind(ENTRIES).bind(BYTES).fetch_all(&mut tx).await?;
     let bytes: usize = entries.iter().map(|(_, points)| points.len()).sum();
     let is_full = |count: usize, most: i64| i64::try_from(count).is_ok_and(|count| count >= most);
     let more = is_full(entries.len(), ENTRIES) || is_full(bytes, BYTES);
     let metrics = gather(&mut tx, &entries).await?;
     append(&mut tx, metrics).await?;
     tx.commit().await?;
-    Ok(more)
+    Ok((entries.len(), more))
 }
 
-/// Points by run and key.
-type Gathered<'e> = BTreeMap<(&'e str, String), Vec<Point>>;
+/// A metric of a run, and what is known of it: the run's experiment, and points.
+type Gathered<'e> = BTreeMap<(&'e str, String), (i64, Vec<Point>)>;
+type Group<'e> = [((&'e str, String), (i64, Vec<Point>))];
 
 /// The points of entries whose runs are still there.
 async fn gather<'e>(tx: &mut Tx, entries: &'e [(String, Vec<u8>)]) -> Result<Gathered<'e>> {
     let mut run_ids: Vec<&String> = entries.iter().map(|(run_id, _)| run_id).collect();
     run_ids.sort_unstable();
     run_ids.dedup();
-    let mut present: Vec<(String,)> = Vec::with_capacity(run_ids.len());
+    let mut present: Vec<(String, i64)> = Vec::with_capacity(run_ids.len());
     for chunk in run_ids.chunks(CHUNK) {
-        let mut query = QueryBuilder::new(tx, "SELECT run_id FROM runs WHERE run_id");
+        let mut query =
+            QueryBuilder::new(tx, "SELECT run_id, experiment_id FROM runs WHERE run_id");
         query.push_in(chunk.iter().copied());
         if tx.dialect() == Dialect::Postgres {
             // Not purged before the end of this transaction.
             query.push(" ORDER BY run_id FOR KEY SHARE");
         }
-        present.extend(query.build().fetch_all::<(String,)>(tx).await?);
+        present.extend(query.build().fetch_all::<(String, i64)>(tx).await?);
     }
     present.sort_unstable();
     let mut gathered = Gathered::new();
     for (run_id, bytes) in entries {
-        if present.binary_search_by(|(id,)| id.cmp(run_id)).is_err() {
+        let Ok(at) = present.binary_search_by(|(id, _)| id.cmp(run_id)) else {
             continue;
-        }
+        };
+        let experiment = present[at].1;
         read_entry(
             bytes,
             |_| true,
             |key, points| {
                 gathered
                     .entry((run_id, key.to_owned()))
-                    .or_default()
+                    .or_insert_with(|| (experiment, Vec::new()))
+                    .1
                     .extend_from_slice(points);
             },
         )
@@ -174,12 +212,12 @@ async fn gather<'e>(tx: &mut Tx, entries: &'e [(String, Vec<u8>)]) -> Result<Gat
 
 /// Moves the latest points on and appends to the chunks.
 async fn append(tx: &mut Tx, metrics: Gathered<'_>) -> Result<()> {
-    let metrics: Vec<((&str, String), Vec<Point>)> = metrics.into_iter().collect();
+    let metrics: Vec<_> = metrics.into_iter().collect();
     for group in metrics.chunks(CHUNK) {
         let totals = move_latest(tx, group).await?;
         let mut chunks =
             QueryBuilder::new(tx, "INSERT INTO metric_chunks (run_id, key, chunk, points)");
-        chunks.push_rows(group.iter().map(|((run_id, key), points)| {
+        chunks.push_rows(group.iter().map(|((run_id, key), (_, points))| {
             let total = totals
                 .get(&(*run_id, key.as_str()))
                 .copied()
@@ -213,13 +251,13 @@ async fn append(tx: &mut Tx, metrics: Gathered<'_>) -> Result<()> {
 /// Moves the latest points on; returns how many points each metric has now.
 async fn move_latest<'g>(
     tx: &mut Tx,
-    group: &'g [((&'g str, String), Vec<Point>)],
+    group: &'g Group<'g>,
 ) -> Result<BTreeMap<(&'g str, &'g str), i64>> {
     let mut upsert = QueryBuilder::new(
         tx,
-        "INSERT INTO latest_metrics (run_id, key, timestamp, step, value, is_nan, points)",
+        "INSERT INTO latest_metrics (run_id, experiment_id, key, timestamp, step, value, is_nan, points)",
     );
-    upsert.push_rows(group.iter().map(|((run_id, key), points)| {
+    upsert.push_rows(group.iter().map(|((run_id, key), (experiment, points))| {
         let latest = points.iter().fold(points[0], |latest, point| {
             if point.is_later(&latest) {
                 *point
@@ -230,6 +268,7 @@ async fn move_latest<'g>(
         let (value, is_nan) = latest.comparable();
         [
             (*run_id).into(),
+            experiment.into(),
             key.into(),
             latest.timestamp.into(),
             latest.step.into(),
