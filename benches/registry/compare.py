@@ -65,16 +65,37 @@ def serve(command, port, folder):
             time.sleep(0.005)
 
 
-def memory(pid):
-    """Resident MiB of a process and its children."""
+def stop(server):
+    server.terminate()
+    server.wait()
+
+
+def family(pid):
+    """A process and all its descendants; each thread has its own children."""
     pids = [str(pid)]
     for pid in pids:
-        try:
-            pids += open(f"/proc/{pid}/task/{pid}/children").read().split()
-        except OSError:
-            pass
+        for path in glob.glob(f"/proc/{pid}/task/*/children"):
+            try:
+                pids += open(path).read().split()
+            except OSError:
+                pass
+    return pids
+
+
+def settle(pid):
+    """Waits until a server that has just started has nothing more to do: MLflow's goes on importing for a while."""
+    ticks = lambda: {p: sum(map(int, open(f"/proc/{p}/stat").read().rsplit(")")[-1].split()[11:13])) for p in family(pid)}
+    for _ in range(60):
+        before = ticks()
+        time.sleep(1)
+        if sum(now - before.get(p, 0) for p, now in ticks().items()) < 10:
+            return
+
+
+def memory(pid):
+    """Resident MiB of a process and its descendants."""
     total = 0
-    for pid in pids:
+    for pid in family(pid):
         try:
             total += next(int(l.split()[1]) for l in open(f"/proc/{pid}/status") if l.startswith("VmRSS"))
         except (OSError, StopIteration):
@@ -95,44 +116,52 @@ def main():
     folder = tempfile.mkdtemp(prefix="foreshock-bench-")
     postgres = Postgres(folder)
     rates = {}
+    sides = ["foreshock"] if options.ours else ["mlflow", "foreshock"]
+    python = os.path.dirname(sys.executable)
     try:
+        servers = {}
+        for name in sides:
+            port, uri = free_port(), postgres.create(name)
+            command = ["--backend-store-uri", uri, "--artifacts-destination", f"{folder}/{name}", "--port", str(port)]
+            if name == "mlflow":
+                command = [f"{python}/mlflow", "server", "--workers", str(options.workers), "--host", "127.0.0.1", *command]
+            else:
+                command = [f"{options.binaries}/registry", "serve", *command]
+            load = [f"{options.binaries}/examples/load", f"http://127.0.0.1:{port}", "--runs", str(options.runs)]
+            load += ["--prepared", f"{folder}/prepared-{name}"]
+            if options.only:
+                load += ["--only", options.only]
+            servers[name] = (command, port, load)
+            server, _ = serve(command, port, folder)
+            settle(server.pid)
+            idle = memory(server.pid)
+            began = time.perf_counter()
+            subprocess.run([*load, "--seconds", "0"], check=True)
+            print(f"{name}: {idle:.0f} MiB idle; filled in {time.perf_counter() - began:.0f} s", file=sys.stderr)
+            stop(server)
+        # One server at a time: the other's idle processes would cost it.
         for turn in range(options.turns):
-            for name in ["foreshock"] if options.ours else ["mlflow", "foreshock"]:
-                port, uri = free_port(), postgres.create(f"{name}_{turn}")
-                common = ["--backend-store-uri", uri, "--artifacts-destination", f"{folder}/{name}-{turn}", "--port", str(port)]
-                if name == "mlflow":
-                    python = os.path.dirname(sys.executable)
-                    command = [f"{python}/mlflow", "server", "--workers", str(options.workers), "--host", "127.0.0.1", *common]
-                else:
-                    command = [f"{options.binaries}/registry", "serve", *common]
-                server, _ = serve(command, port, folder)
-                idle = memory(server.pid)
-                load = [f"{options.binaries}/examples/load", f"http://127.0.0.1:{port}", "--pid", str(server.pid)]
-                load += ["--seconds", str(options.seconds), "--runs", str(options.runs)]
-                if options.only:
-                    load += ["--only", options.only]
-                output = subprocess.run(load, check=True, stdout=subprocess.PIPE, text=True).stdout
+            for name, (command, port, load) in servers.items():
+                server, seconds = serve(command, port, folder)
+                print(f"turn {turn + 1}, {name}: first answer after {seconds * 1e3:.0f} ms", file=sys.stderr)
+                settle(server.pid)
+                measure = [*load, "--pid", str(server.pid), "--seconds", str(options.seconds)]
+                output = subprocess.run(measure, check=True, stdout=subprocess.PIPE, text=True).stdout
                 for line in output.splitlines():
                     row = json.loads(line.replace("NaN", "null"))
                     rates.setdefault((row["scenario"], row["connections"]), {}).setdefault(name, []).append(row)
-                print(f"{name}: {idle:.0f} MiB idle, {memory(server.pid):.0f} MiB after the load", file=sys.stderr)
-                server.terminate()
-                server.wait()
-                if name == "foreshock":
-                    server, seconds = serve(command, port, folder)
-                    print(f"foreshock: first answer on this database after {seconds * 1e3:.0f} ms", file=sys.stderr)
-                    server.terminate()
-                    server.wait()
+                print(f"turn {turn + 1}, {name}: {memory(server.pid):.0f} MiB after the load", file=sys.stderr)
+                stop(server)
     finally:
         postgres.stop()
         shutil.rmtree(folder, ignore_errors=True)
     header = ["scenario", "connections", "ours/s", "p50 ms", "p99 ms", "CPU µs"]
     header += [] if options.ours else ["MLflow/s", "p50 ms", "p99 ms", "CPU µs", "ratio", "CPU ratio"]
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
-    for (scenario, connections), sides in rates.items():
-        median = lambda side, field: statistics.median(row[field] for row in sides[side])
+    for (scenario, connections), found in rates.items():
+        median = lambda side, field: statistics.median(row[field] for row in found[side])
         cells = [scenario, str(connections)]
-        for side in ["foreshock"] if options.ours else ["foreshock", "mlflow"]:
+        for side in reversed(sides):
             cells += [f"{median(side, 'per_second'):.0f}", f"{median(side, 'p50_ms'):.2f}"]
             cells += [f"{median(side, 'p99_ms'):.2f}", f"{median(side, 'cpu_us'):.0f}"]
         if not options.ours:

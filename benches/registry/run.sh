@@ -4,7 +4,8 @@
 #   benches/registry/run.sh [--turns 3] [--seconds 4] [--workers 4] [--runs 10000] [--only SCENARIO] [--ours]
 #
 # One generator (registry/examples/load.rs) sends the same requests to both, in turns; medians of the turns count.
-# Each server has a database of its own in a PostgreSQL that is started for it (Debian: apt-get install postgresql).
+# Each server has a database of its own in a PostgreSQL that is started for both (Debian: apt-get install postgresql);
+# one of them runs at a time.
 # `--ours` leaves MLflow out. MLflow and its driver, pinned in tests/mlflow_client/requirements.txt, go into an
 # environment in ${XDG_CACHE_HOME:-~/.cache}/foreshock, made at the first run. Filling MLflow's database takes minutes.
 set -eu

@@ -1,10 +1,11 @@
 //! Load for a tracking server: the same requests for any that speaks the MLflow REST dialect.
 //!
-//! `load URL [--seconds 5] [--connections 1,16] [--runs 10000] [--pid PID] [--only NAME]` prints a
-//! line of JSON per scenario and number of connections: requests per second, the median and the
-//! 99th percentile in ms, and the processor time of the server (of `PID` and its children) per
-//! request in µs. Each connection is a thread with one keep-alive socket, so that the generator
-//! itself takes little. See `benches/registry/run.sh`.
+//! `load URL [--seconds 5] [--connections 1,16] [--runs 10000] [--pid PID] [--only NAME]
+//! [--prepared FILE]` prints a line of JSON per scenario and number of connections: requests per
+//! second, the median and the 99th percentile in ms, and the processor time of the server (of `PID`
+//! and its children) per request in µs. What the scenarios need is made first, once where `FILE`
+//! remembers it; `--seconds 0` makes it and measures nothing. Each connection is a thread with one
+//! keep-alive socket, so that the generator itself takes little. See `benches/registry/run.sh`.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -21,7 +22,10 @@ use std::time::{Duration, Instant};
 fn main() {
     let options = Options::read();
     let mut http = Http::connect(&options.authority);
-    let prepared = Arc::new(prepare(&mut http, &options));
+    let prepared = Arc::new(Prepared::of(&mut http, &options));
+    if options.seconds == 0.0 {
+        return;
+    }
     for (name, scenario) in SCENARIOS {
         if options
             .only
@@ -50,6 +54,7 @@ struct Options {
     runs: usize,
     pid: Option<u32>,
     only: Option<String>,
+    prepared: Option<String>,
 }
 
 impl Options {
@@ -61,6 +66,7 @@ impl Options {
             runs: 10_000,
             pid: None,
             only: None,
+            prepared: None,
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(argument) = arguments.next() {
@@ -73,6 +79,7 @@ impl Options {
                 "--runs" => options.runs = value().parse().unwrap(),
                 "--pid" => options.pid = Some(value().parse().unwrap()),
                 "--only" => options.only = Some(value()),
+                "--prepared" => options.prepared = Some(value()),
                 url => {
                     let rest = url.strip_prefix("http://").unwrap();
                     options.authority = rest.trim_end_matches('/').to_owned();
@@ -161,6 +168,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     }),
 ];
 
+/// How long a scenario runs before it is measured.
+const WARM: Duration = Duration::from_millis(700);
 /// Bytes of an artifact.
 const ARTIFACT: usize = 64 << 20;
 
@@ -187,6 +196,36 @@ fn artifacts(options: &Options) {
 }
 
 impl Prepared {
+    /// What the file remembers, or else what is made now.
+    fn of(http: &mut Http, options: &Options) -> Self {
+        let known = options
+            .prepared
+            .as_ref()
+            .and_then(|file| std::fs::read_to_string(file).ok());
+        if let Some(known) = known {
+            let mut lines = known.lines().map(str::to_owned);
+            let mut line = || lines.next().unwrap();
+            return Self {
+                experiment: line(),
+                searched: line(),
+                model: line(),
+                long: line(),
+                runs: lines.collect(),
+            };
+        }
+        let made = prepare(http, options);
+        if let Some(file) = &options.prepared {
+            let heads = [&made.experiment, &made.searched, &made.model, &made.long];
+            let lines: Vec<&str> = heads
+                .into_iter()
+                .chain(&made.runs)
+                .map(String::as_str)
+                .collect();
+            std::fs::write(file, lines.join("\n")).unwrap();
+        }
+        made
+    }
+
     fn run(&self, thread: usize) -> &str {
         &self.runs[thread % self.runs.len()]
     }
@@ -323,12 +362,12 @@ fn measure(
     options: &Options,
 ) {
     let stop = Arc::new(AtomicBool::new(false));
+    let counts = Arc::new(AtomicBool::new(false));
     let offset = Arc::new(AtomicU64::new(0));
-    let cpu = options.pid.map(cpu_seconds);
-    let began = Instant::now();
     let threads: Vec<_> = (0..connections)
         .map(|thread| {
-            let (stop, prepared, offset) = (stop.clone(), prepared.clone(), offset.clone());
+            let (stop, counts) = (stop.clone(), counts.clone());
+            let (prepared, offset) = (prepared.clone(), offset.clone());
             let authority = options.authority.clone();
             std::thread::spawn(move || {
                 let mut http = Http::connect(&authority);
@@ -338,14 +377,22 @@ fn measure(
                     let n = offset.fetch_add(1, Ordering::Relaxed);
                     body.clear();
                     let (method, path) = scenario(&prepared, thread, n, &mut body);
+                    let counted = counts.load(Ordering::Relaxed);
                     let began = Instant::now();
                     http.request(method, &path, &body);
-                    times.push(began.elapsed());
+                    if counted {
+                        times.push(began.elapsed());
+                    }
                 }
                 times
             })
         })
         .collect();
+    // Every worker of a server has answered before it counts.
+    std::thread::sleep(WARM);
+    let cpu = options.pid.map(cpu_seconds);
+    let began = Instant::now();
+    counts.store(true, Ordering::Relaxed);
     std::thread::sleep(Duration::from_secs_f64(options.seconds));
     stop.store(true, Ordering::Relaxed);
     let times: Vec<Duration> = threads
@@ -375,26 +422,32 @@ fn report(
     );
 }
 
-/// Processor time of a process and its living children.
+/// Processor time of a process and all its living descendants.
 fn cpu_seconds(pid: u32) -> f64 {
-    let ticks = |pid: &str| -> f64 {
+    let mut pids = vec![pid.to_string()];
+    let mut ticks = 0.0;
+    while let Some(pid) = pids.pop() {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .collect();
-        fields[11..13]
-            .iter()
-            .map(|t| t.parse::<f64>().unwrap())
-            .sum()
-    };
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let children = children.unwrap_or_default();
-    let own = ticks(&pid.to_string());
+        let fields = stat.rsplit(')').next().unwrap_or_default();
+        let used = fields.split_whitespace().skip(11).take(2);
+        ticks += used.map(|t| t.parse::<f64>().unwrap()).sum::<f64>();
+        // Each thread has its own children.
+        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let children = std::fs::read_to_string(thread.path().join("children"));
+            pids.extend(
+                children
+                    .unwrap_or_default()
+                    .split_whitespace()
+                    .map(str::to_owned),
+            );
+        }
+    }
     // The kernel counts in hundredths of a second.
-    (own + children.split_whitespace().map(ticks).sum::<f64>()) / 100.0
+    ticks / 100.0
 }
 
 struct Http {
@@ -445,6 +498,13 @@ impl Http {
         self.send(method, path, "application/json", body.as_bytes());
     }
 
+    /// Acknowledges at once what came. A server that sends an answer in two parts would otherwise
+    /// wait 40 ms for it, which would be measured instead of the server.
+    fn acknowledge(&mut self) {
+        #[cfg(target_os = "linux")]
+        rustix::net::sockopt::set_tcp_quickack(self.socket.get_ref(), true).unwrap();
+    }
+
     /// Sends a request and reads the whole answer; anything but 200 ends the program.
     fn send(&mut self, method: &str, path: &str, kind: &str, body: &[u8]) {
         let mut request = Vec::with_capacity(200 + body.len().min(1 << 16));
@@ -487,6 +547,7 @@ impl Http {
             }
             chunked |= lower.starts_with("transfer-encoding:") && lower.contains("chunked");
         }
+        self.acknowledge();
         self.answer.clear();
         if chunked {
             loop {

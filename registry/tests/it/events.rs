@@ -62,11 +62,11 @@ async fn a_known_version_is_not_sent_again() {
 async fn a_long_poll_ends_when_the_alias_moves() {
     let server = serve().await;
     let other = serve_in(&server.folder).await;
-    model(&server, "m", 3).await;
+    model(&server, "m", 5).await;
     server.client.set_alias("m", "a", "1").await.unwrap();
     let url = alias_url(&server);
     // By this process, and by another over the same database.
-    for (mover, version) in [(&server, "2"), (&other, "3")] {
+    for (mover, version, elsewhere) in [(&server, "2", "4"), (&other, "3", "5")] {
         let (_, headers, _) = get(&url, "\"\"", "").await;
         let tag = headers[ETAG].to_str().unwrap().to_owned();
         let waiting = {
@@ -74,7 +74,7 @@ async fn a_long_poll_ends_when_the_alias_moves() {
             tokio::spawn(async move { get(&url, &tag, "respond-async, wait=30").await })
         };
         // Another alias of the model wakes nobody for good.
-        mover.client.set_alias("m", "b", version).await.unwrap();
+        mover.client.set_alias("m", "b", elsewhere).await.unwrap();
         mover.client.set_alias("m", "a", version).await.unwrap();
         let (status, _, body) = tokio::time::timeout(PATIENCE, waiting)
             .await

@@ -53,7 +53,7 @@ impl PgPool {
     }
 
     /// A connection for anything.
-    pub(in crate::store) async fn session(&self) -> sqlx::Result<Session> {
+    pub(super) async fn session(&self) -> sqlx::Result<Session> {
         take(&self.sessions).await
     }
 
@@ -225,7 +225,7 @@ enum State {
 
 /// A connection on loan.
 #[derive(Debug)]
-pub(in crate::store) struct Session {
+pub(super) struct Session {
     /// There until it is dropped.
     connection: Option<Object<Manager>>,
     state: State,
@@ -234,7 +234,7 @@ pub(in crate::store) struct Session {
 
 impl Session {
     /// The connection, for one statement; [`Self::end`] is told how it went.
-    pub(in crate::store) fn start(&mut self) -> sqlx::Result<&mut PgConnection> {
+    pub(super) fn start(&mut self) -> sqlx::Result<&mut PgConnection> {
         // A future that is dropped while it waits leaves it so.
         self.state = State::Busy;
         match self.connection.as_mut() {
@@ -244,7 +244,7 @@ impl Session {
     }
 
     /// Notes how a statement ended.
-    pub(in crate::store) fn end<T>(&mut self, outcome: &sqlx::Result<T>) {
+    pub(super) fn end<T>(&mut self, outcome: &sqlx::Result<T>) {
         self.state = match outcome {
             Ok(_) => State::Clean,
             Err(error) if breaks(error) => State::Broken,
@@ -305,5 +305,106 @@ impl Drop for Session {
                 drop(Object::take(connection));
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str::FromStr;
+
+    use test_stack::PostgresServer;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+
+    async fn pool(server: &PostgresServer) -> PgPool {
+        let uri = server.create_database().unwrap();
+        let options = PgConnectOptions::from_str(&uri).unwrap();
+        PgPool::connect(options, SOON).await.unwrap()
+    }
+
+    async fn run(session: &mut Session, sql: &'static str) -> sqlx::Result<()> {
+        let outcome = session.start()?.execute(sqlx::raw_sql(sql)).await;
+        session.end(&outcome);
+        outcome.map(drop)
+    }
+
+    async fn number(session: &mut Session, sql: &'static str) -> sqlx::Result<i32> {
+        let outcome = sqlx::query_scalar(sql).fetch_one(session.start()?).await;
+        session.end(&outcome);
+        outcome
+    }
+
+    #[tokio::test]
+    async fn a_dropped_transaction_never_was_and_locks_nothing() {
+        let server = PostgresServer::start().unwrap();
+        let pool = pool(&server).await;
+        let mut other = pool.session().await.unwrap();
+        run(&mut other, "CREATE TABLE t AS SELECT 1 AS x")
+            .await
+            .unwrap();
+        let mut dropped = pool.session().await.unwrap();
+        dropped.begin().await.unwrap();
+        run(&mut dropped, "UPDATE t SET x = 2").await.unwrap();
+        drop(dropped);
+        run(&mut other, "SET lock_timeout = '20s'").await.unwrap();
+        run(&mut other, "UPDATE t SET x = x + 10").await.unwrap();
+        assert_eq!(number(&mut other, "SELECT x FROM t").await.unwrap(), 11);
+        pool.close().await;
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_waited_for_is_given_to_nobody_else() {
+        let server = PostgresServer::start().unwrap();
+        let pool = pool(&server).await;
+        for i in 0..20 {
+            let mut session = pool.session().await.unwrap();
+            let slow = number(&mut session, "SELECT 7 FROM pg_sleep(0.3)");
+            tokio::time::timeout(Duration::from_millis(i), slow)
+                .await
+                .ok();
+            drop(session);
+            let mut next = pool.session().await.unwrap();
+            assert_eq!(number(&mut next, "SELECT 1").await.unwrap(), 1);
+        }
+        pool.close().await;
+    }
+
+    #[tokio::test]
+    async fn one_statement_at_most_fails_after_the_server_was_gone() {
+        let mut server = PostgresServer::start().unwrap();
+        let pool = pool(&server).await;
+        let mut sessions = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut session = pool.session().await.unwrap();
+            run(&mut session, "SELECT 1").await.unwrap();
+            sessions.push(session);
+        }
+        drop(sessions);
+        assert_eq!(pool.connections().1, CONNECTIONS);
+        server.kill().unwrap();
+        server.restart().unwrap();
+        let mut failures = 0;
+        for _ in 0..3 * CONNECTIONS {
+            let mut session = pool.session().await.unwrap();
+            failures += usize::from(run(&mut session, "SELECT 1").await.is_err());
+        }
+        assert!(failures <= 1, "{failures} statements failed");
+        pool.close().await;
+        assert!(pool.session().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_about_to_start_is_waited_for() {
+        let mut server = PostgresServer::start().unwrap();
+        let uri = server.create_database().unwrap();
+        server.kill().unwrap();
+        let options = PgConnectOptions::from_str(&uri).unwrap();
+        let connecting = tokio::spawn(PgPool::connect(options, SOON));
+        // Long enough to have been refused, if it is not patient.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        server.restart().unwrap();
+        connecting.await.unwrap().unwrap().close().await;
     }
 }

@@ -278,7 +278,8 @@ async fn move_latest<'g>(
         ]
     }));
     upsert.push(
-        " ON CONFLICT (run_id, key) DO UPDATE SET points = latest_metrics.points + excluded.points",
+        " ON CONFLICT (run_id, key) DO UPDATE SET experiment_id = excluded.experiment_id, \
+         points = latest_metrics.points + excluded.points",
     );
     for column in ["timestamp", "step", "value", "is_nan"] {
         upsert.push(format!(

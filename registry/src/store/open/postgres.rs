@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use super::super::db::PgPool;
 use super::{Dialect, OpenStoreError, Pools, migrate, without_password};
@@ -25,26 +25,27 @@ pub(super) async fn open(uri: &str) -> Result<(Pools, String), OpenStoreError> {
         database: database.clone(),
         source,
     };
-    let pool = PgPool::connect(options, PATIENCE)
+    let pool = PgPool::connect(options.clone(), PATIENCE)
         .await
         .map_err(open_error)?;
-    if let Err(error) = upgrade(&pool, &database).await {
+    // sqlx migrates by a pool of its own.
+    let upgraded = match PgPoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await
+    {
+        Ok(one) => {
+            let upgraded = migrate(&one, Dialect::Postgres, &database).await;
+            one.close().await;
+            upgraded
+        }
+        Err(error) => Err(open_error(error)),
+    };
+    if let Err(error) = upgraded {
         pool.close().await;
         return Err(error);
     }
     Ok((Pools::Postgres(pool), database))
-}
-
-async fn upgrade(pool: &PgPool, database: &str) -> Result<(), OpenStoreError> {
-    let open_error = |source| OpenStoreError::Open {
-        database: database.to_owned(),
-        source,
-    };
-    let mut session = pool.session().await.map_err(open_error)?;
-    let connection = session.start().map_err(open_error)?;
-    migrate(connection, Dialect::Postgres, database).await?;
-    session.end(&Ok(()));
-    Ok(())
 }
 
 fn options(uri: &str) -> Result<PgConnectOptions, OpenStoreError> {
