@@ -373,7 +373,8 @@ fn measure(
                 let mut http = Http::connect(&authority);
                 let mut times = Vec::new();
                 let mut body = String::new();
-                while !stop.load(Ordering::Relaxed) {
+                // One at least, however long it takes.
+                while !stop.load(Ordering::Relaxed) || times.is_empty() {
                     let n = offset.fetch_add(1, Ordering::Relaxed);
                     body.clear();
                     let (method, path) = scenario(&prepared, thread, n, &mut body);
