@@ -5,5 +5,6 @@ mod calibrator;
 mod detectors;
 mod evaluation;
 mod goldens;
+mod kinds;
 mod market;
 mod model;

@@ -1,0 +1,513 @@
+//! DBSCAN's clusters, exactly as scikit-learn numbers them, without looking at most pairs.
+//!
+//! Three passes over the leaves of a k-d tree, each leaf with the nodes whose boxes come near it:
+//!
+//! 1. Which rows are core: a count stops at `min_samples`, and boxes that lie within eps of each other
+//!    as a whole are counted as a whole. By leaf, on rayon's threads.
+//! 2. Which core rows are connected: union–find. A node all of whose core rows are of one component
+//!    already is passed over for rows of that component, so that most of a cluster is never compared.
+//! 3. To which cluster a border row belongs: the one of the lowest number that has a core row within
+//!    eps, as the first cluster to reach it takes it. By leaf, on rayon's threads.
+//!
+//! Components, numbers and borders don't depend on the order of work.
+
+use rayon::prelude::*;
+
+use crate::neighbors::{KdTree, LANES, Node, block_distances};
+
+/// The label of a row in no cluster.
+pub(crate) const NOISE: i32 = -1;
+
+/// What DBSCAN makes of the rows of a tree.
+#[derive(Debug)]
+pub(crate) struct Clusters {
+    /// Of each row: its cluster, from 0 in the order of each cluster's first core row, or −1.
+    pub(crate) labels: Vec<i32>,
+    /// Of each row: whether at least `min_samples` rows, itself among them, lie within eps.
+    pub(crate) is_core: Vec<bool>,
+    pub(crate) n_clusters: usize,
+}
+
+pub(crate) fn cluster(tree: &KdTree, eps: f64, min_samples: usize) -> Clusters {
+    let limit = eps * eps;
+    let leaves: Vec<usize> = (0..tree.nodes().len())
+        .filter(|node| tree.nodes()[*node].is_leaf())
+        .collect();
+    let core = cores(tree, &leaves, limit, min_samples);
+    let mut sets = Components::new(tree, &core, limit);
+    sets.join(&leaves);
+    let Components { mut parents, .. } = sets;
+
+    let mut of_root = vec![NOISE; tree.len()];
+    let mut position_of = vec![0; tree.len()];
+    for position in 0..tree.len() {
+        position_of[tree.id(position)] = position;
+    }
+    let mut n_clusters = 0;
+    for position in &position_of {
+        if core[*position] {
+            let root = find(&mut parents, *position as u32) as usize;
+            if of_root[root] == NOISE {
+                of_root[root] = n_clusters;
+                n_clusters += 1;
+            }
+        }
+    }
+    let mut labels: Vec<i32> = (0..tree.len())
+        .map(|position| match core[position] {
+            true => of_root[find(&mut parents, position as u32) as usize],
+            false => NOISE,
+        })
+        .collect();
+    border(tree, &leaves, &core, limit, &mut labels);
+    Clusters {
+        labels: position_of.iter().map(|p| labels[*p]).collect(),
+        is_core: position_of.iter().map(|p| core[*p]).collect(),
+        n_clusters: n_clusters as usize,
+    }
+}
+
+/// Calls `visit` with every leaf, or node that lies wholly within the limit, near the leaf `of`: the
+/// node and whether it is such.
+fn near(
+    tree: &KdTree,
+    of: usize,
+    limit: f64,
+    stack: &mut Vec<usize>,
+    mut visit: impl FnMut(usize, bool),
+) {
+    stack.clear();
+    stack.push(0);
+    while let Some(node) = stack.pop() {
+        let (least, most) = tree.box_distances(of, node);
+        // Written so that overflow (NaN or infinity) means to look closer.
+        if least > limit {
+            continue;
+        }
+        if most <= limit {
+            visit(node, true);
+        } else if tree.nodes()[node].is_leaf() {
+            visit(node, false);
+        } else {
+            stack.extend(tree.children(node));
+        }
+    }
+}
+
+/// By position: whether a row is core.
+fn cores(tree: &KdTree, leaves: &[usize], limit: f64, min_samples: usize) -> Vec<bool> {
+    let found: Vec<Vec<bool>> = leaves
+        .par_iter()
+        .map_init(
+            || (Vec::new(), Vec::new()),
+            |(stack, candidates), leaf| {
+                let (mut whole, mut n) = (0, 0);
+                candidates.clear();
+                let enough = |whole: usize| whole >= min_samples;
+                near(tree, *leaf, limit, stack, |node, all| {
+                    let size = tree.nodes()[node].positions().len();
+                    if all {
+                        whole += size;
+                    } else {
+                        n += size;
+                        candidates.push(node);
+                    }
+                });
+                let rows = tree.nodes()[*leaf].positions();
+                if enough(whole) || whole + n < min_samples {
+                    return vec![enough(whole); rows.len()];
+                }
+                // Rows near by end a count soonest.
+                let centre = tree.row(tree.id(rows.start));
+                candidates.sort_by_cached_key(|node| {
+                    crate::sort::ascending_key(tree.box_distance(*node, centre))
+                });
+                tree.arch().dispatch(|| {
+                    rows.map(|position| {
+                        let row = tree.row(tree.id(position));
+                        is_core(tree, candidates, row, limit, min_samples - whole)
+                    })
+                    .collect()
+                })
+            },
+        )
+        .collect();
+    found.concat()
+}
+
+#[inline(always)]
+fn is_core(tree: &KdTree, nodes: &[usize], row: &[f64], limit: f64, needed: usize) -> bool {
+    let mut count = 0;
+    for node in nodes {
+        if tree.box_distance(*node, row) > limit {
+            continue;
+        }
+        for block in tree.leaf_blocks(tree.nodes()[*node]) {
+            let distances = block_distances(block, row);
+            count += distances.iter().filter(|d| **d <= limit).count();
+        }
+        if count >= needed {
+            return true;
+        }
+    }
+    false
+}
+
+/// Union–find over positions, with what is known of whole nodes.
+struct Components<'a> {
+    tree: &'a KdTree,
+    core: &'a [bool],
+    limit: f64,
+    parents: Vec<u32>,
+    known: Vec<Known>,
+}
+
+/// What is known of a node's core rows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Known {
+    None,
+    /// All are in the component of this position.
+    One(u32),
+    /// They may be of several components.
+    Several,
+}
+
+impl<'a> Components<'a> {
+    fn new(tree: &'a KdTree, core: &'a [bool], limit: f64) -> Self {
+        Self {
+            tree,
+            core,
+            limit,
+            parents: (0..tree.len() as u32).collect(),
+            known: vec![Known::Several; tree.nodes().len()],
+        }
+    }
+
+    fn join(&mut self, leaves: &[usize]) {
+        // Children come after their parents.
+        for node in (0..self.tree.nodes().len()).rev() {
+            let (_, most) = self.tree.box_distances(node, node);
+            if self.tree.nodes()[node].is_leaf() {
+                if most <= self.limit {
+                    self.unite_all(node, None);
+                } else {
+                    self.unite_pairs(node, node);
+                }
+                self.look_at_leaf(node);
+            } else if most <= self.limit {
+                self.unite_all(node, None);
+                let first = self.core_positions(node).next();
+                self.known[node] = first.map_or(Known::None, |p| Known::One(p as u32));
+            } else {
+                self.look_at_children(node);
+            }
+        }
+        let (mut stack, mut whole) = (Vec::new(), Vec::new());
+        for leaf in leaves {
+            if self.known[*leaf] == Known::None {
+                continue;
+            }
+            self.join_leaf(*leaf, &mut stack, &mut whole);
+        }
+    }
+
+    /// Connects the core rows of `leaf` with those near it that come later.
+    fn join_leaf(&mut self, leaf: usize, stack: &mut Vec<usize>, whole: &mut Vec<usize>) {
+        let end = self.tree.nodes()[leaf].end;
+        stack.clear();
+        whole.clear();
+        stack.push(0);
+        while let Some(node) = stack.pop() {
+            // What ends before this leaf has met it already.
+            if self.tree.nodes()[node].end <= end || self.is_settled(leaf, node) {
+                continue;
+            }
+            let (least, most) = self.tree.box_distances(leaf, node);
+            if least > self.limit {
+                continue;
+            }
+            if most <= self.limit {
+                self.unite_all(node, self.core_positions(leaf).next());
+                if let Some(first) = self.core_positions(leaf).next() {
+                    self.unite_all(leaf, Some(first));
+                    self.known[leaf] = Known::One(first as u32);
+                    self.known[node] = Known::One(first as u32);
+                }
+            } else if self.tree.nodes()[node].is_leaf() {
+                self.unite_pairs(leaf, node);
+                self.look_at_leaf(node);
+                self.look_at_leaf(leaf);
+            } else {
+                self.look_at_children(node);
+                stack.extend(self.tree.children(node));
+            }
+        }
+    }
+
+    /// Whether nothing is left to connect between two nodes.
+    fn is_settled(&mut self, a: usize, b: usize) -> bool {
+        match (self.known[a], self.known[b]) {
+            (Known::None, _) | (_, Known::None) => true,
+            (Known::One(a), Known::One(b)) => {
+                find(&mut self.parents, a) == find(&mut self.parents, b)
+            }
+            _ => false,
+        }
+    }
+
+    fn core_positions(&self, node: usize) -> impl Iterator<Item = usize> + use<'a> {
+        let core = self.core;
+        self.tree.nodes()[node]
+            .positions()
+            .filter(move |position| core[*position])
+    }
+
+    /// All core rows of `node` become one component, with `other`.
+    fn unite_all(&mut self, node: usize, other: Option<usize>) {
+        let mut last = other;
+        for position in self.core_positions(node) {
+            if let Some(last) = last {
+                unite(&mut self.parents, last as u32, position as u32);
+            }
+            last = Some(position);
+        }
+    }
+
+    /// Connects core rows of two leaves that lie within the limit.
+    fn unite_pairs(&mut self, leaf: usize, other: usize) {
+        let (tree, core, limit) = (self.tree, self.core, self.limit);
+        let node: Node = tree.nodes()[other];
+        for position in self.core_positions(leaf) {
+            let row = tree.row(tree.id(position));
+            if tree.box_distance(other, row) > limit {
+                continue;
+            }
+            let mut mine = find(&mut self.parents, position as u32);
+            if let Known::One(theirs) = self.known[other]
+                && find(&mut self.parents, theirs) == mine
+            {
+                continue;
+            }
+            let mut first = node.start as usize;
+            'blocks: for block in tree.leaf_blocks(node) {
+                let distances = tree.arch().dispatch(|| block_distances(block, row));
+                for (lane, distance) in distances.into_iter().enumerate() {
+                    let position = first + lane;
+                    if distance <= limit && core[position] {
+                        mine = unite(&mut self.parents, mine, position as u32);
+                        let one = |known| matches!(known, Known::One(_));
+                        match (one(self.known[leaf]), one(self.known[other])) {
+                            (true, true) => return,
+                            (false, true) => break 'blocks,
+                            _ => (),
+                        }
+                    }
+                }
+                first += LANES;
+            }
+        }
+    }
+
+    fn look_at_leaf(&mut self, leaf: usize) {
+        if matches!(self.known[leaf], Known::None | Known::One(_)) {
+            return;
+        }
+        let mut known = Known::None;
+        for position in self.core_positions(leaf) {
+            let root = find(&mut self.parents, position as u32);
+            known = match known {
+                Known::None => Known::One(root),
+                Known::One(other) if other == root => known,
+                _ => return,
+            };
+        }
+        self.known[leaf] = known;
+    }
+
+    fn look_at_children(&mut self, node: usize) {
+        if self.known[node] != Known::Several {
+            return;
+        }
+        let [a, b] = self.tree.children(node).map(|child| self.known[child]);
+        self.known[node] = match (a, b) {
+            (Known::None, other) | (other, Known::None) => other,
+            (Known::One(a), Known::One(b))
+                if find(&mut self.parents, a) == find(&mut self.parents, b) =>
+            {
+                Known::One(a)
+            }
+            _ => Known::Several,
+        };
+    }
+}
+
+/// The root of a position's component, its way halved.
+fn find(parents: &mut [u32], mut position: u32) -> u32 {
+    while parents[position as usize] != position {
+        let grandparent = parents[parents[position as usize] as usize];
+        parents[position as usize] = grandparent;
+        position = grandparent;
+    }
+    position
+}
+
+/// Makes one component of two; its root is the lower one.
+fn unite(parents: &mut [u32], a: u32, b: u32) -> u32 {
+    let (a, b) = (find(parents, a), find(parents, b));
+    let (low, high) = (a.min(b), a.max(b));
+    parents[high as usize] = low;
+    low
+}
+
+/// Gives rows that are not core, by position, the lowest label of a core row within the limit.
+fn border(tree: &KdTree, leaves: &[usize], core: &[bool], limit: f64, labels: &mut [i32]) {
+    let of_core = &*labels;
+    let found: Vec<(usize, i32)> = leaves
+        .par_iter()
+        .filter(|leaf| tree.nodes()[**leaf].positions().any(|p| !core[p]))
+        .map_init(
+            || (Vec::new(), Vec::new()),
+            |(stack, candidates), leaf| {
+                candidates.clear();
+                near(tree, *leaf, limit, stack, |node, _| candidates.push(node));
+                tree.arch().dispatch(|| {
+                    tree.nodes()[*leaf]
+                        .positions()
+                        .filter(|position| !core[*position])
+                        .map(|position| {
+                            let row = tree.row(tree.id(position));
+                            let label = lowest_label(tree, candidates, core, of_core, row, limit);
+                            (position, label)
+                        })
+                        .filter(|(_, label)| *label != NOISE)
+                        .collect::<Vec<_>>()
+                })
+            },
+        )
+        .flatten_iter()
+        .collect();
+    for (position, label) in found {
+        labels[position] = label;
+    }
+}
+
+#[inline(always)]
+fn lowest_label(
+    tree: &KdTree,
+    nodes: &[usize],
+    core: &[bool],
+    labels: &[i32],
+    row: &[f64],
+    limit: f64,
+) -> i32 {
+    let mut lowest = i32::MAX;
+    let mut offer = |position: usize| {
+        if core[position] {
+            lowest = lowest.min(labels[position]);
+        }
+    };
+    for node in nodes {
+        if tree.box_distance(*node, row) > limit {
+            continue;
+        }
+        let node = tree.nodes()[*node];
+        if !node.is_leaf() {
+            // Only a node that lies wholly within the limit comes here as a whole.
+            node.positions().for_each(&mut offer);
+            continue;
+        }
+        let mut first = node.start as usize;
+        for block in tree.leaf_blocks(node) {
+            for (lane, distance) in block_distances(block, row).into_iter().enumerate() {
+                if distance <= limit {
+                    offer(first + lane);
+                }
+            }
+            first += LANES;
+        }
+    }
+    if lowest == i32::MAX { NOISE } else { lowest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    /// DBSCAN as scikit-learn does it: every pair, clusters grown one after the other.
+    fn by_all_pairs(
+        rows: &[f64],
+        dims: usize,
+        eps: f64,
+        min_samples: usize,
+    ) -> (Vec<i32>, Vec<bool>) {
+        let n = rows.len() / dims;
+        let row = |i: usize| &rows[i * dims..][..dims];
+        let near = |i: usize| -> Vec<usize> {
+            let square = |j: &usize| -> f64 {
+                let pairs = row(i).iter().zip(row(*j));
+                pairs.map(|(a, b)| (a - b) * (a - b)).sum()
+            };
+            (0..n).filter(|j| square(j) <= eps * eps).collect()
+        };
+        let neighborhoods: Vec<Vec<usize>> = (0..n).map(near).collect();
+        let core: Vec<bool> = neighborhoods
+            .iter()
+            .map(|near| near.len() >= min_samples)
+            .collect();
+        let mut labels = vec![NOISE; n];
+        let mut next = 0;
+        for i in 0..n {
+            if labels[i] != NOISE || !core[i] {
+                continue;
+            }
+            let mut stack = vec![i];
+            while let Some(i) = stack.pop() {
+                if labels[i] == NOISE {
+                    labels[i] = next;
+                    if core[i] {
+                        stack.extend(neighborhoods[i].iter().filter(|j| labels[**j] == NOISE));
+                    }
+                }
+            }
+            next += 1;
+        }
+        (labels, core)
+    }
+
+    #[test]
+    fn labels_are_those_of_comparing_all_pairs() {
+        let mut random = Random::new(2, 2);
+        for case in 0..240 {
+            let dims = [1, 2, 3, 5, 8][case % 5];
+            let n = 1 + random.below(600);
+            // Every second case on a coarse grid: distances of exactly eps, and equal rows.
+            let grid = case % 2 == 0;
+            let centers: Vec<f64> = (0..4 * dims).map(|_| random.uniform() * 12.0).collect();
+            let mut rows = Vec::new();
+            for _ in 0..n {
+                let of = random.below(5);
+                for j in 0..dims {
+                    let value = match of {
+                        4 => random.uniform() * 14.0,
+                        of => centers[of * dims + j] + random.normal(),
+                    };
+                    rows.push(if grid { value.round() } else { value });
+                }
+            }
+            let eps = if grid {
+                1.0 + random.below(3) as f64
+            } else {
+                0.2 + random.uniform() * 2.0
+            };
+            let min_samples = 1 + random.below(9);
+            let tree = KdTree::new(rows.clone(), dims);
+            let found = cluster(&tree, eps, min_samples);
+            let (labels, core) = by_all_pairs(&rows, dims, eps, min_samples);
+            assert_eq!(found.is_core, core, "case {case}");
+            assert_eq!(found.labels, labels, "case {case}");
+            let n_clusters = labels.iter().max().map_or(0, |most| most + 1);
+            assert_eq!(found.n_clusters, n_clusters as usize);
+        }
+    }
+}
