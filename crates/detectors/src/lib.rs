@@ -58,6 +58,7 @@ mod scaler;
 mod scorer;
 mod scratch;
 mod sort;
+mod vectors;
 
 pub use autoencoder::AutoencoderConfig;
 pub use calibration::Calibrator;

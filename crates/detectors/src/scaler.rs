@@ -77,7 +77,7 @@ impl Scaler {
     }
 
     /// Scales one row into `out`, both n_features long.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn scale_row(&self, row: &[f64], out: &mut [f64]) {
         let columns = self.center.iter().zip(&self.scale);
         for ((out, value), (center, scale)) in out.iter_mut().zip(row).zip(columns) {

@@ -5,6 +5,9 @@
 //! rows in [`LANES`] sums that are added in a fixed order. A product is rounded before it is added, so
 //! vector instructions of any width give the same bits, and a row alone those of a row among others.
 
+use pulp::Simd;
+
+/// No vector has more.
 pub(super) const LANES: usize = 16;
 
 /// The weights of a layer, and the way through them: line by line, or, backwards, column by column.
@@ -20,7 +23,8 @@ pub(super) struct Weights<'a> {
 
 /// `out` = `weights` · `panel`, plus a bias for each line.
 #[inline(always)]
-pub(super) fn multiply(
+pub(super) fn multiply<S: Simd>(
+    simd: S,
     weights: Weights<'_>,
     bias: Option<&[f32]>,
     panel: &[f32],
@@ -28,18 +32,22 @@ pub(super) fn multiply(
     out: &mut [f32],
 ) {
     let mut result = 0;
-    while result + 4 <= weights.n_results {
-        lines::<4>(weights, bias, panel, width, out, result);
-        result += 4;
+    while result + 8 <= weights.n_results {
+        lines::<S, 8>(simd, weights, bias, panel, width, out, result);
+        result += 8;
     }
-    while result < weights.n_results {
-        lines::<1>(weights, bias, panel, width, out, result);
-        result += 1;
+    while result + 2 <= weights.n_results {
+        lines::<S, 2>(simd, weights, bias, panel, width, out, result);
+        result += 2;
+    }
+    if result < weights.n_results {
+        lines::<S, 1>(simd, weights, bias, panel, width, out, result);
     }
 }
 
 #[inline(always)]
-fn lines<const N: usize>(
+fn lines<S: Simd, const N: usize>(
+    simd: S,
     weights: Weights<'_>,
     bias: Option<&[f32]>,
     panel: &[f32],
@@ -47,59 +55,83 @@ fn lines<const N: usize>(
     out: &mut [f32],
     first: usize,
 ) {
-    for at in (0..width).step_by(LANES) {
-        let mut sums = [[0.0_f32; LANES]; N];
+    let step = width / S::F32_LANES;
+    let (panel, _) = S::as_simd_f32s(panel);
+    let (out, _) = S::as_mut_simd_f32s(&mut out[first * width..][..N * width]);
+    for at in 0..step {
+        let mut sums = [simd.splat_f32s(0.0); N];
         if let Some(bias) = bias {
-            for (sums, bias) in sums.iter_mut().zip(&bias[first..]) {
-                *sums = [*bias; LANES];
+            for (sum, bias) in sums.iter_mut().zip(&bias[first..]) {
+                *sum = simd.splat_f32s(*bias);
             }
         }
-        for term in 0..weights.n_terms {
-            let values = &panel[term * width + at..][..LANES];
-            for (n, sums) in sums.iter_mut().enumerate() {
-                let place = (first + n) * weights.result_step + term * weights.term_step;
-                let weight = weights.values[place];
-                for (sum, value) in sums.iter_mut().zip(values) {
-                    *sum += weight * value;
-                }
+        let mut place = first * weights.result_step;
+        for values in panel[at..].iter().step_by(step).take(weights.n_terms) {
+            for (n, sum) in sums.iter_mut().enumerate() {
+                let weight = simd.splat_f32s(weights.values[place + n * weights.result_step]);
+                // Not fused: a processor without that would give other bits.
+                *sum = simd.add_f32s(*sum, simd.mul_f32s(weight, *values));
             }
+            place += weights.term_step;
         }
-        for (n, sums) in sums.iter().enumerate() {
-            out[(first + n) * width + at..][..LANES].copy_from_slice(sums);
+        for (n, sum) in sums.into_iter().enumerate() {
+            out[n * step + at] = sum;
         }
     }
 }
 
 /// `out`\[i\]\[j\] = Σ over rows of `a`\[i\] · `b`\[j\], line after line.
 #[inline(always)]
-pub(super) fn products(a: &[f32], b: &[f32], width: usize, n_b: usize, out: &mut [f32]) {
+pub(super) fn products<S: Simd>(
+    simd: S,
+    a: &[f32],
+    b: &[f32],
+    width: usize,
+    n_b: usize,
+    out: &mut [f32],
+) {
     for (a, out) in a.chunks_exact(width).zip(out.chunks_exact_mut(n_b)) {
-        let (b_four, out_four) = (b.chunks_exact(4 * width), out.chunks_exact_mut(4));
-        for (b, out) in b_four.zip(out_four) {
-            some_products::<4>(a, b, width, out);
+        let mut done = 0;
+        while done + 4 <= n_b {
+            some_products::<S, 4>(simd, a, &b[done * width..], width, &mut out[done..]);
+            done += 4;
         }
-        let done = n_b / 4 * 4;
-        let rest = b[done * width..].chunks_exact(width);
-        for (b, out) in rest.zip(out[done..].chunks_exact_mut(1)) {
-            some_products::<1>(a, b, width, out);
+        while done < n_b {
+            some_products::<S, 1>(simd, a, &b[done * width..], width, &mut out[done..]);
+            done += 1;
         }
     }
 }
 
 #[inline(always)]
-fn some_products<const N: usize>(a: &[f32], b: &[f32], width: usize, out: &mut [f32]) {
-    let mut sums = [[0.0_f32; LANES]; N];
-    for at in (0..width).step_by(LANES) {
-        let a = &a[at..][..LANES];
-        for (n, sums) in sums.iter_mut().enumerate() {
-            let b = &b[n * width + at..][..LANES];
-            for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {
-                *sum += a * b;
+fn some_products<S: Simd, const N: usize>(
+    simd: S,
+    a: &[f32],
+    b: &[f32],
+    width: usize,
+    out: &mut [f32],
+) {
+    let step = width / S::F32_LANES;
+    // Vectors to a whole of the lanes: each has sums of its own.
+    let parts = LANES / S::F32_LANES;
+    let (a, _) = S::as_simd_f32s(a);
+    let (b, _) = S::as_simd_f32s(b);
+    let mut lanes = [[0.0_f32; LANES]; N];
+    for part in 0..parts {
+        let mut sums = [simd.splat_f32s(0.0); N];
+        let mut at = part;
+        while at < step {
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum = simd.add_f32s(*sum, simd.mul_f32s(a[at], b[n * step + at]));
             }
+            at += parts;
+        }
+        for (lanes, sum) in lanes.iter_mut().zip(sums) {
+            S::as_mut_simd_f32s(lanes).0[part] = sum;
         }
     }
-    for (out, sums) in out.iter_mut().zip(sums) {
-        *out = lane_sum(sums);
+    for (out, lanes) in out.iter_mut().zip(lanes) {
+        *out = lane_sum(lanes);
     }
 }
 
@@ -155,6 +187,8 @@ pub(super) fn tanh(x: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use pulp::Scalar;
+
     use super::*;
 
     #[test]
@@ -172,7 +206,7 @@ mod tests {
             n_terms,
         };
         let mut out = vec![0.0; n_results * width];
-        multiply(forwards, Some(&bias), &panel, width, &mut out);
+        multiply(Scalar, forwards, Some(&bias), &panel, width, &mut out);
         for result in 0..n_results {
             for row in 0..width {
                 let dot: f32 = (0..n_terms)
@@ -189,13 +223,13 @@ mod tests {
             n_terms: n_results,
         };
         let mut back = vec![0.0; n_terms * width];
-        multiply(backwards, None, &out, width, &mut back);
+        multiply(Scalar, backwards, None, &out, width, &mut back);
         let dot: f32 = (0..n_results)
             .map(|r| weights[r * n_terms + 5] * out[r * width + 9])
             .sum();
         assert!((back[5 * width + 9] - dot).abs() < 1e-3);
         let mut gradient = vec![0.0; n_results * n_terms];
-        products(&out, &panel, width, n_terms, &mut gradient);
+        products(Scalar, &out, &panel, width, n_terms, &mut gradient);
         let dot: f32 = (0..width)
             .map(|row| out[4 * width + row] * panel[6 * width + row])
             .sum();

@@ -5,7 +5,7 @@ mod net;
 mod train;
 
 use ndarray::ArrayView2;
-use pulp::Arch;
+use pulp::{Arch, Simd};
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::{Reader, Writer};
@@ -17,6 +17,7 @@ use crate::sample::{rows_drawn, sample};
 use crate::scaler::{Scaler, Scaling};
 use crate::scorer::Scorer;
 use crate::threshold::quantile_of;
+use crate::vectors::vectorized;
 use kernel::LANES;
 pub use net::Activation;
 use net::{Net, RowNet};
@@ -27,6 +28,8 @@ const MAX_WIDTH: usize = 4_096;
 const MAX_LAYERS: usize = 8;
 /// Rows that are scored side by side.
 const BLOCK: usize = 64;
+/// Columns that are scaled side by side.
+const SIDE_BY_SIDE: usize = 64;
 /// Rows that the units of errors come from.
 const UNIT_ROWS: usize = 50_000;
 /// The least unit of a feature's error, in its standard deviations: a feature that is rebuilt almost
@@ -250,7 +253,15 @@ impl Autoencoder {
             for (feature, (value, out)) in row.iter().zip(&mut *values).enumerate() {
                 *out = self.scaler.scaled(feature, *value) as f32;
             }
-            self.arch.dispatch(|| self.row_net.forward(values, room));
+            vectorized!(
+                           self.arch,
+            simd,
+                           <'a> (
+                               net: &'a RowNet = &self.row_net,
+                               values: &'a mut [f32] = values,
+                               room: &'a mut [f32] = room,
+                           ) -> () { net.forward(simd, values, room) }
+                       );
             for (feature, (value, gave)) in row.iter().zip(&*values).enumerate() {
                 let wanted = self.scaler.scaled(feature, *value) as f32;
                 each(feature, self.error(feature, wanted, *gave));
@@ -276,13 +287,29 @@ impl Autoencoder {
     }
 
     #[inline(always)]
-    fn score_block(&self, rows: ArrayView2<'_, f64>, panels: &mut [Vec<f32>], out: &mut [f64]) {
+    fn score_block<S: Simd>(
+        &self,
+        simd: S,
+        rows: ArrayView2<'_, f64>,
+        panels: &mut [Vec<f32>],
+        out: &mut [f64],
+    ) {
+        let dims = rows.ncols();
         for (place, row) in rows.rows().into_iter().enumerate() {
-            for (feature, value) in row.iter().enumerate() {
-                panels[0][feature * BLOCK + place] = self.scaler.scaled(feature, *value) as f32;
+            // As one slice the divisions are done side by side.
+            if let (Some(row), true) = (row.as_slice(), dims <= SIDE_BY_SIDE) {
+                let scaled = &mut [0.0; SIDE_BY_SIDE][..dims];
+                self.scaler.scale_row(row, scaled);
+                for (line, value) in panels[0].chunks_exact_mut(BLOCK).zip(scaled) {
+                    line[place] = *value as f32;
+                }
+            } else {
+                for (feature, value) in row.iter().enumerate() {
+                    panels[0][feature * BLOCK + place] = self.scaler.scaled(feature, *value) as f32;
+                }
             }
         }
-        self.net.forward(BLOCK, panels);
+        self.net.forward(simd, BLOCK, panels);
         let (Some(wanted), Some(gave)) = (panels.first(), panels.last()) else {
             return;
         };
@@ -356,8 +383,16 @@ impl Scorer for Autoencoder {
         let mut panels = self.net.panels(BLOCK);
         let blocks = rows.axis_chunks_iter(ndarray::Axis(0), BLOCK);
         for (rows, out) in blocks.zip(out.chunks_mut(BLOCK)) {
-            let arch = self.arch;
-            arch.dispatch(|| self.score_block(rows, &mut panels, out));
+            vectorized!(
+                           self.arch,
+            simd,
+                           <'a, 'r> (
+                               of: &'a Autoencoder = self,
+                               rows: ArrayView2<'r, f64> = rows,
+                               panels: &'a mut [Vec<f32>] = &mut panels,
+                               out: &'a mut [f64] = out,
+                           ) -> () { of.score_block(simd, rows, panels, out) }
+                       );
         }
     }
 }

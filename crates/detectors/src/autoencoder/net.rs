@@ -1,5 +1,6 @@
 //! A dense network from rows to themselves, through a narrow middle.
 
+use pulp::Simd;
 use serde::{Deserialize, Serialize};
 
 use super::kernel::{LANES, Weights, multiply, tanh};
@@ -26,32 +27,53 @@ impl Activation {
     #[inline(always)]
     fn of(self, line: &mut [f32]) {
         match self {
-            Self::Tanh => line.iter_mut().for_each(|v| *v = tanh(*v)),
+            Self::Tanh => {
+                for value in line {
+                    *value = tanh(*value);
+                }
+            }
             // Written so that NaN stays.
-            Self::Relu => line
-                .iter_mut()
-                .for_each(|v| *v = if *v < 0.0 { 0.0 } else { *v }),
-            Self::LeakyRelu => line
-                .iter_mut()
-                .for_each(|v| *v = if *v < 0.0 { *v * Self::LEAK } else { *v }),
+            Self::Relu => {
+                for value in line {
+                    *value = if *value < 0.0 { 0.0 } else { *value };
+                }
+            }
+            Self::LeakyRelu => {
+                for value in line {
+                    *value = if *value < 0.0 {
+                        *value * Self::LEAK
+                    } else {
+                        *value
+                    };
+                }
+            }
         }
     }
 
     /// Multiplies gradients by the slope at what the neurons gave.
     #[inline(always)]
     pub(super) fn slope(self, gave: &[f32], gradient: &mut [f32]) {
-        for (gradient, gave) in gradient.iter_mut().zip(gave) {
-            *gradient *= match self {
-                Self::Tanh => 1.0 - gave * gave,
-                Self::Relu => f32::from(u8::from(*gave > 0.0)),
-                Self::LeakyRelu => {
-                    if *gave < 0.0 {
-                        Self::LEAK
-                    } else {
-                        1.0
-                    }
+        let both = gradient.iter_mut().zip(gave);
+        match self {
+            Self::Tanh => {
+                for (gradient, gave) in both {
+                    *gradient *= 1.0 - gave * gave;
                 }
-            };
+            }
+            Self::Relu => {
+                for (gradient, gave) in both {
+                    *gradient = if *gave > 0.0 { *gradient } else { 0.0 };
+                }
+            }
+            Self::LeakyRelu => {
+                for (gradient, gave) in both {
+                    *gradient = if *gave < 0.0 {
+                        *gradient * Self::LEAK
+                    } else {
+                        *gradient
+                    };
+                }
+            }
         }
     }
 }
@@ -113,7 +135,7 @@ impl Net {
 
     /// Fills every panel but the first, which is the input.
     #[inline(always)]
-    pub(super) fn forward(&self, width: usize, panels: &mut [Vec<f32>]) {
+    pub(super) fn forward<S: Simd>(&self, simd: S, width: usize, panels: &mut [Vec<f32>]) {
         for (i, layer) in self.layers().enumerate() {
             let (before, after) = panels.split_at_mut(i + 1);
             let weights = Weights {
@@ -124,9 +146,9 @@ impl Net {
                 n_terms: layer.n_in,
             };
             let bias = &self.parameters[layer.biases..][..layer.n_out];
-            multiply(weights, Some(bias), &before[i], width, &mut after[0]);
+            multiply(simd, weights, Some(bias), &before[i], width, &mut after[0]);
             if !layer.is_last {
-                self.activation.of(&mut after[0]);
+                self.activation.of(&mut after[0][..layer.n_out * width]);
             }
         }
     }
@@ -248,21 +270,21 @@ impl RowNet {
     /// Replaces the row in `values` by what the network makes of it; both slices are
     /// [`widest`](Self::widest) long.
     #[inline(always)]
-    pub(super) fn forward(&self, values: &mut [f32], room: &mut [f32]) {
+    pub(super) fn forward<S: Simd>(&self, simd: S, values: &mut [f32], room: &mut [f32]) {
         let (mut values, mut room) = (values, room);
         for layer in &self.layers {
-            let out = room[..layer.width].as_chunks_mut::<LANES>().0;
-            for (at, out) in out.iter_mut().enumerate() {
-                let at = at * LANES;
-                let mut sums = [0.0_f32; LANES];
-                sums.copy_from_slice(&layer.biases[at..][..LANES]);
+            let step = layer.width / S::F32_LANES;
+            let (biases, _) = S::as_simd_f32s(&layer.biases);
+            let (weights, _) = S::as_simd_f32s(&layer.weights);
+            let (out, _) = S::as_mut_simd_f32s(&mut room[..layer.width]);
+            for (at, (out, bias)) in out.iter_mut().zip(biases).enumerate() {
+                let mut sum = *bias;
                 // As many values count as the layer has inputs.
-                for (value, weights) in values.iter().zip(layer.weights.chunks_exact(layer.width)) {
-                    for (sum, weight) in sums.iter_mut().zip(&weights[at..][..LANES]) {
-                        *sum += weight * value;
-                    }
+                for (value, weight) in values.iter().zip(weights[at..].iter().step_by(step)) {
+                    let value = simd.splat_f32s(*value);
+                    sum = simd.add_f32s(sum, simd.mul_f32s(*weight, value));
                 }
-                *out = sums;
+                *out = sum;
             }
             if !layer.is_last {
                 self.activation.of(&mut room[..layer.width]);

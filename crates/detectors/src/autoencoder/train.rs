@@ -1,11 +1,12 @@
 //! Training: mini-batches, Adam, early stopping. On one thread, in one order.
 
-use pulp::Arch;
+use pulp::{Arch, Simd};
 
 use super::kernel::{LANES, Weights, line_sum, multiply, products};
 use super::net::{Layer, Net};
 use crate::observer::{Epoch, FitObserver};
 use crate::random::Random;
+use crate::vectors::vectorized;
 
 /// How a network is trained.
 #[derive(Debug, Clone, Copy)]
@@ -176,13 +177,22 @@ impl Trainer {
                 *value += self.plan.noise * random.normal() as f32;
             }
         }
-        arch.dispatch(|| {
-            net.forward(width, &mut self.panels);
-            let sum = self.error(width, numbers.len());
-            self.backward(net, width);
-            self.adam(net);
-            sum
-        })
+        vectorized!(
+                   arch,
+        simd,
+                   <'a> (
+                       trainer: &'a mut Trainer = self,
+                       net: &'a mut Net = net,
+                       width: usize = width,
+                       n_rows: usize = numbers.len(),
+                   ) -> f64 {
+                       net.forward(simd, width, &mut trainer.panels);
+                       let sum = trainer.error(width, n_rows);
+                       trainer.backward(simd, net, width);
+                       trainer.adam(net);
+                       sum
+                   }
+               )
     }
 
     /// The sum of squared errors, and their slopes at the last layer.
@@ -216,13 +226,13 @@ impl Trainer {
     }
 
     #[inline(always)]
-    fn backward(&mut self, net: &Net, width: usize) {
+    fn backward<S: Simd>(&mut self, simd: S, net: &Net, width: usize) {
         for (i, layer) in self.layers.iter().enumerate().rev() {
             let (before, after) = self.slopes.split_at_mut(i + 1);
             let slopes = &after[0][..layer.n_out * width];
             let inputs = &self.panels[i][..layer.n_in * width];
             let of_weights = &mut self.gradient[layer.weights..layer.biases];
-            products(slopes, inputs, width, layer.n_in, of_weights);
+            products(simd, slopes, inputs, width, layer.n_in, of_weights);
             let of_biases = &mut self.gradient[layer.biases..][..layer.n_out];
             for (bias, line) in of_biases.iter_mut().zip(slopes.chunks_exact(width)) {
                 *bias = line_sum(line);
@@ -236,7 +246,7 @@ impl Trainer {
                     n_terms: layer.n_out,
                 };
                 let below = &mut before[i][..layer.n_in * width];
-                multiply(weights, None, slopes, width, below);
+                multiply(simd, weights, None, slopes, width, below);
                 net.activation.slope(inputs, below);
             }
         }
@@ -268,10 +278,19 @@ impl Trainer {
             let width = numbers.len().next_multiple_of(LANES).min(self.width);
             rows.gather(numbers, width, &mut self.clean[..rows.dims * width]);
             self.panels[0].copy_from_slice(&self.clean);
-            sum += arch.dispatch(|| {
-                net.forward(width, &mut self.panels);
-                self.error(width, numbers.len())
-            });
+            sum += vectorized!(
+                           arch,
+            simd,
+                           <'a> (
+                               trainer: &'a mut Trainer = self,
+                               net: &'a Net = net,
+                               width: usize = width,
+                               n_rows: usize = numbers.len(),
+                           ) -> f64 {
+                               net.forward(simd, width, &mut trainer.panels);
+                               trainer.error(width, n_rows)
+                           }
+                       );
         }
         sum / rows.values.len() as f64
     }

@@ -11,9 +11,13 @@
 //!
 //! Components, numbers and borders don't depend on the order of work.
 
+use std::ops::Range;
+
+use pulp::Simd;
 use rayon::prelude::*;
 
 use crate::neighbors::{KdTree, LANES, Node, block_distances};
+use crate::vectors::vectorized;
 
 /// The label of a row in no cluster.
 pub(crate) const NOISE: i32 = -1;
@@ -122,13 +126,25 @@ fn cores(tree: &KdTree, leaves: &[usize], limit: f64, min_samples: usize) -> Vec
                 candidates.sort_by_cached_key(|node| {
                     crate::sort::ascending_key(tree.box_distance(*node, centre))
                 });
-                tree.arch().dispatch(|| {
-                    rows.map(|position| {
-                        let row = tree.row(tree.id(position));
-                        is_core(tree, candidates, row, limit, min_samples - whole)
-                    })
-                    .collect()
-                })
+                let mut found = vec![false; rows.len()];
+                vectorized!(
+                    tree.arch(),
+ simd,
+                    <'a> (
+                        tree: &'a KdTree = tree,
+                        candidates: &'a [usize] = candidates,
+                        rows: Range<usize> = rows,
+                        limit: f64 = limit,
+                        needed: usize = min_samples - whole,
+                        found: &'a mut [bool] = &mut found,
+                    ) -> () {
+                        for (found, position) in found.iter_mut().zip(rows) {
+                            let row = tree.row(tree.id(position));
+                            *found = is_core(simd, tree, candidates, row, limit, needed);
+                        }
+                    }
+                );
+                found
             },
         )
         .collect();
@@ -136,15 +152,23 @@ fn cores(tree: &KdTree, leaves: &[usize], limit: f64, min_samples: usize) -> Vec
 }
 
 #[inline(always)]
-fn is_core(tree: &KdTree, nodes: &[usize], row: &[f64], limit: f64, needed: usize) -> bool {
+fn is_core<S: Simd>(
+    simd: S,
+    tree: &KdTree,
+    nodes: &[usize],
+    row: &[f64],
+    limit: f64,
+    needed: usize,
+) -> bool {
     let mut count = 0;
     for node in nodes {
         if tree.box_distance(*node, row) > limit {
             continue;
         }
         for block in tree.leaf_blocks(tree.nodes()[*node]) {
-            let distances = block_distances(block, row);
-            count += distances.iter().filter(|d| **d <= limit).count();
+            for distance in block_distances(simd, block, row) {
+                count += usize::from(distance <= limit);
+            }
         }
         if count >= needed {
             return true;
@@ -290,7 +314,13 @@ impl<'a> Components<'a> {
             }
             let mut first = node.start as usize;
             'blocks: for block in tree.leaf_blocks(node) {
-                let distances = tree.arch().dispatch(|| block_distances(block, row));
+                let distances = vectorized!(
+                                   tree.arch(),
+                simd,
+                                   <'a> (block: &'a [f64] = block, row: &'a [f64] = row) -> [f64; LANES] {
+                                       block_distances(simd, block, row)
+                                   }
+                               );
                 for (lane, distance) in distances.into_iter().enumerate() {
                     let position = first + lane;
                     if distance <= limit && core[position] {
@@ -370,18 +400,31 @@ fn border(tree: &KdTree, leaves: &[usize], core: &[bool], limit: f64, labels: &m
             |(stack, candidates), leaf| {
                 candidates.clear();
                 near(tree, *leaf, limit, stack, |node, _| candidates.push(node));
-                tree.arch().dispatch(|| {
-                    tree.nodes()[*leaf]
-                        .positions()
-                        .filter(|position| !core[*position])
-                        .map(|position| {
+                vectorized!(
+                    tree.arch(),
+ simd,
+                    <'a> (
+                        tree: &'a KdTree = tree,
+                        candidates: &'a [usize] = candidates,
+                        core: &'a [bool] = core,
+                        of_core: &'a [i32] = of_core,
+                        rows: Range<usize> = tree.nodes()[*leaf].positions(),
+                        limit: f64 = limit,
+                    ) -> Vec<(usize, i32)> {
+                        let mut found = Vec::new();
+                        for position in rows {
+                            if core[position] {
+                                continue;
+                            }
                             let row = tree.row(tree.id(position));
-                            let label = lowest_label(tree, candidates, core, of_core, row, limit);
-                            (position, label)
-                        })
-                        .filter(|(_, label)| *label != NOISE)
-                        .collect::<Vec<_>>()
-                })
+                            let label = lowest_label(simd, tree, candidates, core, of_core, row, limit);
+                            if label != NOISE {
+                                found.push((position, label));
+                            }
+                        }
+                        found
+                    }
+                )
             },
         )
         .flatten_iter()
@@ -392,7 +435,8 @@ fn border(tree: &KdTree, leaves: &[usize], core: &[bool], limit: f64, labels: &m
 }
 
 #[inline(always)]
-fn lowest_label(
+fn lowest_label<S: Simd>(
+    simd: S,
     tree: &KdTree,
     nodes: &[usize],
     core: &[bool],
@@ -418,7 +462,7 @@ fn lowest_label(
         }
         let mut first = node.start as usize;
         for block in tree.leaf_blocks(node) {
-            for (lane, distance) in block_distances(block, row).into_iter().enumerate() {
+            for (lane, distance) in block_distances(simd, block, row).into_iter().enumerate() {
                 if distance <= limit {
                     offer(first + lane);
                 }

@@ -1,18 +1,20 @@
 //! A k-d tree over rows, for distances to the nearest, and for what lies within a radius.
 //!
-//! Squared distances are sums of (x − y)² over the columns in their order, and a box is passed over
-//! only by bounds that hold for these sums as rounded, so answers are those of comparing every pair.
+//! Squared distances are sums of (x − y)² over the columns in their order, and a box or a row is passed
+//! over only by bounds that hold for these sums as rounded, so answers are those of comparing every pair.
 
+mod coarse;
 mod query;
 
-use pulp::Arch;
+use pulp::{Arch, Simd};
 
 use crate::bytes::{Reader, Writer};
 use crate::error::FormatError;
+use coarse::Coarse;
 pub(crate) use query::Nearest;
 
 /// Rows of a block: their columns lie side by side, for vector instructions.
-pub(crate) const LANES: usize = 8;
+pub(crate) const LANES: usize = 16;
 /// No tree over fewer rows than 2³² is deeper: it halves.
 const MAX_DEPTH: usize = 33;
 
@@ -31,6 +33,7 @@ pub(crate) struct KdTree {
     boxes: Vec<f64>,
     /// Of each block, every column of [`LANES`] rows; places beyond a leaf's end are infinite.
     blocks: Vec<f64>,
+    coarse: Coarse,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -66,16 +69,18 @@ impl KdTree {
             nodes: Vec::new(),
             boxes: Vec::new(),
             blocks: Vec::new(),
+            coarse: Coarse::default(),
         };
         let mut ids = std::mem::take(&mut tree.ids);
         tree.build(&mut ids, 0);
         tree.ids = ids;
+        tree.coarse = Coarse::new(dims, &tree.boxes, &tree.blocks);
         tree
     }
 
-    /// Rows in a leaf at most: wide rows are cheaper to compare than boxes to pass over.
+    /// Rows in a leaf at most, by measurement: to compare rows is cheaper than to pass over boxes.
     fn leaf_rows(&self) -> usize {
-        if self.dims <= 3 { 16 } else { 32 }
+        if self.dims <= 3 { 2 * LANES } else { 4 * LANES }
     }
 
     fn build(&mut self, ids: &mut [u32], start: usize) {
@@ -221,13 +226,17 @@ impl PartialEq for KdTree {
 
 /// Squared distances of `row` from the rows of a block.
 #[inline(always)]
-pub(crate) fn block_distances(block: &[f64], row: &[f64]) -> [f64; LANES] {
-    let mut sums = [0.0; LANES];
-    for (lanes, value) in block.as_chunks::<LANES>().0.iter().zip(row) {
-        for (sum, lane) in sums.iter_mut().zip(lanes) {
-            let difference = lane - value;
-            *sum += difference * difference;
+pub(crate) fn block_distances<S: Simd>(simd: S, block: &[f64], row: &[f64]) -> [f64; LANES] {
+    let parts = LANES / S::F64_LANES;
+    let (block, _) = S::as_simd_f64s(block);
+    let mut distances = [0.0; LANES];
+    for (part, out) in S::as_mut_simd_f64s(&mut distances).0.iter_mut().enumerate() {
+        let mut sum = simd.splat_f64s(0.0);
+        for (lanes, value) in block[part..].iter().step_by(parts).zip(row) {
+            let difference = simd.sub_f64s(*lanes, simd.splat_f64s(*value));
+            sum = simd.add_f64s(sum, simd.mul_f64s(difference, difference));
         }
+        *out = sum;
     }
-    sums
+    distances
 }

@@ -1,6 +1,10 @@
 //! Walks down the tree, the nearer side first.
 
-use super::{KdTree, LANES, MAX_DEPTH, block_distances};
+use pulp::Simd;
+
+use super::coarse::Probe;
+use super::{KdTree, LANES, MAX_DEPTH};
+use crate::vectors::vectorized;
 
 /// The k nearest found so far, nearest first.
 #[derive(Debug)]
@@ -40,43 +44,54 @@ impl<'a> Nearest<'a> {
 
 impl KdTree {
     /// Fills `nearest` with squared distances and positions of the rows nearest to `row`; there must
-    /// be at least as many rows as it has room for.
+    /// be at least as many rows as it has room for. Coordinates must be within ±10¹⁵.
     pub(crate) fn k_nearest(&self, row: &[f64], nearest: &mut Nearest<'_>) {
-        self.arch.dispatch(|| self.walk(row, nearest));
+        let mut probe = self.coarse.probe(row);
+        vectorized!(
+                   self.arch,
+        simd,
+                   <'a, 'b, 'n> (
+                       tree: &'a KdTree = self,
+                       row: &'a [f64] = row,
+                       probe: &'b mut Probe = &mut probe,
+                       nearest: &'b mut Nearest<'n> = nearest,
+                   ) -> () { tree.walk(simd, row, probe, nearest) }
+               );
     }
 
-    /// Squared distance and position of the row nearest to `row`.
+    /// Squared distance and position of the row nearest to `row`, as [`k_nearest`](Self::k_nearest).
     pub(crate) fn nearest(&self, row: &[f64]) -> (f64, usize) {
         let (mut distances, mut positions) = ([0.0], [0]);
         let mut nearest = Nearest::new(&mut distances, &mut positions);
-        self.arch.dispatch(|| self.walk(row, &mut nearest));
+        self.k_nearest(row, &mut nearest);
         (distances[0], positions[0] as usize)
     }
 
+    /// Everything is compared coarsely first; only what may be near is measured.
     #[inline(always)]
-    fn walk(&self, row: &[f64], nearest: &mut Nearest<'_>) {
-        let row = &row[..self.dims];
-        let mut left = [(0.0_f64, 0_u32); MAX_DEPTH];
+    fn walk<S: Simd>(&self, simd: S, row: &[f64], probe: &mut Probe, nearest: &mut Nearest<'_>) {
+        let mut left = [(0.0_f32, 0_u32); MAX_DEPTH];
         let mut n_left = 0;
         let (mut distance, mut node) = (0.0, 0);
         loop {
             // Down to a leaf; the farther children are left for later.
-            while distance < nearest.limit() && !self.nodes[node].is_leaf() {
+            while distance < probe.limit && !self.nodes[node].is_leaf() {
                 let [a, b] = self.children(node);
-                let (to_a, to_b) = (self.box_distance(a, row), self.box_distance(b, row));
+                let to_a = self.coarse.box_distance(a, probe);
+                let to_b = self.coarse.box_distance(b, probe);
                 let (near, far) = if to_a <= to_b {
                     ((to_a, a), (to_b, b))
                 } else {
                     ((to_b, b), (to_a, a))
                 };
-                if far.0 < nearest.limit() {
+                if far.0 < probe.limit {
                     left[n_left] = (far.0, far.1 as u32);
                     n_left += 1;
                 }
                 (distance, node) = near;
             }
-            if distance < nearest.limit() {
-                self.look_at_leaf(node, row, nearest);
+            if distance < probe.limit {
+                self.look_at_leaf(simd, node, row, probe, nearest);
             }
             loop {
                 if n_left == 0 {
@@ -84,7 +99,7 @@ impl KdTree {
                 }
                 n_left -= 1;
                 let (next, at) = left[n_left];
-                if next < nearest.limit() {
+                if next < probe.limit {
                     (distance, node) = (next, at as usize);
                     break;
                 }
@@ -93,20 +108,39 @@ impl KdTree {
     }
 
     #[inline(always)]
-    fn look_at_leaf(&self, node: usize, row: &[f64], nearest: &mut Nearest<'_>) {
+    fn look_at_leaf<S: Simd>(
+        &self,
+        simd: S,
+        node: usize,
+        row: &[f64],
+        probe: &mut Probe,
+        nearest: &mut Nearest<'_>,
+    ) {
         let node = self.nodes[node];
-        let mut first = node.start;
-        for block in self.leaf_blocks(node) {
-            let distances = block_distances(block, row);
-            let limit = nearest.limit();
-            if distances.iter().fold(false, |any, d| any | (*d < limit)) {
-                for (lane, distance) in distances.into_iter().enumerate() {
-                    if distance < nearest.limit() {
-                        nearest.offer(distance, first + lane as u32);
+        let n_blocks = (node.end - node.start).div_ceil(LANES as u32);
+        for block in 0..n_blocks {
+            let distances = self.coarse.block_distances(simd, node.block + block, probe);
+            let limit = probe.limit;
+            let mut any = false;
+            for distance in distances {
+                any |= distance < limit;
+            }
+            if !any {
+                continue;
+            }
+            for (lane, distance) in distances.into_iter().enumerate() {
+                if distance < probe.limit {
+                    let position = node.start + block * LANES as u32 + lane as u32;
+                    let mut exact = 0.0;
+                    for (a, b) in row.iter().zip(self.row(self.id(position as usize))) {
+                        exact += (a - b) * (a - b);
+                    }
+                    if exact < nearest.limit() {
+                        nearest.offer(exact, position);
+                        probe.tighten(nearest.limit());
                     }
                 }
             }
-            first += LANES as u32;
         }
     }
 }
