@@ -8,3 +8,4 @@ mod goldens;
 mod kinds;
 mod market;
 mod model;
+mod reference;
