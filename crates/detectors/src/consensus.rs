@@ -62,7 +62,6 @@ impl ConsensusConfig {
         let forest = |form| {
             DetectorParams::IsolationForest(IsolationForestConfig {
                 form,
-                n_trees: 200,
                 ..IsolationForestConfig::default()
             })
         };

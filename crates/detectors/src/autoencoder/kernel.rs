@@ -190,6 +190,7 @@ mod tests {
     use pulp::Scalar;
 
     use super::*;
+    use crate::vectors::vectorized;
 
     #[test]
     fn products_are_those_of_the_definition() {
@@ -235,6 +236,40 @@ mod tests {
             .sum();
         assert!((gradient[4 * n_terms + 6] - dot).abs() < 1e-2);
         assert_eq!(line_sum(&[0.5; 64]), 32.0);
+    }
+
+    #[test]
+    fn vector_instructions_change_no_bit() {
+        let (width, n_terms, n_results) = (48, 13, 11);
+        let value = |i: usize| ((i * 7919) % 1_013) as f32 / 377.0 - 1.3;
+        let weights: Vec<f32> = (0..n_terms * n_results).map(value).collect();
+        let panel: Vec<f32> = (0..n_terms * width).map(|i| value(i + 5)).collect();
+        let forwards = Weights {
+            values: &weights,
+            result_step: n_terms,
+            term_step: 1,
+            n_results,
+            n_terms,
+        };
+        let mut plain = (vec![0.0; n_results * width], vec![0.0; n_results * n_terms]);
+        multiply(Scalar, forwards, None, &panel, width, &mut plain.0);
+        products(Scalar, &plain.0, &panel, width, n_terms, &mut plain.1);
+        let mut found = (vec![0.0; n_results * width], vec![0.0; n_results * n_terms]);
+        vectorized!(
+            pulp::Arch::new(),
+            simd,
+            <'a> (
+                forwards: Weights<'a> = forwards,
+                panel: &'a [f32] = &panel,
+                width: usize = width,
+                n_terms: usize = n_terms,
+                found: &'a mut (Vec<f32>, Vec<f32>) = &mut found,
+            ) -> () {
+                multiply(simd, forwards, None, panel, width, &mut found.0);
+                products(simd, &found.0, panel, width, n_terms, &mut found.1);
+            }
+        );
+        assert_eq!(found, plain);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! DBSCAN, and the distance of new rows from its core.
 
 mod cluster;
+mod components;
 mod knee;
 
 use ndarray::ArrayView2;

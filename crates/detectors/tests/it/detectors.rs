@@ -67,7 +67,7 @@ fn threads_change_nothing() {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build().unwrap().install(|| {
                 let detector = Detector::fit(&params, train.view(), 7).unwrap();
-                detector.score(train.view()).unwrap()
+                (detector.to_bytes(), detector.score(train.view()).unwrap())
             })
         };
         assert_eq!(run(1), run(5), "{params:?}");

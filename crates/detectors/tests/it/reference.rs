@@ -103,8 +103,7 @@ fn scores_and_labels_are_those_of_the_references() {
         ] {
             let Some(expected) = expected else { continue };
             n_estimates += 1;
-            let params =
-                json!({"detector": "gaussian_mixture", "n_components": 1, "covariance": covariance});
+            let params = json!({"detector": "gaussian_mixture", "n_components": 1, "covariance": covariance});
             check(table, params, &table.new_rows, expected);
         }
     }
