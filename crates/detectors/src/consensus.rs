@@ -150,7 +150,8 @@ pub struct Vote<'a> {
 /// Several detectors, each calibrated to tail probabilities, whose scores are combined and who vote.
 ///
 /// Members are calibrated on the rows they were fitted on, until [`Detector::calibrate`] is given rows
-/// that they haven't seen. A feature's part is the mean of its shares in the members' scores, weighted by
+/// that they haven't seen, as it should be: a row of training is its own nearest neighbour, so that kNN
+/// calls every new one far. A feature's part is the mean of its shares in the members' scores, weighted by
 /// their calibrated ones.
 #[derive(Debug, Clone)]
 pub struct Consensus {

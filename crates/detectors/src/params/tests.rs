@@ -195,3 +195,80 @@ fn what_the_form_decides_is_filled_in() {
         assert_eq!(serde_json::to_value(resolved).unwrap(), expected);
     }
 }
+
+fn of(detector: &str, keys: serde_json::Value) -> serde_json::Result<DetectorParams> {
+    let mut params = serde_json::json!({ "detector": detector });
+    for (key, value) in keys.as_object().unwrap() {
+        params[key] = value.clone();
+    }
+    serde_json::from_value(params)
+}
+
+#[test]
+fn keys_of_every_detector_are_those_of_its_type() {
+    for name in DetectorParams::NAMES {
+        let keys = DetectorParams::keys(name).unwrap();
+        let params = of(name, serde_json::json!({})).unwrap();
+        params.check().unwrap();
+        params.clone().resolved().check().unwrap();
+        for (key, _) in serde_json::to_value(&params).unwrap().as_object().unwrap() {
+            assert!(
+                key == "detector" || keys.contains(&key.as_str()),
+                "{name}: {key}"
+            );
+        }
+        // A key that serde doesn't know would be refused as unknown, not for its type.
+        for key in keys {
+            let error = of(name, serde_json::json!({ *key: {"no": "such"} })).unwrap_err();
+            assert!(
+                !error.to_string().contains("unknown field"),
+                "{name}: {error}"
+            );
+        }
+        let error = of(name, serde_json::json!({"surely_not": 1})).unwrap_err();
+        assert!(error.to_string().contains("surely_not"), "{name}: {error}");
+    }
+}
+
+#[test]
+fn values_out_of_range_are_refused_by_name() {
+    for (detector, key, bad) in [
+        ("hbos", "n_bins", serde_json::json!(1)),
+        ("hbos", "alpha", serde_json::json!(0.0)),
+        ("hbos", "tolerance", serde_json::json!(1.5)),
+        ("knn", "n_neighbors", serde_json::json!(65)),
+        ("knn", "max_rows", serde_json::json!(0)),
+        ("dbscan", "eps", serde_json::json!(0.0)),
+        ("dbscan", "eps", serde_json::json!(-1.0)),
+        ("dbscan", "min_samples", serde_json::json!(0)),
+        ("mahalanobis", "support", serde_json::json!(0.4)),
+        ("mahalanobis", "half_life", serde_json::json!(10.0)),
+        ("gaussian_mixture", "n_components", serde_json::json!(0)),
+        (
+            "gaussian_mixture",
+            "regularization",
+            serde_json::json!(-1e-9),
+        ),
+        ("gaussian_mixture", "n_starts", serde_json::json!(0)),
+        ("autoencoder", "widths", serde_json::json!([])),
+        ("autoencoder", "widths", serde_json::json!([8, 0])),
+        ("autoencoder", "learning_rate", serde_json::json!(0.0)),
+        ("autoencoder", "batch_size", serde_json::json!(0)),
+        ("autoencoder", "validation", serde_json::json!(0.6)),
+        ("autoencoder", "noise", serde_json::json!(-0.1)),
+        ("half_space_trees", "depth", serde_json::json!(17)),
+        ("half_space_trees", "rate", serde_json::json!(0.0)),
+        ("candle_z", "limit", serde_json::json!(0.0)),
+        ("candle_z", "features", serde_json::json!([])),
+        ("sliding_window", "quantile", serde_json::json!(1.0)),
+        ("sliding_window", "quantile", serde_json::json!(0.5)),
+        ("consensus", "members", serde_json::json!([])),
+        ("consensus", "vote_tail_probability", serde_json::json!(0.6)),
+    ] {
+        let params = of(detector, serde_json::json!({ key: bad })).unwrap();
+        let error = params.check().unwrap_err();
+        assert_eq!(error.violations.len(), 1, "{error}");
+        let start = format!("`{key}` is `");
+        assert!(error.violations[0].starts_with(&start), "{error}");
+    }
+}

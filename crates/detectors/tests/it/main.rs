@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)] // tests may panic, and their names say what they show
 
 mod calibrator;
+mod consensus;
 mod detectors;
 mod evaluation;
 mod goldens;
