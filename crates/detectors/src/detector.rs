@@ -1,25 +1,38 @@
 //! One type for every detector.
 
+mod bytes;
+
 use linfa::ParamGuard;
 use linfa_isolation::IsolationForest;
 use ndarray::{ArrayView2, Axis, s};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use crate::bytes::{Reader, Writer};
-use crate::error::{Error, FormatError, Result};
+use crate::autoencoder::Autoencoder;
+use crate::consensus::Consensus;
+use crate::dbscan::Dbscan;
+use crate::ecod::Ecod;
+use crate::error::{Error, Result};
+use crate::half_space::HalfSpaceTrees;
+use crate::hbos::Hbos;
+use crate::knn::Knn;
+use crate::mahalanobis::Mahalanobis;
 use crate::max_z::MaxZ;
+use crate::mixture::GaussianMixture;
+use crate::observer::FitObserver;
 use crate::params::{DetectorParams, IsolationForestConfig};
+use crate::scorer::Scorer;
+use crate::scratch::with_zeros;
+use crate::statistics::{CandleZ, SlidingWindow};
 
 /// Rows that one task scores at a time.
 const CHUNK: usize = 8_192;
 
-/// A fitted detector: immutable, higher scores are more anomalous, scores are finite.
+/// A fitted detector: higher scores are more anomalous, scores are finite.
 ///
 /// Raw scores of different detectors do not compare; a [`Calibrator`](crate::Calibrator) makes
-/// them tail probabilities, which do.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(tag = "detector", rename_all = "snake_case")]
+/// them tail probabilities, which do. Only [`update`](Self::update) and
+/// [`calibrate`](Self::calibrate) change one.
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 #[expect(
     clippy::large_enum_variant,
@@ -30,6 +43,39 @@ pub enum Detector {
     IsolationForest(IsolationForest),
     /// The largest |z| over the features.
     MaxZ(MaxZ),
+    /// Empirical tails, column by column.
+    Ecod(Ecod),
+    /// Histograms, column by column.
+    Hbos(Hbos),
+    /// Distance to the nearest training rows.
+    Knn(Knn),
+    /// Distance to the nearest core row of DBSCAN.
+    Dbscan(Dbscan),
+    /// Mahalanobis distance.
+    Mahalanobis(Mahalanobis),
+    /// Density of a Gaussian mixture.
+    GaussianMixture(GaussianMixture),
+    /// Reconstruction error of an autoencoder.
+    Autoencoder(Autoencoder),
+    /// Half-space trees, which keep learning.
+    HalfSpaceTrees(HalfSpaceTrees),
+    /// Per-candle z-scores of named features.
+    CandleZ(CandleZ),
+    /// The last hour against historical limits.
+    SlidingWindow(SlidingWindow),
+    /// Several of the others.
+    Consensus(Consensus),
+}
+
+/// What a detector is fitted on.
+#[derive(Debug, Clone, Copy)]
+pub struct Training<'a> {
+    /// (n_samples, n_features), in the order of time where the data have one.
+    pub rows: ArrayView2<'a, f64>,
+    /// The columns' names, for detectors that look at some of them.
+    pub names: Option<&'a [String]>,
+    /// What every random choice derives from.
+    pub seed: u64,
 }
 
 impl Detector {
@@ -38,16 +84,79 @@ impl Detector {
     /// The same rows, parameters and seed give the same detector on any number of threads.
     ///
     /// # Errors
-    /// Parameters out of range (all listed), no rows, no columns, a value that is not finite (with
-    /// its row and column).
+    /// As [`fit_with`](Self::fit_with).
     pub fn fit(params: &DetectorParams, rows: ArrayView2<'_, f64>, seed: u64) -> Result<Self> {
+        let names = None;
+        Self::fit_with(params, Training { rows, names, seed }, &mut ())
+    }
+
+    /// Fits `params` on what `training` holds, without labels; `observer` hears how it goes and may end
+    /// it.
+    ///
+    /// # Errors
+    /// Parameters out of range (all listed), no rows, no columns, a value that is not finite (with
+    /// its row and column), features that aren't there, rows that a detector can make nothing of,
+    /// [`Error::Stopped`] where the observer says so.
+    pub fn fit_with(
+        params: &DetectorParams,
+        training: Training<'_>,
+        observer: &mut dyn FitObserver,
+    ) -> Result<Self> {
         params.check()?;
-        match params {
-            DetectorParams::IsolationForest(config) => {
-                fit_forest(config, rows, seed).map(Self::IsolationForest)
-            }
-            DetectorParams::MaxZ(_) => MaxZ::fit(rows).map(Self::MaxZ),
+        let Training { rows, names, seed } = training;
+        if rows.is_empty() {
+            return Err(Error::Empty {
+                what: "training rows",
+            });
         }
+        if let Some(names) = names
+            && names.len() != rows.ncols()
+        {
+            return Err(Error::Shape {
+                what: "names of the features",
+                expected: rows.ncols(),
+                found: names.len(),
+            });
+        }
+        if observer.should_stop() {
+            return Err(Error::Stopped);
+        }
+        if let DetectorParams::IsolationForest(config) = params {
+            // The forest has checks of its own.
+            return fit_forest(config, rows, seed).map(Self::IsolationForest);
+        }
+        check_finite("training rows", rows)?;
+        Ok(match params {
+            DetectorParams::IsolationForest(config) => {
+                Self::IsolationForest(fit_forest(config, rows, seed)?)
+            }
+            DetectorParams::MaxZ(_) => Self::MaxZ(MaxZ::fit(rows)?),
+            DetectorParams::Ecod(_) => Self::Ecod(Ecod::fit(rows)),
+            DetectorParams::Hbos(config) => Self::Hbos(Hbos::fit(config, rows)),
+            DetectorParams::Knn(config) => Self::Knn(Knn::fit(config, rows, seed)?),
+            DetectorParams::Dbscan(config) => {
+                Self::Dbscan(Dbscan::fit(config, rows, seed, observer)?)
+            }
+            DetectorParams::Mahalanobis(config) => {
+                Self::Mahalanobis(Mahalanobis::fit(config, rows, seed, observer)?)
+            }
+            DetectorParams::GaussianMixture(config) => {
+                Self::GaussianMixture(GaussianMixture::fit(config, rows, seed, observer)?)
+            }
+            DetectorParams::Autoencoder(config) => {
+                Self::Autoencoder(Autoencoder::fit(config, rows, seed, observer)?)
+            }
+            DetectorParams::HalfSpaceTrees(config) => {
+                Self::HalfSpaceTrees(HalfSpaceTrees::fit(config, rows, seed))
+            }
+            DetectorParams::CandleZ(config) => Self::CandleZ(CandleZ::fit(config, rows, names)?),
+            DetectorParams::SlidingWindow(config) => {
+                Self::SlidingWindow(SlidingWindow::fit(config, rows, names)?)
+            }
+            DetectorParams::Consensus(config) => {
+                Self::Consensus(Consensus::fit(config, training, observer)?)
+            }
+        })
     }
 
     /// The name that experiment files use, such as `isolation_forest`.
@@ -56,16 +165,59 @@ impl Detector {
         match self {
             Self::IsolationForest(_) => "isolation_forest",
             Self::MaxZ(_) => "max_z",
+            Self::Ecod(_) => "ecod",
+            Self::Hbos(_) => "hbos",
+            Self::Knn(_) => "knn",
+            Self::Dbscan(_) => "dbscan",
+            Self::Mahalanobis(_) => "mahalanobis",
+            Self::GaussianMixture(_) => "gaussian_mixture",
+            Self::Autoencoder(_) => "autoencoder",
+            Self::HalfSpaceTrees(_) => "half_space_trees",
+            Self::CandleZ(_) => "candle_z",
+            Self::SlidingWindow(_) => "sliding_window",
+            Self::Consensus(_) => "consensus",
         }
+    }
+
+    /// Those that are handed rows one by one; the others have threads and checks of their own.
+    fn scorer(&self) -> Either<'_> {
+        Either::Scorer(match self {
+            Self::IsolationForest(forest) => return Either::Forest(forest),
+            Self::Consensus(consensus) => return Either::Consensus(consensus),
+            Self::MaxZ(inner) => inner,
+            Self::Ecod(inner) => inner,
+            Self::Hbos(inner) => inner,
+            Self::Knn(inner) => inner,
+            Self::Dbscan(inner) => inner,
+            Self::Mahalanobis(inner) => inner,
+            Self::GaussianMixture(inner) => inner,
+            Self::Autoencoder(inner) => inner,
+            Self::HalfSpaceTrees(inner) => inner,
+            Self::CandleZ(inner) => inner,
+            Self::SlidingWindow(inner) => inner,
+        })
     }
 
     /// Number of columns that rows must have.
     #[must_use]
     pub fn n_features(&self) -> usize {
-        match self {
-            Self::IsolationForest(forest) => forest.n_features(),
-            Self::MaxZ(z) => z.n_features(),
+        match self.scorer() {
+            Either::Forest(forest) => forest.n_features(),
+            Either::Consensus(consensus) => consensus.n_features(),
+            Either::Scorer(scorer) => scorer.n_features(),
         }
+    }
+
+    /// The raw score beyond which the detector itself calls a row anomalous, for those that have a
+    /// notion of their own: the per-candle z-score and the sliding window (1: a limit is exceeded),
+    /// DBSCAN (1: beyond eps of the core). `None` for those that only rank.
+    #[must_use]
+    pub fn own_limit(&self) -> Option<f64> {
+        matches!(
+            self,
+            Self::CandleZ(_) | Self::SlidingWindow(_) | Self::Dbscan(_)
+        )
+        .then_some(1.0)
     }
 
     /// Scores `rows`, (n_samples, n_features), into `out`, n_samples long, on rayon's threads.
@@ -82,21 +234,19 @@ impl Detector {
                 found: out.len(),
             });
         }
-        match self {
-            // The forest has threads and checks of its own.
-            Self::IsolationForest(forest) => forest.score_into(rows, out).map_err(forest_error),
-            Self::MaxZ(z) => out
-                .par_chunks_mut(CHUNK)
-                .enumerate()
-                .try_for_each(|(chunk, out)| {
+        match self.scorer() {
+            Either::Forest(forest) => forest.score_into(rows, out).map_err(forest_error),
+            Either::Consensus(consensus) => consensus.score_into(rows, out),
+            Either::Scorer(scorer) => {
+                let chunks = out.par_chunks_mut(CHUNK).enumerate();
+                chunks.try_for_each(|(chunk, out)| {
                     let start = chunk * CHUNK;
                     let rows = rows.slice(s![start..start + out.len(), ..]);
                     check_finite("rows", rows).map_err(|error| shift_row(error, start))?;
-                    for (row, out) in rows.axis_iter(Axis(0)).zip(out) {
-                        *out = z.score_row(row.iter().copied());
-                    }
+                    scorer.score_rows(rows, out);
                     Ok(())
-                }),
+                })
+            }
         }
     }
 
@@ -110,23 +260,122 @@ impl Detector {
         Ok(out)
     }
 
-    /// Scores one row of n_features values; the same number as in a batch, bit for bit.
+    /// Scores one row of n_features values; the same number as in a batch, bit for bit. Without an
+    /// allocation, where rows have at most 32 values.
     ///
     /// # Errors
     /// Another number of values than in training, or one that is not finite.
     pub fn score_one(&self, row: &[f64]) -> Result<f64> {
+        self.check_row(row)?;
+        match self.scorer() {
+            Either::Forest(forest) => forest.score_one(row).map_err(forest_error),
+            Either::Consensus(consensus) => consensus.score_one(row),
+            Either::Scorer(scorer) => Ok(scorer.score_row(row)),
+        }
+    }
+
+    /// Scores one row, and says in `parts`, n_features long, what each feature has to do with it. What a
+    /// part is, and whether parts sum to the score, is said at each detector; a larger one has more to
+    /// do with it everywhere.
+    ///
+    /// # Errors
+    /// As [`score_one`](Self::score_one); `parts` of another length.
+    pub fn explain(&self, row: &[f64], parts: &mut [f64]) -> Result<f64> {
+        self.check_row(row)?;
+        if parts.len() != row.len() {
+            return Err(Error::Shape {
+                what: "parts of a score",
+                expected: row.len(),
+                found: parts.len(),
+            });
+        }
+        match self.scorer() {
+            Either::Forest(forest) => with_zeros(row.len(), |low| {
+                let score = forest.contributions_one(row, parts, low);
+                for (part, low) in parts.iter_mut().zip(&*low) {
+                    *part += low;
+                }
+                score.map_err(forest_error)
+            }),
+            Either::Consensus(consensus) => consensus.explain(row, parts),
+            Either::Scorer(scorer) => Ok(scorer.explain_row(row, parts)),
+        }
+    }
+
+    /// Each feature's share in one row's score, n_features numbers of at least 0 that sum to 1, or are
+    /// all 0 where nothing speaks for an anomaly.
+    ///
+    /// # Errors
+    /// As [`explain`](Self::explain).
+    pub fn shares(&self, row: &[f64]) -> Result<Vec<f64>> {
+        let mut parts = vec![0.0; row.len()];
+        self.explain(row, &mut parts)?;
+        let largest = parts.iter().copied().fold(0.0, f64::max);
+        for part in &mut parts {
+            // In units of the largest, so that no sum overflows.
+            *part = if largest > 0.0 {
+                part.max(0.0) / largest
+            } else {
+                0.0
+            };
+        }
+        let sum: f64 = parts.iter().sum();
+        if sum > 0.0 {
+            parts.iter_mut().for_each(|part| *part /= sum);
+        }
+        Ok(parts)
+    }
+
+    /// Whether [`update`](Self::update) teaches it something.
+    #[must_use]
+    pub fn is_streaming(&self) -> bool {
+        match self {
+            Self::HalfSpaceTrees(_) => true,
+            Self::Mahalanobis(inner) => inner.is_streaming(),
+            Self::Consensus(inner) => inner.is_streaming(),
+            _ => false,
+        }
+    }
+
+    /// Takes a row into what a streaming detector knows, and says whether it is one; the others stay as
+    /// they are. Scoring never does: score first, then update, and a row isn't judged by itself. The same
+    /// rows in the same order give the same detector.
+    ///
+    /// # Errors
+    /// As [`score_one`](Self::score_one); nothing is learned then.
+    pub fn update(&mut self, row: &[f64]) -> Result<bool> {
+        self.check_row(row)?;
+        match self {
+            Self::HalfSpaceTrees(inner) => inner.update(row),
+            Self::Mahalanobis(inner) => inner.update(row),
+            Self::Consensus(inner) => return inner.update(row),
+            _ => (),
+        }
+        Ok(self.is_streaming())
+    }
+
+    /// Calibrates the members of a consensus on `rows`, (n_samples, n_features), that they were not
+    /// fitted on; the others have none and stay as they are.
+    ///
+    /// # Errors
+    /// As [`score_into`](Self::score_into), and no rows.
+    pub fn calibrate(&mut self, rows: ArrayView2<'_, f64>) -> Result<()> {
+        match self {
+            Self::Consensus(consensus) => consensus.calibrate(rows),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_row(&self, row: &[f64]) -> Result<()> {
         self.check_columns(row.len())?;
-        if let Some(column) = row.iter().position(|v| !v.is_finite()) {
-            return Err(Error::NonFinite {
+        match row.iter().position(|v| !v.is_finite()) {
+            None => Ok(()),
+            Some(column) => Err(Error::NonFinite {
                 what: "row",
                 row: 0,
                 column,
                 value: row[column],
-            });
-        }
-        match self {
-            Self::IsolationForest(forest) => forest.score_one(row).map_err(forest_error),
-            Self::MaxZ(z) => Ok(z.score_row(row.iter().copied())),
+            }),
         }
     }
 
@@ -142,32 +391,13 @@ impl Detector {
             })
         }
     }
+}
 
-    pub(crate) fn write(&self, out: &mut Writer) {
-        match self {
-            Self::IsolationForest(forest) => {
-                out.u8(2);
-                out.blob(&forest.to_bytes());
-            }
-            Self::MaxZ(z) => {
-                out.u8(1);
-                z.write(out);
-            }
-        }
-    }
-
-    pub(crate) fn read(from: &mut Reader<'_>) -> Result<Self, FormatError> {
-        match from.u8("detector kind")? {
-            1 => MaxZ::read(from).map(Self::MaxZ),
-            2 => IsolationForest::from_bytes(from.blob("isolation forest")?)
-                .map(Self::IsolationForest)
-                .map_err(|error| FormatError::content("isolation forest", error)),
-            kind => Err(FormatError::content(
-                "detector kind",
-                format!("`{kind}` is not known"),
-            )),
-        }
-    }
+/// Who scores rows, and how it is asked.
+enum Either<'a> {
+    Forest(&'a IsolationForest),
+    Consensus(&'a Consensus),
+    Scorer(&'a dyn Scorer),
 }
 
 fn fit_forest(

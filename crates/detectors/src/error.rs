@@ -61,12 +61,30 @@ pub enum Error {
     /// The isolation forest refused its input.
     #[error("isolation forest: {0}")]
     Forest(String),
+    /// A detector can make nothing of the training rows with these parameters.
+    #[error("`{detector}` can't be fitted: {reason}")]
+    Fit {
+        /// Which detector, as its `detector` tag is written.
+        detector: &'static str,
+        /// Why, and what would help.
+        reason: String,
+    },
+    /// Whoever looked on ended the fit.
+    #[error("the fit was stopped before its end")]
+    Stopped,
     /// The bytes of a model or calibrator cannot be read.
     #[error(transparent)]
     Format(#[from] FormatError),
 }
 
 impl Error {
+    pub(crate) fn fit(detector: &'static str, reason: impl fmt::Display) -> Self {
+        Self::Fit {
+            detector,
+            reason: reason.to_string(),
+        }
+    }
+
     pub(crate) fn invalid(
         what: &'static str,
         value: impl fmt::Display,

@@ -2,18 +2,17 @@
 
 use ndarray::{ArrayView1, ArrayView2};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::bytes::{Reader, Writer};
 use crate::error::{Error, FormatError, Result};
+use crate::scorer::Scorer;
 
 /// The largest |z| over the features, against the mean and standard deviation of training.
 ///
 /// z = (x − mean) / sd, with the population standard deviation. |z| is cut at [`MaxZ::LIMIT`], so
 /// that a score is always finite. A column that was constant in training contributes 0 to a row
 /// with the same value, and [`MaxZ::LIMIT`] to any other: nothing is known about its spread.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct MaxZ {
     mean: Vec<f64>,
     sd: Vec<f64>,
@@ -75,13 +74,6 @@ impl MaxZ {
         }
     }
 
-    pub(crate) fn score_row(&self, row: impl IntoIterator<Item = f64>) -> f64 {
-        row.into_iter()
-            .enumerate()
-            .map(|(feature, value)| self.z(feature, value).abs())
-            .fold(0.0, f64::max)
-    }
-
     pub(crate) fn write(&self, out: &mut Writer) {
         out.f64s(&self.mean);
         out.f64s(&self.sd);
@@ -103,6 +95,25 @@ impl MaxZ {
             ));
         }
         Ok(Self { mean, sd })
+    }
+}
+
+impl Scorer for MaxZ {
+    fn n_features(&self) -> usize {
+        self.mean.len()
+    }
+
+    fn score_row(&self, row: &[f64]) -> f64 {
+        let z = row.iter().enumerate().map(|(j, value)| self.z(j, *value));
+        z.fold(0.0, |largest, z| largest.max(z.abs()))
+    }
+
+    /// A feature's part is its |z|.
+    fn explain_row(&self, row: &[f64], parts: &mut [f64]) -> f64 {
+        for (feature, (part, value)) in parts.iter_mut().zip(row).enumerate() {
+            *part = self.z(feature, *value).abs();
+        }
+        self.score_row(row)
     }
 }
 
@@ -139,8 +150,8 @@ mod tests {
         let z = MaxZ::fit(train.view()).unwrap();
         assert_eq!(z.mean(), [2.0, 12.0]);
         assert_eq!(z.sd(), [1.0, 2.0]);
-        assert_eq!(z.score_row([2.0, 20.0]), 4.0);
-        assert_eq!(z.score_row([-3.0, 20.0]), 5.0);
+        assert_eq!(z.score_row(&[2.0, 20.0]), 4.0);
+        assert_eq!(z.score_row(&[-3.0, 20.0]), 5.0);
         assert_eq!(z.z(0, -3.0), -5.0);
     }
 
@@ -149,8 +160,8 @@ mod tests {
         let train = array![[0.1], [0.1], [0.1]];
         let z = MaxZ::fit(train.view()).unwrap();
         assert_eq!(z.sd(), [0.0]);
-        assert_eq!(z.score_row([0.1]), 0.0);
-        assert_eq!(z.score_row([0.100_000_1]), MaxZ::LIMIT);
+        assert_eq!(z.score_row(&[0.1]), 0.0);
+        assert_eq!(z.score_row(&[0.100_000_1]), MaxZ::LIMIT);
         assert_eq!(z.z(0, -4.0), -MaxZ::LIMIT);
     }
 
@@ -159,7 +170,7 @@ mod tests {
         let train = array![[f64::MAX], [f64::MIN], [0.0]];
         let z = MaxZ::fit(train.view()).unwrap();
         for value in [f64::MAX, f64::MIN, 0.0, f64::MIN_POSITIVE] {
-            assert!(z.score_row([value]).is_finite());
+            assert!(z.score_row(&[value]).is_finite());
         }
         assert!(z.sd()[0].is_finite() && z.sd()[0] > 1e307);
     }

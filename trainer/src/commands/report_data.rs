@@ -192,6 +192,7 @@ fn column(outcome: &Outcome, tested: &Tested) -> Column {
             }
         }
         detectors::DetectorParams::MaxZ(_) => "against training mean and deviation".to_owned(),
+        other => other.name().replace('_', " "),
     };
     Column {
         name: trial.candidate.clone(),
