@@ -12,6 +12,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::error::{HistoryError, Result, near_names};
 use crate::storage::{Storage, block_on};
+use crate::symbol::named_symbol;
 
 /// A place to read history from, parsed but not yet looked at.
 ///
@@ -160,6 +161,12 @@ impl DataObject {
     /// What the file is, by its name. Names without a known ending count as CSV.
     pub fn format(&self) -> FileFormat {
         format_of(self.file_name()).unwrap_or(FileFormat::Csv)
+    }
+
+    /// The symbol that its `symbol=XXX/` folder or its name tells of, as the rows of files without
+    /// a column for it have it.
+    pub fn symbol(&self) -> Option<&str> {
+        named_symbol(self)
     }
 
     /// Whether the file is on S3.
