@@ -1,5 +1,6 @@
 //! The command line.
 
+mod binance;
 mod context;
 mod replay;
 mod simulate;
@@ -26,6 +27,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Listen to Binance: every trade into Kafka, without a gap.
+    #[command(after_help = binance::HELP)]
+    Binance(binance::BinanceArgs),
     /// Make up a market: realistic trades with labelled anomalies, into Kafka or a file.
     #[command(after_help = simulate::HELP)]
     Simulate(simulate::SimulateArgs),
@@ -52,11 +56,13 @@ type CommandResult = anyhow::Result<ExitStatus>;
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let output = match &cli.command {
+        Command::Binance(args) => args.output.output,
         Command::Simulate(args) => args.output.output,
         Command::Replay(args) => args.output.output,
     };
     init_logging();
     let result = match cli.command {
+        Command::Binance(args) => binance::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Replay(args) => replay::run(&args),
     };
