@@ -127,14 +127,12 @@ struct Kline<'a> {
 /// The symbols that are listened to, by name.
 #[derive(Debug, Clone)]
 pub(super) struct Symbols {
-    pub(super) names: Arc<[Arc<str>]>,
     places: Arc<HashMap<Arc<str>, usize>>,
 }
 
 impl Symbols {
     pub(super) fn new(names: &[Arc<str>]) -> Self {
         Self {
-            names: names.into(),
             places: Arc::new(
                 names
                     .iter()

@@ -9,7 +9,7 @@ use market::{Candle, MINUTE_US};
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use terminal::exit::Environment;
 use tokio::time::sleep;
 
@@ -71,12 +71,12 @@ struct RestKline(
     String,
     String,
     String,
-    i64,
+    IgnoredAny,
     String,
     u64,
     String,
-    String,
-    serde::de::IgnoredAny,
+    IgnoredAny,
+    IgnoredAny,
 );
 
 #[derive(Deserialize)]
@@ -157,7 +157,7 @@ impl Rest {
         let names: Vec<&str> = symbols.iter().map(AsRef::as_ref).collect();
         let query = [("symbols", serde_json::to_string(&names)?)];
         let url = format!("{}/api/v3/exchangeInfo", self.data);
-        match self.get::<serde::de::IgnoredAny>(&url, &query, 20).await {
+        match self.get::<IgnoredAny>(&url, &query, 20).await {
             Ok(_) => Ok(true),
             Err(Failure::Refused {
                 refusal: Some(refusal),

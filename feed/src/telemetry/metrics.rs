@@ -232,7 +232,7 @@ impl Collector for KafkaState {
             return Ok(());
         };
         let waiting = encoder.encode_descriptor(
-            "feed_kafka_records_waiting",
+            "kafka_records_waiting",
             "Records in memory that no broker has acknowledged",
             None,
             MetricType::Gauge,
@@ -241,12 +241,12 @@ impl Collector for KafkaState {
         ConstGauge::new(number).encode(waiting)?;
         for (name, help, number) in [
             (
-                "feed_kafka_records_delivered",
+                "kafka_records_delivered",
                 "Records that brokers have acknowledged",
                 producer.n_delivered(),
             ),
             (
-                "feed_kafka_records_failed",
+                "kafka_records_failed",
                 "Records that brokers have refused",
                 producer.n_failed(),
             ),
