@@ -10,6 +10,7 @@
 
 pub mod binance;
 pub mod cli;
+pub mod download;
 pub mod kafka;
 pub mod pace;
 pub mod replay;

@@ -22,5 +22,6 @@ mod shard;
 mod tls;
 mod writer;
 
+pub(crate) use rest::{Rest, RestSettings, http_client};
 pub use run::{Report, run};
 pub use settings::{BinanceSettings, Streams, symbols_of};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use market::{Candle, MINUTE_US};
+use market::{Candle, DAY_US, Interval, MINUTE_US};
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use super::frames::{Event, Payload, candle_event, micros, trade_of};
 use super::ledger::{Answer, LaneKey};
 use super::limits::Budget;
-use super::settings::{BinanceSettings, StreamKind};
+use super::settings::StreamKind;
 use crate::telemetry::Telemetry;
 
 /// Events of one answer, at most.
@@ -32,7 +32,7 @@ const SYMBOLS: usize = 100;
 
 /// Asks Binance.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(crate) struct Rest {
     client: reqwest::Client,
     trades: String,
     data: String,
@@ -40,6 +40,37 @@ pub(super) struct Rest {
     attempts: u32,
     budget: Budget,
     telemetry: Arc<Telemetry>,
+}
+
+/// What asking depends on.
+#[derive(Debug, Clone)]
+pub(crate) struct RestSettings {
+    /// Where trades are asked for.
+    pub(crate) trades: String,
+    /// Where aggregate trades, candles and the list of symbols are asked for.
+    pub(crate) data: String,
+    pub(crate) symbols: Vec<Arc<str>>,
+    pub(crate) attempts: u32,
+    pub(crate) weight_per_minute: u32,
+    /// To trust beside the system's, as PEM.
+    pub(crate) ca: Option<Vec<u8>>,
+}
+
+/// A client that trusts the system's certificate authorities and perhaps one more.
+pub(crate) fn http_client(ca: Option<&[u8]>, at_most: Option<Duration>) -> Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .connect_timeout(Duration::from_secs(10))
+        .read_timeout(Duration::from_secs(60))
+        .user_agent(concat!("foreshock-feed/", env!("CARGO_PKG_VERSION")));
+    if let Some(at_most) = at_most {
+        builder = builder.timeout(at_most);
+    }
+    for certificate in reqwest::Certificate::from_pem_bundle(ca.unwrap_or_default())
+        .context("the --ca file holds no readable certificate")?
+    {
+        builder = builder.add_root_certificate(certificate);
+    }
+    builder.build().context("set up the HTTP client")
 }
 
 #[derive(Deserialize)]
@@ -97,16 +128,7 @@ enum Failure {
 }
 
 impl Rest {
-    pub(super) fn new(settings: &BinanceSettings, telemetry: Arc<Telemetry>) -> Result<Self> {
-        let mut builder = reqwest::Client::builder()
-            .timeout(ANSWER)
-            .connect_timeout(Duration::from_secs(10))
-            .user_agent(concat!("foreshock-feed/", env!("CARGO_PKG_VERSION")));
-        if let Some(ca) = &settings.ca {
-            for certificate in reqwest::Certificate::from_pem_bundle(ca).context("read --ca")? {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
+    pub(crate) fn new(settings: &RestSettings, telemetry: Arc<Telemetry>) -> Result<Self> {
         let base = |url: &str| -> Result<String> {
             let url = url.trim_end_matches('/');
             match url::Url::parse(url) {
@@ -117,11 +139,11 @@ impl Rest {
             }
         };
         Ok(Self {
-            client: builder.build().context("set up the HTTP client")?,
-            trades: base(&settings.rest)?,
-            data: base(&settings.rest_data)?,
+            client: http_client(settings.ca.as_deref(), Some(ANSWER))?,
+            trades: base(&settings.trades)?,
+            data: base(&settings.data)?,
             symbols: settings.symbols.clone(),
-            attempts: settings.rest_attempts.max(1),
+            attempts: settings.attempts.max(1),
             budget: Budget::new(settings.weight_per_minute),
             telemetry,
         })
@@ -131,7 +153,7 @@ impl Rest {
     ///
     /// # Errors
     /// The symbols that are not, or that nobody answers.
-    pub(super) async fn check_symbols(&self) -> Result<()> {
+    pub(crate) async fn check_symbols(&self) -> Result<()> {
         let mut unknown = Vec::new();
         for chunk in self.symbols.chunks(SYMBOLS) {
             if self.knows(chunk).await? {
@@ -250,18 +272,61 @@ impl Rest {
                 trades.iter().filter_map(event).collect()
             }
             StreamKind::Kline1m => {
-                let millis = |minute: u64| (minute as i64 * MINUTE_US / 1_000).to_string();
-                query.push(("interval", "1m".to_owned()));
-                query.push(("startTime", millis(first)));
-                query.push(("endTime", millis(first + n_wanted - 1)));
-                let url = format!("{}/api/v3/klines", self.data);
-                let klines: Vec<RestKline> = self.get(&url, &query, 2).await?;
-                klines
-                    .iter()
-                    .filter_map(|kline| candle_event(symbol, kline.candle()?))
-                    .collect()
+                let from = first as i64 * MINUTE_US;
+                let to = from + n_wanted as i64 * MINUTE_US;
+                let name = &self.symbols[symbol];
+                let klines = self.klines(name, Interval::MINUTE, from, to).await?;
+                let event = |candle| candle_event(symbol, candle);
+                klines.into_iter().filter_map(event).collect()
             }
         })
+    }
+
+    /// The closed candles of a day, in order of time.
+    ///
+    /// # Errors
+    /// When they can't be had.
+    pub(crate) async fn day_of_klines(
+        &self,
+        symbol: &str,
+        interval: Interval,
+        day: i64,
+    ) -> Result<Vec<Candle>> {
+        let mut candles: Vec<Candle> = Vec::new();
+        let mut from = day;
+        let end = day + DAY_US;
+        while from < end {
+            let page = self.klines(symbol, interval, from, end).await;
+            let page = page.map_err(Failure::error)?;
+            let Some(last) = page.last() else { break };
+            from = last.open_time + interval.micros();
+            candles.extend(page);
+        }
+        Ok(candles)
+    }
+
+    /// The first of the candles that begin in a span of time (µs, the end is outside).
+    async fn klines(
+        &self,
+        symbol: &str,
+        interval: Interval,
+        from: i64,
+        to: i64,
+    ) -> Result<Vec<Candle>, Failure> {
+        let query = [
+            ("symbol", symbol.to_owned()),
+            ("limit", PAGE.to_string()),
+            ("interval", interval.to_string()),
+            ("startTime", (from / 1_000).to_string()),
+            ("endTime", (to / 1_000 - 1).to_string()),
+        ];
+        let url = format!("{}/api/v3/klines", self.data);
+        let klines: Vec<RestKline> = self.get(&url, &query, 2).await?;
+        let candle = |kline: &RestKline| kline.candle();
+        let candles = klines.iter().filter_map(candle);
+        Ok(candles
+            .filter(|candle| candle.check(interval).is_ok())
+            .collect())
     }
 
     async fn get<T: DeserializeOwned>(

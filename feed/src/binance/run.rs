@@ -54,7 +54,7 @@ pub async fn run(
     telemetry: &Arc<Telemetry>,
     started: impl FnOnce(),
 ) -> Result<Report> {
-    let rest = Arc::new(Rest::new(settings, Arc::clone(telemetry))?);
+    let rest = Arc::new(Rest::new(&settings.rest_settings(), Arc::clone(telemetry))?);
     rest.check_symbols().await?;
     let opener = Opener::new(&settings.websocket, settings.ca.as_deref())?;
     let mut ledger = Ledger::new(

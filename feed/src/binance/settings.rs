@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use market::Topic;
 
+use super::rest::RestSettings;
+
 /// The kinds of streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StreamKind {
@@ -110,6 +112,19 @@ pub struct BinanceSettings {
     pub largest_gap: u64,
     /// Events of one symbol that wait for a gap before them; what comes beyond is fetched later.
     pub most_waiting: usize,
+}
+
+impl BinanceSettings {
+    pub(super) fn rest_settings(&self) -> RestSettings {
+        RestSettings {
+            trades: self.rest.clone(),
+            data: self.rest_data.clone(),
+            symbols: self.symbols.clone(),
+            attempts: self.rest_attempts,
+            weight_per_minute: self.weight_per_minute,
+            ca: self.ca.clone(),
+        }
+    }
 }
 
 /// Symbols of a list, in capitals, each once.

@@ -2,14 +2,15 @@
 
 mod binance;
 mod context;
+mod history;
 mod replay;
 mod simulate;
 
 use std::io::Write;
 use std::process::ExitCode;
 
+use ::history::HistoryError;
 use clap::{Args, Parser, Subcommand};
-use history::HistoryError;
 use terminal::exit::{Environment, ExitStatus, is_out_of_space};
 use terminal::output::Output;
 
@@ -28,14 +29,17 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Listen to Binance: every trade into Kafka, without a gap.
-    #[command(after_help = binance::HELP)]
+    #[command(after_help = binance::HELP, args_override_self = true)]
     Binance(binance::BinanceArgs),
     /// Make up a market: realistic trades with labelled anomalies, into Kafka or a file.
-    #[command(after_help = simulate::HELP)]
+    #[command(after_help = simulate::HELP, args_override_self = true)]
     Simulate(simulate::SimulateArgs),
     /// Send files of trades into Kafka, as they were recorded or quicker.
-    #[command(after_help = replay::HELP)]
+    #[command(after_help = replay::HELP, args_override_self = true)]
     Replay(replay::ReplayArgs),
+    /// Bring historical trades or candles into partitioned Parquet, locally or on S3.
+    #[command(after_help = history::HELP, args_override_self = true)]
+    History(history::HistoryArgs),
 }
 
 /// How a command prints.
@@ -59,12 +63,14 @@ pub fn main() -> ExitCode {
         Command::Binance(args) => args.output.output,
         Command::Simulate(args) => args.output.output,
         Command::Replay(args) => args.output.output,
+        Command::History(args) => args.output.output,
     };
     init_logging();
     let result = match cli.command {
         Command::Binance(args) => binance::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::History(args) => history::run(&args),
     };
     match result {
         Ok(status) => status.into(),

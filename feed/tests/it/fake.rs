@@ -52,7 +52,6 @@ pub(crate) enum Step {
 pub(crate) enum Reply {
     Status(u16, Option<u64>),
     Garbage,
-    Hang,
 }
 
 #[derive(Default)]
@@ -393,10 +392,6 @@ async fn serve_rest(tcp: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Mu
         }
     };
     let (status, retry_after, body) = match reply {
-        Some(Reply::Hang) => {
-            std::future::pending::<()>().await;
-            return;
-        }
         Some(Reply::Garbage) => (200, None, "<html>".to_owned()),
         Some(Reply::Status(status, retry_after)) => {
             let body = json!({"code": -1003, "msg": "Too many requests"});
