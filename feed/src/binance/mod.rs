@@ -23,5 +23,5 @@ mod tls;
 mod writer;
 
 pub(crate) use rest::{Rest, RestSettings, http_client};
-pub use run::{Report, run};
+pub use run::{Report, probe, run};
 pub use settings::{BinanceSettings, Streams, symbols_of};

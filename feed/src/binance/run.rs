@@ -114,6 +114,33 @@ pub async fn run(
     })
 }
 
+/// Looks whether the exchange can be reached: what was looked at, and what was found.
+pub async fn probe(
+    settings: &BinanceSettings,
+    telemetry: &Arc<Telemetry>,
+) -> Vec<(String, Result<String>)> {
+    let symbols = async {
+        let rest = Rest::new(&settings.rest_settings(), Arc::clone(telemetry))?;
+        rest.check_symbols().await?;
+        Ok("knows every symbol".to_owned())
+    };
+    let socket = async {
+        let mut socket = Opener::new(&settings.websocket, settings.ca.as_deref())?
+            .open()
+            .await?;
+        // It was only to see whether it opens.
+        drop(socket.close(None).await);
+        Ok("opens".to_owned())
+    };
+    vec![
+        (format!("REST at `{}`", settings.rest_data), symbols.await),
+        (
+            format!("WebSocket at `{}`", settings.websocket),
+            socket.await,
+        ),
+    ]
+}
+
 struct Shards {
     tasks: Vec<tokio::task::JoinHandle<()>>,
     up: Vec<watch::Receiver<bool>>,

@@ -1,18 +1,22 @@
 //! `feed binance`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use market::Topic;
 use terminal::exit::{Environment, ExitStatus};
 use terminal::output::{self, Render};
 use terminal::progress::{Progress, plural};
+use tokio::runtime::Runtime;
 
+use super::check::{Finding, kafka_findings, probe};
 use super::{CommandResult, Context, OutputArgs};
 use crate::binance::{self, BinanceSettings, Report, Streams, symbols_of};
 use crate::kafka::KafkaArgs;
-use crate::telemetry::TelemetryArgs;
+use crate::telemetry::{Telemetry, TelemetryArgs};
 use crate::time::parse_duration;
 
 pub(super) const HELP: &str = "\
@@ -167,6 +171,33 @@ pub(super) fn run(args: &BinanceArgs) -> CommandResult {
 }
 
 impl BinanceArgs {
+    pub(super) fn findings(&self, runtime: &Runtime) -> Vec<Finding> {
+        let settings = match self.settings() {
+            Ok(settings) => settings,
+            Err(error) => return vec![Finding::of("settings", Err(error))],
+        };
+        let streams = settings.symbols.len() * settings.streams.kinds().len();
+        let connections = streams.div_ceil(settings.streams_per_connection);
+        let plan = format!(
+            "{} by {}",
+            plural(streams as u64, "stream"),
+            plural(connections as u64, "connection")
+        );
+        let mut findings = vec![Finding::of("subscriptions", Ok(plan))];
+        let telemetry = Arc::new(Telemetry::default());
+        let probes = probe(runtime, binance::probe(&settings, &telemetry));
+        findings.extend(
+            probes
+                .into_iter()
+                .map(|(what, found)| Finding::of(what, found)),
+        );
+        let kinds = settings.streams.kinds().iter();
+        let mut topics: Vec<Topic> = kinds.map(|kind| settings.streams.topic(*kind)).collect();
+        topics.push(Topic::Gaps);
+        findings.extend(kafka_findings(&self.kafka, &topics));
+        findings
+    }
+
     pub(super) fn settings(&self) -> Result<BinanceSettings> {
         let exchange = &self.exchange;
         let ca = match &exchange.ca {

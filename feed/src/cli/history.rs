@@ -10,11 +10,15 @@ use serde::Serialize;
 use terminal::exit::{Environment, ExitStatus};
 use terminal::output::{self, Render};
 use terminal::progress::{Progress, list, plural};
+use tokio::runtime::Runtime;
 
+use super::check::{Finding, out_finding, probe};
 use super::replay::find;
 use super::{CommandResult, Context, OutputArgs};
 use crate::binance::symbols_of;
-use crate::download::{DownloadSettings, Kind, Outcome, Source, Store, convert, download};
+use crate::download::{
+    DownloadSettings, Kind, Outcome, Source, Store, convert, download, probe_source,
+};
 use crate::replay::{OnError, Refused};
 use crate::telemetry::TelemetryArgs;
 use crate::time::{now, parse_moment};
@@ -152,11 +156,7 @@ impl Render for Summary {
 }
 
 pub(super) fn run(args: &HistoryArgs) -> CommandResult {
-    let kind = match args.kind {
-        KindName::Trades => Kind::Trades,
-        KindName::AggTrades => Kind::AggTrades,
-        KindName::Klines => Kind::Klines(args.interval),
-    };
+    let kind = args.kind();
     let settings = if args.files.is_empty() {
         Some(args.download_settings(kind)?)
     } else {
@@ -214,6 +214,43 @@ pub(super) fn run(args: &HistoryArgs) -> CommandResult {
 }
 
 impl HistoryArgs {
+    pub(super) fn findings(&self, runtime: &Runtime) -> Vec<Finding> {
+        let mut findings = vec![out_finding(&self.out)];
+        if !self.files.is_empty() {
+            let found = find(&self.files);
+            let files = found.map(|objects| plural(objects.len() as u64, "file"));
+            findings.push(Finding::of("files", files));
+            return findings;
+        }
+        let settings = match self.download_settings(self.kind()) {
+            Ok(settings) => settings,
+            Err(error) => {
+                findings.push(Finding::of("settings", Err(error)));
+                return findings;
+            }
+        };
+        let n_days = (settings.to - settings.from) / DAY_US;
+        let plan = format!(
+            "{} of {} for {}",
+            plural(n_days.unsigned_abs(), "day"),
+            self.kind(),
+            plural(settings.symbols.len() as u64, "symbol")
+        );
+        findings.push(Finding::of("plan", Ok(plan)));
+        for (what, found) in probe(runtime, probe_source(self.kind(), &settings)) {
+            findings.push(Finding::of(what, found));
+        }
+        findings
+    }
+
+    fn kind(&self) -> Kind {
+        match self.kind {
+            KindName::Trades => Kind::Trades,
+            KindName::AggTrades => Kind::AggTrades,
+            KindName::Klines => Kind::Klines(self.interval),
+        }
+    }
+
     fn download_settings(&self, kind: Kind) -> Result<DownloadSettings> {
         let usage = |text: &str| Environment(text.to_owned());
         let (Some(symbols), Some(from), Some(to)) = (&self.symbols, self.from, self.to) else {

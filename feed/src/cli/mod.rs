@@ -1,6 +1,7 @@
 //! The command line.
 
 mod binance;
+mod check;
 mod context;
 mod history;
 mod replay;
@@ -40,6 +41,9 @@ enum Command {
     /// Bring historical trades or candles into partitioned Parquet, locally or on S3.
     #[command(after_help = history::HELP, args_override_self = true)]
     History(history::HistoryArgs),
+    /// Say what a command would do, and whether everything is reachable.
+    #[command(after_help = check::HELP)]
+    Check(check::CheckArgs),
 }
 
 /// How a command prints.
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(args) => args.output.output,
         Command::Replay(args) => args.output.output,
         Command::History(args) => args.output.output,
+        Command::Check(args) => args.output(),
     };
     init_logging();
     let result = match cli.command {
@@ -71,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::History(args) => history::run(&args),
+        Command::Check(args) => check::run(&args),
     };
     match result {
         Ok(status) => status.into(),

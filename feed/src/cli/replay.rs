@@ -1,18 +1,20 @@
 //! `feed replay`
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use history::{DataObject, Location, ReadOptions, Storage, fingerprint};
+use history::{DataObject, Location, ReadOptions, Storage, fingerprint, for_each_trade};
 use market::{Topic, TradeWriter};
 use serde::Serialize;
 use terminal::exit::{Environment, ExitStatus};
 use terminal::output::{self, Render};
 use terminal::progress::{Progress, list, plural};
 
+use super::check::{Finding, kafka_findings};
 use super::simulate::kafka_sink;
 use super::{CommandResult, Context, OutputArgs};
 use crate::kafka::{KafkaArgs, ensure_topic};
@@ -256,6 +258,39 @@ fn send(
 }
 
 impl ReplayArgs {
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let objects = find(&self.files);
+        let files = objects.as_ref().map(|objects| {
+            let bytes: u64 = objects.iter().map(|object| object.size_bytes).sum();
+            let n_files = plural(objects.len() as u64, "file");
+            format!(
+                "{n_files}, {:.1} MB, at speed {}",
+                bytes as f64 / 1e6,
+                self.speed
+            )
+        });
+        let files = files.map_err(|error| anyhow::anyhow!("{error:#}"));
+        let mut findings = vec![Finding::of("files", files)];
+        if let Ok(objects) = &objects {
+            for object in objects {
+                let mut first = None;
+                let read = for_each_trade(object, &self.options(), |row| {
+                    first = Some(row.trade.event_time);
+                    ControlFlow::Break(())
+                });
+                let found = read.map_err(Into::into).map(|()| match first {
+                    Some(time) => format!("begins at {}", show_time(time)),
+                    None => "has no such row".to_owned(),
+                });
+                findings.push(Finding::of(format!("`{}`", object.uri), found));
+            }
+        }
+        if self.out.is_none() && !self.null {
+            findings.extend(kafka_findings(&self.kafka, &[Topic::RawTrades]));
+        }
+        findings
+    }
+
     fn options(&self) -> ReadOptions {
         ReadOptions {
             symbols: self.symbols.clone(),

@@ -15,6 +15,7 @@ use terminal::exit::{Environment, ExitStatus};
 use terminal::output::{self, Render};
 use terminal::progress::Progress;
 
+use super::check::{Finding, kafka_findings};
 use super::{CommandResult, Context, OutputArgs};
 use crate::kafka::{KafkaArgs, Producer, ensure_topic};
 use crate::pace::{Pacer, Speed};
@@ -234,6 +235,29 @@ fn send(
 }
 
 impl SimulateArgs {
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let market = self.plan().map(|plan| {
+            let config = plan.market.config();
+            format!(
+                "{} symbols from {} on, {} trades/s of event time, at speed {}",
+                config.symbols.len(),
+                show_time(config.start),
+                self.rate,
+                self.speed
+            )
+        });
+        let mut findings = vec![Finding::of("market", market)];
+        match (&self.out, self.null) {
+            (None, false) => findings.extend(kafka_findings(&self.kafka, &[Topic::RawTrades])),
+            (Some(out), _) => {
+                let to = format!("would be written to `{}`", out.display());
+                findings.push(Finding::of("file", Ok(to)));
+            }
+            (None, true) => {}
+        }
+        findings
+    }
+
     fn plan(&self) -> anyhow::Result<Plan> {
         /// Until somebody stops it: ten years.
         const ENDLESS: i64 = 3_652 * market::DAY_US;

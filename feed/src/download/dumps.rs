@@ -106,17 +106,7 @@ pub async fn download(
     phase: &Phase,
 ) -> Result<Outcome> {
     let kind = store.manifest().kind;
-    let rest = Rest::new(
-        &RestSettings {
-            trades: settings.rest_url.clone(),
-            data: settings.rest_url.clone(),
-            symbols: settings.symbols.clone(),
-            attempts: settings.attempts,
-            weight_per_minute: 4_000,
-            ca: settings.ca.clone(),
-        },
-        Arc::clone(telemetry),
-    )?;
+    let rest = Rest::new(&settings.rest_settings(), Arc::clone(telemetry))?;
     if settings.source == Source::Rest {
         rest.check_symbols().await?;
     }
@@ -186,6 +176,78 @@ pub async fn download(
     }
 }
 
+/// Looks for the first day of each symbol: what was looked at, and what was found.
+pub async fn probe_source(
+    kind: Kind,
+    settings: &DownloadSettings,
+) -> Vec<(String, Result<String>)> {
+    if settings.source == Source::Rest {
+        let telemetry = Arc::new(Telemetry::default());
+        let symbols = async {
+            let rest = Rest::new(&settings.rest_settings(), telemetry)?;
+            rest.check_symbols().await?;
+            Ok("knows every symbol".to_owned())
+        };
+        return vec![(format!("REST at `{}`", settings.rest_url), symbols.await)];
+    }
+    let mut found = Vec::new();
+    for symbol in &settings.symbols {
+        let (url, _) = dump_url(settings, kind, symbol, &date_of(settings.from));
+        let look = async {
+            let client = http_client(settings.ca.as_deref(), None)?;
+            match get(&client, &format!("{url}.CHECKSUM")).await? {
+                Some(_) => Ok("is there".to_owned()),
+                None => Err(anyhow!("is not there: was `{symbol}` traded then?")),
+            }
+        };
+        let looked = look.await;
+        found.push((format!("`{url}`"), looked));
+    }
+    found
+}
+
+impl DownloadSettings {
+    fn rest_settings(&self) -> RestSettings {
+        RestSettings {
+            trades: self.rest_url.clone(),
+            data: self.rest_url.clone(),
+            symbols: self.symbols.clone(),
+            attempts: self.attempts,
+            weight_per_minute: WEIGHT,
+            ca: self.ca.clone(),
+        }
+    }
+}
+
+/// The address and the name of a day's dump.
+fn dump_url(settings: &DownloadSettings, kind: Kind, symbol: &str, date: &str) -> (String, String) {
+    let (folder, middle) = match kind {
+        Kind::Klines(interval) => (format!("klines/{symbol}/{interval}"), interval.to_string()),
+        kind => (
+            format!("{}/{symbol}", kind.as_str()),
+            kind.as_str().to_owned(),
+        ),
+    };
+    let name = format!("{symbol}-{middle}-{date}.zip");
+    let base = settings.dumps_url.trim_end_matches('/');
+    (format!("{base}/data/spot/daily/{folder}/{name}"), name)
+}
+
+/// `None` where there is no such file.
+async fn get(client: &reqwest::Client, url: &str) -> Result<Option<reqwest::Response>> {
+    let answer = client.get(url).send().await.map_err(Again::new)?;
+    match answer.status() {
+        StatusCode::NOT_FOUND => Ok(None),
+        status if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+            bail!("`{url}` is refused: status {status}")
+        }
+        _ => Ok(Some(answer.error_for_status().map_err(Again::new)?)),
+    }
+}
+
+/// Weight of REST requests in a minute.
+const WEIGHT: u32 = 4_000;
+
 impl Fetcher {
     async fn fetch(&self, job: Job) -> Result<Fetched> {
         match self.settings.source {
@@ -219,17 +281,7 @@ impl Fetcher {
     }
 
     async fn from_dump(&self, job: Job) -> Result<Fetched> {
-        let symbol = &job.symbol;
-        let (folder, middle) = match self.kind {
-            Kind::Klines(interval) => (format!("klines/{symbol}/{interval}"), interval.to_string()),
-            kind => (
-                format!("{}/{symbol}", kind.as_str()),
-                kind.as_str().to_owned(),
-            ),
-        };
-        let name = format!("{symbol}-{middle}-{}.zip", job.date);
-        let base = self.settings.dumps_url.trim_end_matches('/');
-        let url = format!("{base}/data/spot/daily/{folder}/{name}");
+        let (url, name) = dump_url(&self.settings, self.kind, &job.symbol, &job.date);
         let mut attempt = 0;
         loop {
             attempt += 1;
@@ -247,7 +299,7 @@ impl Fetcher {
     }
 
     async fn try_dump(&self, job: &Job, url: &str, name: &str) -> Result<Fetched> {
-        let Some(answer) = self.get(&format!("{url}.CHECKSUM")).await? else {
+        let Some(answer) = get(&self.client, &format!("{url}.CHECKSUM")).await? else {
             return Ok(Fetched::Missing);
         };
         let text = answer.text().await.map_err(Again::new)?;
@@ -260,7 +312,7 @@ impl Fetcher {
         if job.known.as_ref() == Some(&expected) {
             return Ok(Fetched::Unchanged);
         }
-        let Some(answer) = self.get(url).await? else {
+        let Some(answer) = get(&self.client, url).await? else {
             return Ok(Fetched::Missing);
         };
         let folder = tempfile::tempdir().context("make a folder to download to")?;
@@ -296,18 +348,6 @@ impl Fetcher {
         Ok(Fetched::Partition(
             tokio::task::spawn_blocking(work).await??,
         ))
-    }
-
-    /// `None` where there is no such file.
-    async fn get(&self, url: &str) -> Result<Option<reqwest::Response>> {
-        let answer = self.client.get(url).send().await.map_err(Again::new)?;
-        match answer.status() {
-            StatusCode::NOT_FOUND => Ok(None),
-            status if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
-                bail!("`{url}` is refused: status {status}")
-            }
-            _ => Ok(Some(answer.error_for_status().map_err(Again::new)?)),
-        }
     }
 }
 

@@ -10,6 +10,6 @@ mod manifest;
 mod store;
 
 pub use convert::convert;
-pub use dumps::{DownloadSettings, Outcome, Source, download};
+pub use dumps::{DownloadSettings, Outcome, Source, download, probe_source};
 pub use manifest::{Kind, Manifest, Origin, Partition};
 pub use store::Store;

@@ -82,7 +82,7 @@ pub struct KafkaSettings {
 }
 
 /// Partitions of new topics where nobody says how many.
-pub(crate) const DEFAULT_PARTITIONS: i32 = 6;
+const DEFAULT_PARTITIONS: i32 = 6;
 
 /// How long a broker may take to answer a question about topics.
 pub(crate) const ANSWER: Duration = Duration::from_secs(15);
@@ -107,6 +107,11 @@ impl KafkaSettings {
     /// A topic's full name.
     pub fn topic(&self, topic: Topic) -> String {
         topic.name(&self.prefix)
+    }
+
+    /// Partitions of topics that are created.
+    pub fn new_partitions(&self) -> i32 {
+        self.partitions.unwrap_or(DEFAULT_PARTITIONS)
     }
 
     pub(crate) fn client(&self) -> ClientConfig {

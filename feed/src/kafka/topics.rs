@@ -7,7 +7,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use terminal::exit::Environment;
 
 use super::producer::Quiet;
-use super::settings::{ANSWER, DEFAULT_PARTITIONS, KafkaSettings};
+use super::settings::{ANSWER, KafkaSettings};
 
 /// A topic that is ready to be written to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub async fn ensure_topic(settings: &KafkaSettings, name: &str) -> Result<Found>
         return Ok(found);
     }
     let admin: AdminClient<Quiet> = settings.client().create_with_context(Quiet)?;
-    let partitions = settings.partitions.unwrap_or(DEFAULT_PARTITIONS);
+    let partitions = settings.new_partitions();
     let new = NewTopic::new(
         name,
         partitions,

@@ -8,6 +8,7 @@
 
 mod binance;
 mod fake;
+mod history;
 mod replay;
 mod simulate;
 mod support;
