@@ -113,10 +113,27 @@ impl Writer {
                     self.n_missing += n_ids;
                     let value = serde_json::to_vec(&gap)?;
                     send(&self.producer, &self.interrupt, &self.gaps, &name, &value).await?;
+                    // A later id in the topic would hide the gap from the next start.
+                    self.settle().await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Waits until everything is in Kafka, however long it is away.
+    async fn settle(&self) -> Result<()> {
+        let settled = async {
+            while self.producer.n_waiting() > 0 {
+                self.producer.check()?;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            self.producer.check()
+        };
+        tokio::select! {
+            settled = settled => settled,
+            () = patience_after(&self.interrupt) => Err(gave_up(&self.producer)),
+        }
     }
 
     async fn event(&mut self, event: &Event) -> Result<()> {
@@ -173,17 +190,23 @@ async fn send(
     if producer.try_send(record)? {
         return Ok(());
     }
-    let give_up = async {
-        interrupt.requested().await;
-        tokio::time::sleep(LAST).await;
-    };
     tokio::select! {
         sent = producer.send_async(record) => sent,
-        () = give_up => {
-            producer.abandon();
-            anyhow::bail!("Kafka is away, and what waits in memory is lost; the next start fetches it again")
-        }
+        () = patience_after(interrupt) => Err(gave_up(producer)),
     }
+}
+
+/// Ends some time after somebody asked to stop.
+async fn patience_after(interrupt: &Interrupt) {
+    interrupt.requested().await;
+    tokio::time::sleep(LAST).await;
+}
+
+fn gave_up(producer: &Producer) -> anyhow::Error {
+    producer.abandon();
+    anyhow::anyhow!(
+        "Kafka is away, and what waits in memory is lost; the next start fetches it again"
+    )
 }
 
 /// Tells the ledger the last id of each symbol in a topic.

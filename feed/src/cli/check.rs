@@ -150,9 +150,10 @@ fn look_at_topic(settings: &KafkaSettings, name: &str) -> Result<String> {
 /// Whether the folder or prefix can be looked at.
 pub(super) fn out_finding(out: &str) -> Finding {
     let look = || -> Result<String> {
-        Location::parse(out, Path::new("."))?;
+        let storage = Storage::from_env();
+        Location::parse(out, Path::new("."))?.check_bucket(&storage)?;
         let uri = format!("{}/_manifest.json", out.trim_end_matches('/'));
-        Ok(match read_bytes(&Storage::from_env(), &uri)? {
+        Ok(match read_bytes(&storage, &uri)? {
             None => "is empty, or not there yet".to_owned(),
             Some(bytes) => {
                 let manifest = crate::download::Manifest::from_bytes(&bytes)?;

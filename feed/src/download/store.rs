@@ -51,6 +51,7 @@ impl Store {
     /// When it can't, or holds something else.
     pub fn open(storage: &Storage, out: &str, kind: Kind) -> Result<Self> {
         let base = out.trim_end_matches('/').to_owned();
+        Location::parse(&base, Path::new("."))?.check_bucket(storage)?;
         let uri = format!("{base}/{MANIFEST}");
         let manifest = match read_bytes(storage, &uri)? {
             None => Manifest::new(kind),

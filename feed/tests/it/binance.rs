@@ -389,3 +389,72 @@ fn what_cannot_work_is_said_before_anything_starts() {
     );
     assert_eq!(exchange.n_connections(), 0);
 }
+
+#[test]
+fn aggregate_trades_and_candles_are_whole_in_topics_of_their_own() {
+    let kafka = kafka();
+    let minute = |n: u64, closed: bool| {
+        let open = 1_641_142_860_000 + n * 60_000;
+        Text(format!(
+            r#"{{"stream":"neblbtc@kline_1m","data":{{"e":"kline","E":{open},"s":"NEBLBTC","k":{{"t":{open},"T":{},"s":"NEBLBTC","i":"1m","f":1,"L":2,"o":"1.0","c":"2.0","h":"2.5","l":"0.5","v":"10","n":3,"x":{closed},"q":"15","V":"4","Q":"6","B":"0"}}}}}}"#,
+            open + 59_999
+        ))
+    };
+    let aggregate = |id: u64| {
+        Text(format!(
+            r#"{{"stream":"neblbtc@aggTrade","data":{{"e":"aggTrade","E":1,"s":"NEBLBTC","a":{id},"p":"1.5","q":"2","f":1,"l":2,"T":1641142860000,"m":false,"M":true}}}}"#
+        ))
+    };
+    let script = vec![
+        minute(0, false),
+        minute(0, true),
+        aggregate(50),
+        aggregate(53),
+        minute(1, false),
+        // Two minutes and two ids are lost.
+        minute(3, true),
+        minute(3, true),
+        Trades(0..600),
+        Wait(LONG),
+    ];
+    let exchange = FakeBinance::start(vec![script]);
+    let mut command = command(&exchange, &kafka.brokers(), "kinds.");
+    command.args([
+        "--symbols",
+        "NEBLBTC",
+        "--streams",
+        "trade,aggTrade,kline_1m",
+    ]);
+    let running = Running::start(&mut command);
+    let candles = || -> Vec<market::WireCandle> {
+        let records = kafka.records("kinds.kline-1m").unwrap_or_default();
+        records
+            .iter()
+            .map(|record| serde_json::from_slice(&record.value).unwrap())
+            .collect()
+    };
+    until("every candle is there", || candles().len() >= 4);
+    until("every aggregate trade is there", || {
+        kafka
+            .records("kinds.agg-trades")
+            .is_ok_and(|records| records.len() >= 4)
+    });
+    until("every trade is there", || {
+        kafka
+            .records("kinds.raw-trades")
+            .is_ok_and(|records| records.len() >= 600)
+    });
+    let report = running.stop();
+    let times: Vec<i64> = candles().iter().map(|candle| candle.open_time).collect();
+    let first = 1_641_142_860_000_000;
+    assert_eq!(times, [0, 1, 2, 3].map(|n| first + n * 60_000_000));
+    assert!(
+        candles()
+            .iter()
+            .all(|candle| candle.interval == "1m" && candle.trade_count == Some(3))
+    );
+    let aggregates = ids(&kafka.records("kinds.agg-trades").unwrap());
+    assert_eq!(aggregates["NEBLBTC"], [50, 51, 52, 53]);
+    assert_eq!(report["written"]["kline_1m"], 4);
+    assert_eq!(report["gaps"], 0, "{report}");
+}

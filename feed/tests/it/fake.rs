@@ -448,6 +448,37 @@ fn answer(path: &str, query: &HashMap<String, String>, state: &State) -> (u16, V
                 .collect();
             (200, Value::Array(found))
         }
+        "/api/v3/aggTrades" => {
+            let from: u64 = query["fromId"].parse().unwrap();
+            let limit: u64 = query["limit"].parse().unwrap();
+            let trade = |id: u64| {
+                json!({"a": id, "p": "1.5", "q": "2", "f": 1, "l": 2, "T": 1_641_142_860_000_000_u64,
+                       "m": false, "M": true})
+            };
+            (200, (from..from + limit).map(trade).collect())
+        }
+        "/api/v3/klines" => {
+            let time = |name: &str| query[name].parse::<u64>().unwrap();
+            let minutes = time("startTime").div_ceil(60_000)..=time("endTime") / 60_000;
+            let kline = |minute: u64| {
+                let open = minute * 60_000;
+                json!([
+                    open,
+                    "1.0",
+                    "2.5",
+                    "0.5",
+                    "2.0",
+                    "10",
+                    open + 59_999,
+                    "15",
+                    3,
+                    "4",
+                    "6",
+                    "0"
+                ])
+            };
+            (200, minutes.map(kline).collect())
+        }
         _ => (404, json!({"code": -1, "msg": "no such path"})),
     }
 }

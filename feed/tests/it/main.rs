@@ -7,6 +7,7 @@
 )]
 
 mod binance;
+mod check;
 mod fake;
 mod history;
 mod replay;

@@ -265,3 +265,78 @@ fn candle_of(open_time: i64, trades: &[Trade], last: Option<&Candle>) -> Candle 
     candle.buy_volume = Some(buy_volume);
     candle
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inject::InjectConfig;
+    use crate::interval::DAY_US;
+    use crate::simulate::{Arrivals, SimulateConfig, SimulatedSymbol};
+
+    const START: i64 = 1_704_067_200_000_000;
+
+    fn trades(days: i64) -> impl Iterator<Item = Trade> {
+        let config = SimulateConfig {
+            seed: 7,
+            symbols: vec![SimulatedSymbol::new("A", 100.0)],
+            start: START,
+            duration: days * DAY_US,
+            trades_per_second: 0.5,
+            arrivals: Arrivals::Poisson,
+            regimes: Vec::new(),
+        };
+        config.check().unwrap().trades("A").unwrap()
+    }
+
+    fn injected(per_day: f64, days: i64) -> Vec<(Trade, Option<AnomalyKind>)> {
+        let mut config = InjectConfig::new(3);
+        config.events_per_symbol_day = per_day;
+        let config = config.check().unwrap();
+        InjectStream::new(&config, "A", Interval::MINUTE, 0.1, trades(days)).collect()
+    }
+
+    #[test]
+    fn events_come_at_their_rate_and_everything_else_is_as_it_was() {
+        let (per_day, days) = (8.0, 40);
+        let trades: Vec<Trade> = trades(days).collect();
+        let injected = injected(per_day, days);
+        let mut ids: Vec<EventId> = injected.iter().filter_map(|(t, _)| t.event).collect();
+        ids.dedup();
+        let n_events = ids.len() as f64;
+        ids.sort();
+        ids.dedup();
+        assert_eq!(n_events, ids.len() as f64, "events don't overlap");
+        let expected = per_day * days as f64;
+        assert!(
+            (0.8..1.2).contains(&(n_events / expected)),
+            "{n_events} for {expected}"
+        );
+        assert!(injected.is_sorted_by_key(|(trade, _)| trade.event_time));
+        assert!(
+            injected
+                .iter()
+                .all(|(t, kind)| t.event.is_some() == kind.is_some())
+        );
+        for kind in AnomalyKind::ALL {
+            assert!(
+                injected.iter().any(|(_, found)| *found == Some(kind)),
+                "{kind}"
+            );
+        }
+        // What belongs to no event was there before.
+        let mut original = trades.iter();
+        for (trade, _) in injected.iter().filter(|(trade, _)| trade.event.is_none()) {
+            assert!(original.any(|before| before == trade), "{trade:?}");
+        }
+        assert!(injected.iter().all(|(trade, _)| trade.check().is_ok()));
+    }
+
+    #[test]
+    fn what_came_first_does_not_depend_on_what_comes_later() {
+        let short = injected(8.0, 2);
+        let long = injected(8.0, 4);
+        // The last candle of the short one may lack its end.
+        let n = short.len() - 100;
+        assert_eq!(short[..n], long[..n]);
+    }
+}
