@@ -251,12 +251,12 @@ const WEIGHT: u32 = 4_000;
 impl Fetcher {
     async fn fetch(&self, job: Job) -> Result<Fetched> {
         match self.settings.source {
-            Source::Dumps => self.from_dump(job).await,
-            Source::Rest => self.from_rest(job).await,
+            Source::Dumps => self.by_dump(job).await,
+            Source::Rest => self.by_rest(job).await,
         }
     }
 
-    async fn from_rest(&self, job: Job) -> Result<Fetched> {
+    async fn by_rest(&self, job: Job) -> Result<Fetched> {
         let Kind::Klines(interval) = self.kind else {
             bail!("REST has candles only; trades come from the dumps");
         };
@@ -280,7 +280,7 @@ impl Fetcher {
         ))
     }
 
-    async fn from_dump(&self, job: Job) -> Result<Fetched> {
+    async fn by_dump(&self, job: Job) -> Result<Fetched> {
         let (url, name) = dump_url(&self.settings, self.kind, &job.symbol, &job.date);
         let mut attempt = 0;
         loop {
