@@ -20,8 +20,6 @@ fn simulated(seed: u64, hours: i64, trades_per_second: f64) -> market::ValidSimu
         trades_per_second,
         arrivals: Arrivals::Hawkes,
         regimes: Vec::new(),
-        arrivals: Arrivals::Hawkes,
-        regimes: Vec::new(),
     }
     .check()
     .unwrap()

@@ -19,8 +19,6 @@ fn config(seed: u64, names: &[&str], hours: i64, trades_per_second: f64) -> Vali
         trades_per_second,
         arrivals: Arrivals::Hawkes,
         regimes: Vec::new(),
-        arrivals: Arrivals::Hawkes,
-        regimes: Vec::new(),
     }
     .check()
     .unwrap()
