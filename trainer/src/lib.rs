@@ -16,9 +16,8 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod exit;
-pub mod interrupt;
-pub mod output;
 pub mod pipeline;
-pub mod progress;
 pub mod report;
 pub mod tracking;
+
+pub use terminal::{interrupt, output, progress};

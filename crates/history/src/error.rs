@@ -158,6 +158,20 @@ pub enum HistoryError {
 pub type Result<T> = std::result::Result<T, HistoryError>;
 
 impl HistoryError {
+    /// Whether the place of the data is at fault (no credentials, no answer, not writable, full),
+    /// as opposed to the data.
+    pub fn is_environment(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match self {
+            Self::NoCredentials { .. } | Self::AccessDenied { .. } | Self::Store { .. } => true,
+            Self::Io { action, source, .. } => {
+                matches!(*action, "create" | "write")
+                    || matches!(source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn io(uri: impl Into<String>, action: &'static str, source: io::Error) -> Self {
         Self::Io {
             uri: uri.into(),

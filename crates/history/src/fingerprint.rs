@@ -1,6 +1,6 @@
 //! What exactly was read: names, sizes and hashes of the files.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -37,22 +37,9 @@ pub struct ObjectFingerprint {
 pub fn fingerprint(objects: &[DataObject]) -> Result<Fingerprint> {
     let mut whole = Sha256::new();
     let mut files = Vec::with_capacity(objects.len());
-    let mut buffer = vec![0; 1 << 20];
     for object in objects {
-        let mut source = open_raw(object)?;
-        let mut hash = Sha256::new();
-        let mut size_bytes = 0;
-        loop {
-            let n_read = source
-                .read(&mut buffer)
-                .map_err(|error| HistoryError::io(&object.uri, "read", error))?;
-            if n_read == 0 {
-                break;
-            }
-            hash.update(&buffer[..n_read]);
-            size_bytes += n_read as u64;
-        }
-        let sha256 = to_hex(&hash.finalize());
+        let (size_bytes, sha256) = hash(&mut open_raw(object)?)
+            .map_err(|error| HistoryError::io(&object.uri, "read", error))?;
         for part in [object.file_name(), &size_bytes.to_string(), &sha256] {
             whole.update(part.as_bytes());
             whole.update([0]);
@@ -67,6 +54,21 @@ pub fn fingerprint(objects: &[DataObject]) -> Result<Fingerprint> {
         objects: files,
         hash: to_hex(&whole.finalize()),
     })
+}
+
+/// Size and SHA-256 (hex) of what is left to read.
+pub(crate) fn hash(source: &mut impl Read) -> io::Result<(u64, String)> {
+    let mut hash = Sha256::new();
+    let mut size_bytes = 0;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n_read = source.read(&mut buffer)?;
+        if n_read == 0 {
+            return Ok((size_bytes, to_hex(&hash.finalize())));
+        }
+        hash.update(&buffer[..n_read]);
+        size_bytes += n_read as u64;
+    }
 }
 
 fn to_hex(bytes: &[u8]) -> String {

@@ -48,6 +48,7 @@
 //! What cannot be read is refused with the file, the row and the reason ([`HistoryError`]), and
 //! nothing is dropped or sorted in silence.
 
+mod bytes;
 mod candles;
 mod columns;
 mod convert;
@@ -70,6 +71,7 @@ mod time;
 mod trades;
 mod write;
 
+pub use bytes::{read_bytes, write_bytes};
 pub use candles::{CandleRow, SymbolCandles, for_each_candle, read_candles};
 pub use convert::{Converted, convert_candles, convert_trades};
 pub use error::{HistoryError, Result};
@@ -79,5 +81,8 @@ pub use location::{DataObject, FileFormat, Location};
 pub use options::{CsvLayout, Labels, ReadOptions};
 pub use storage::{S3Config, Storage};
 pub use table::Table;
-pub use trades::{SymbolTrades, TradeRow, for_each_trade, read_trades};
-pub use write::{TableWriter, write_candles, write_table, write_trades};
+pub use trades::{SymbolTrades, TradeRow, for_each_good_trade, for_each_trade, read_trades};
+pub use write::{
+    TableWriter, Written, write_candles, write_candles_hashed, write_table, write_trades,
+    write_trades_hashed,
+};

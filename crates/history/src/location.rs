@@ -12,6 +12,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::error::{HistoryError, Result, near_names};
 use crate::storage::{Storage, block_on};
+use crate::symbol::named_symbol;
 
 /// A place to read history from, parsed but not yet looked at.
 ///
@@ -127,6 +128,29 @@ impl Location {
         matches!(self.kind, Kind::S3 { .. } | Kind::S3Glob { .. })
     }
 
+    /// Makes sure that the bucket is there and may be listed; says nothing of local folders, which
+    /// are made when they are written to.
+    pub fn check_bucket(&self, storage: &Storage) -> Result<()> {
+        let (Kind::S3 { bucket, key }
+        | Kind::S3Glob {
+            bucket,
+            pattern: key,
+        }) = &self.kind
+        else {
+            return Ok(());
+        };
+        let uri = format!("s3://{bucket}/{key}");
+        let client = storage.bucket(bucket, &uri)?;
+        let prefix = Key::from(key.split(['*', '?', '[']).next().unwrap_or(""));
+        let first = async move { client.list(Some(&prefix)).try_next().await };
+        block_on(first)?.map(drop).map_err(|source| {
+            match HistoryError::store(&uri, "list", source) {
+                HistoryError::NotFound { .. } => missing_bucket(bucket, &uri),
+                error => error,
+            }
+        })
+    }
+
     /// Finds the files, sorted by name; never an empty list.
     pub fn resolve(&self, storage: &Storage) -> Result<Vec<DataObject>> {
         let mut objects = match &self.kind {
@@ -160,6 +184,12 @@ impl DataObject {
     /// What the file is, by its name. Names without a known ending count as CSV.
     pub fn format(&self) -> FileFormat {
         format_of(self.file_name()).unwrap_or(FileFormat::Csv)
+    }
+
+    /// The symbol that its `symbol=XXX/` folder or its name tells of, as the rows of files without
+    /// a column for it have it.
+    pub fn symbol(&self) -> Option<&str> {
+        named_symbol(self)
     }
 
     /// Whether the file is on S3.

@@ -80,8 +80,7 @@ pub(crate) fn check_symbols_found<'a>(
 
 /// From a `symbol=XXX/` folder, else from the file's name, else the default.
 pub(crate) fn symbol_of(object: &DataObject, options: &ReadOptions) -> Result<String> {
-    from_folder(&object.uri)
-        .or_else(|| from_file_name(object.file_name()))
+    named_symbol(object)
         .or(options.default_symbol.as_deref())
         .map(str::to_owned)
         .ok_or_else(|| {
@@ -91,6 +90,11 @@ pub(crate) fn symbol_of(object: &DataObject, options: &ReadOptions) -> Result<St
                  nor a symbol in the file's name, and no symbol was given",
             )
         })
+}
+
+/// From a `symbol=XXX/` folder, else from the file's name.
+pub(crate) fn named_symbol(object: &DataObject) -> Option<&str> {
+    from_folder(&object.uri).or_else(|| from_file_name(object.file_name()))
 }
 
 /// The symbol that a feature file's `symbol=XXX/` folder names.

@@ -93,46 +93,77 @@ pub fn read_trades(objects: &[DataObject], options: &ReadOptions) -> Result<Vec<
 pub fn for_each_trade(
     object: &DataObject,
     options: &ReadOptions,
+    visit: impl FnMut(TradeRow<'_>) -> ControlFlow<()>,
+) -> Result<()> {
+    for_each_good_trade(object, options, visit, Err)
+}
+
+/// As [`for_each_trade`], but a row that cannot be accepted goes to `refuse`, which may let the
+/// reading go on without it.
+pub fn for_each_good_trade(
+    object: &DataObject,
+    options: &ReadOptions,
     mut visit: impl FnMut(TradeRow<'_>) -> ControlFlow<()>,
+    mut refuse: impl FnMut(HistoryError) -> Result<()>,
 ) -> Result<()> {
     let mut is_done = false;
     // Time and row of the last trade per symbol; zip members continue each other.
     let mut last: HashMap<String, (i64, u64)> = HashMap::new();
     with_rows(object, Content::Trades, options, |rows| {
         let mut lookup = SymbolLookup::new(object, options, rows)?;
-        while !is_done && !lookup.skips_file() && rows.advance()? {
-            let Some(symbol) = lookup.wanted(rows)? else {
-                continue;
-            };
-            let event_time = rows.time()?;
-            if !options.wants_time(event_time) {
-                continue;
+        while !is_done && !lookup.skips_file() {
+            match next_trade(rows, &mut lookup, options, &mut last, &mut visit) {
+                Ok(Some(flow)) => is_done = flow.is_break(),
+                Ok(None) => break,
+                Err(error @ HistoryError::Row { .. }) => refuse(error)?,
+                Err(error) => return Err(error),
             }
-            let trade = trade_of(rows, event_time)?;
-            let row = rows.row();
-            match last.get_mut(symbol) {
-                Some(last) => {
-                    if event_time < last.0 {
-                        return Err(unsorted(rows, event_time, *last));
-                    }
-                    *last = (event_time, row);
-                }
-                None => {
-                    last.insert(symbol.to_owned(), (event_time, row));
-                }
-            }
-            let row = TradeRow {
-                symbol,
-                trade,
-                label: rows.label()?,
-                is_labelled: rows.has_label(),
-                ids: rows.trade_ids(),
-                row,
-            };
-            is_done = visit(row).is_break();
         }
         Ok(())
     })
+}
+
+/// Looks at the next row; `None` at the end of the file.
+fn next_trade(
+    rows: &mut dyn Rows,
+    lookup: &mut SymbolLookup<'_>,
+    options: &ReadOptions,
+    last: &mut HashMap<String, (i64, u64)>,
+    visit: &mut impl FnMut(TradeRow<'_>) -> ControlFlow<()>,
+) -> Result<Option<ControlFlow<()>>> {
+    const GO_ON: Option<ControlFlow<()>> = Some(ControlFlow::Continue(()));
+    if !rows.advance()? {
+        return Ok(None);
+    }
+    let rows: &dyn Rows = rows;
+    let Some(symbol) = lookup.wanted(rows)? else {
+        return Ok(GO_ON);
+    };
+    let event_time = rows.time()?;
+    if !options.wants_time(event_time) {
+        return Ok(GO_ON);
+    }
+    let trade = trade_of(rows, event_time)?;
+    let row = rows.row();
+    match last.get_mut(symbol) {
+        Some(last) => {
+            if event_time < last.0 {
+                return Err(unsorted(rows, event_time, *last));
+            }
+            *last = (event_time, row);
+        }
+        None => {
+            last.insert(symbol.to_owned(), (event_time, row));
+        }
+    }
+    Ok(Some(visit(TradeRow {
+        symbol,
+        trade,
+        label: rows.label()?,
+        is_labelled: rows.has_label(),
+        ids: rows.trade_ids(),
+        row,
+    })))
 }
 
 fn unsorted(rows: &dyn Rows, event_time: i64, (last_time, last_row): (i64, u64)) -> HistoryError {

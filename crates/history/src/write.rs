@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 
 use crate::candles::SymbolCandles;
 use crate::error::{HistoryError, Result};
+use crate::fingerprint::hash;
 use crate::location::split_s3_uri;
 use crate::options::Labels;
 use crate::storage::{Storage, block_on};
@@ -40,6 +41,17 @@ pub struct TableWriter {
     failure: Failure,
     pending: Option<DataFrame>,
     n_rows: u64,
+}
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Rows.
+    pub n_rows: u64,
+    /// The file's size.
+    pub size_bytes: u64,
+    /// SHA-256 (hex) of the file.
+    pub sha256: String,
 }
 
 /// Why a write failed, if one did.
@@ -165,7 +177,16 @@ impl TableWriter {
     }
 
     /// Completes the file and puts it in its place; returns the number of rows.
-    pub fn finish(mut self) -> Result<u64> {
+    pub fn finish(self) -> Result<u64> {
+        Ok(self.complete(false)?.n_rows)
+    }
+
+    /// As [`finish`](Self::finish), and tells what was written byte for byte.
+    pub fn finish_hashed(self) -> Result<Written> {
+        self.complete(true)
+    }
+
+    fn complete(mut self, is_hashed: bool) -> Result<Written> {
         match self.pending.take() {
             Some(pending) if pending.height() > 0 => self.write_group(pending)?,
             _ => {}
@@ -185,6 +206,13 @@ impl TableWriter {
             n_rows,
             ..
         } = self;
+        let (size_bytes, sha256) = if is_hashed {
+            let unreadable = |error| HistoryError::io(&uri, "read the temporary copy of", error);
+            file.as_file_mut().rewind().map_err(unreadable)?;
+            hash(file.as_file_mut()).map_err(unreadable)?
+        } else {
+            (0, String::new())
+        };
         if let Some((bucket, key)) = split_s3_uri(&uri) {
             upload(&storage, &uri, bucket, key, file.as_file_mut())?;
         } else {
@@ -192,7 +220,11 @@ impl TableWriter {
             file.as_file().sync_all().map_err(failed)?;
             file.persist(&uri).map_err(|error| failed(error.error))?;
         }
-        Ok(n_rows)
+        Ok(Written {
+            n_rows,
+            size_bytes,
+            sha256,
+        })
     }
 
     fn write_group(&mut self, mut group: DataFrame) -> Result<()> {
@@ -238,6 +270,23 @@ pub fn write_table(storage: &Storage, uri: &str, table: Table) -> Result<u64> {
 /// Also trades that could not be read back: out of order, or refused by
 /// [`Trade::check`](market::Trade::check).
 pub fn write_trades(storage: &Storage, uri: &str, symbols: &[SymbolTrades]) -> Result<u64> {
+    trades_writer(storage, uri, symbols)?.finish()
+}
+
+/// As [`write_trades`], and tells what was written byte for byte.
+///
+/// # Errors
+///
+/// As [`write_trades`].
+pub fn write_trades_hashed(
+    storage: &Storage,
+    uri: &str,
+    symbols: &[SymbolTrades],
+) -> Result<Written> {
+    trades_writer(storage, uri, symbols)?.finish_hashed()
+}
+
+fn trades_writer(storage: &Storage, uri: &str, symbols: &[SymbolTrades]) -> Result<TableWriter> {
     let is_labelled = symbols.iter().any(|symbol| symbol.labels.is_some());
     let mut writer = TableWriter::create(storage, uri)?;
     for SymbolTrades {
@@ -274,7 +323,7 @@ pub fn write_trades(storage: &Storage, uri: &str, symbols: &[SymbolTrades]) -> R
         }
         writer.append(table)?;
     }
-    writer.finish()
+    Ok(writer)
 }
 
 /// Writes candles as Parquet, symbol after symbol; returns the number of rows.
@@ -283,6 +332,23 @@ pub fn write_trades(storage: &Storage, uri: &str, symbols: &[SymbolTrades]) -> R
 ///
 /// Also candles that could not be read back: out of order or repeated.
 pub fn write_candles(storage: &Storage, uri: &str, symbols: &[SymbolCandles]) -> Result<u64> {
+    candles_writer(storage, uri, symbols)?.finish()
+}
+
+/// As [`write_candles`], and tells what was written byte for byte.
+///
+/// # Errors
+///
+/// As [`write_candles`].
+pub fn write_candles_hashed(
+    storage: &Storage,
+    uri: &str,
+    symbols: &[SymbolCandles],
+) -> Result<Written> {
+    candles_writer(storage, uri, symbols)?.finish_hashed()
+}
+
+fn candles_writer(storage: &Storage, uri: &str, symbols: &[SymbolCandles]) -> Result<TableWriter> {
     let is_labelled = symbols.iter().any(|symbol| symbol.labels.is_some());
     let mut writer = TableWriter::create(storage, uri)?;
     for SymbolCandles {
@@ -325,7 +391,7 @@ pub fn write_candles(storage: &Storage, uri: &str, symbols: &[SymbolCandles]) ->
         }
         writer.append(table)?;
     }
-    writer.finish()
+    Ok(writer)
 }
 
 fn labels_of(uri: &str, symbol: &str, labels: &Option<Labels>, n_rows: usize) -> Result<Labels> {
@@ -345,7 +411,7 @@ fn labels_of(uri: &str, symbol: &str, labels: &Option<Labels>, n_rows: usize) ->
     }
 }
 
-fn folder_of(path: &Path) -> PathBuf {
+pub(crate) fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),

@@ -11,8 +11,8 @@ use std::io::{BufWriter, Write};
 use std::time::Instant;
 
 use market::{
-    Feature, FeatureConfig, FeatureEngine, FeatureRow, HOUR_US, Interval, Side, SimulateConfig,
-    SimulatedSymbol, Trade,
+    Arrivals, Feature, FeatureConfig, FeatureEngine, FeatureRow, HOUR_US, Interval, Side,
+    SimulateConfig, SimulatedSymbol, Trade,
 };
 
 struct Arguments {
@@ -57,6 +57,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         start: 1_704_067_200_000_000,
         duration: 20 * 365 * 24 * HOUR_US,
         trades_per_second: arguments.rate,
+        arrivals: Arrivals::default(),
+        regimes: Vec::new(),
     }
     .check()?;
     let trades: Vec<Trade> = simulation

@@ -4,8 +4,10 @@
 //! folder of its own and stops when its handle is dropped. Nothing is shared with the machine's
 //! own services.
 
+mod kafka;
 mod postgres;
 mod s3;
 
+pub use kafka::{KafkaRecord, KafkaServer};
 pub use postgres::PostgresServer;
 pub use s3::S3Server;

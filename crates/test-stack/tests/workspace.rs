@@ -13,13 +13,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("market", &[]),
     ("linfa-isolation", &[]),
     ("mlflow-api", &[]),
+    ("terminal", &[]),
     ("test-stack", &[]),
     ("detectors", &["linfa-isolation", "market"]),
     ("history", &["market"]),
+    ("feed", &["history", "market", "terminal"]),
     ("registry", &["mlflow-api"]),
     (
         "trainer",
-        &["detectors", "history", "market", "mlflow-api", "registry"],
+        &[
+            "detectors",
+            "history",
+            "market",
+            "mlflow-api",
+            "registry",
+            "terminal",
+        ],
     ),
 ];
 

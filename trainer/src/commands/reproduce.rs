@@ -8,7 +8,7 @@ use mlflow_api::types::Run;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::run::set_threads;
+use super::run::{STOPPING, set_threads};
 use crate::cli::{CommandResult, ReproduceArgs};
 use crate::config;
 use crate::exit::ExitStatus;
@@ -48,7 +48,7 @@ pub fn reproduce(args: &ReproduceArgs) -> CommandResult {
     let progress = Progress::new(args.output.quiet);
     set_threads(args.threads)?;
     let runtime = Arc::new(tokio::runtime::Runtime::new()?);
-    let interrupt = Interrupt::listen(&runtime);
+    let interrupt = Interrupt::listen(&runtime, STOPPING);
     let tracking = Tracking::connect_to_existing(
         runtime,
         args.tracking.tracking_uri.as_deref(),

@@ -25,6 +25,10 @@ use crate::tracking::{Bundle, RunState, Stage, Tracking, is_registry_lost, publi
 /// The folder, below the current one, that runs without a registry are kept in.
 const LOCAL_FOLDER: &str = "foreshock";
 
+/// What the first Ctrl-C says.
+pub(super) const STOPPING: &str =
+    "stopping; the run will be marked KILLED (Ctrl-C again stops at once)";
+
 /// The tag that says why a run failed, for as long as it has.
 const ERROR_TAG: &str = "foreshock.error";
 
@@ -52,7 +56,7 @@ pub fn run(args: &RunArgs) -> CommandResult {
     }
 
     let runtime = Arc::new(Runtime::new()?);
-    let interrupt = Interrupt::listen(&runtime);
+    let interrupt = Interrupt::listen(&runtime, STOPPING);
     let tracking = Tracking::connect(
         runtime,
         args.tracking.tracking_uri.as_deref(),

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use history::{DataObject, HistoryError, Location, ReadOptions, Storage};
-use market::{CandleField, DAY_US, Event, EventId, Feature, SimulateConfig, SimulatedSymbol};
+use market::{
+    Arrivals, CandleField, DAY_US, Event, EventId, Feature, SimulateConfig, SimulatedSymbol,
+};
 
 use super::market::{SymbolHistory, mark_events};
 use crate::config::{Data, DataKind, Experiment, ExperimentFile};
@@ -360,6 +362,8 @@ fn simulate(experiment: &Experiment) -> anyhow::Result<Vec<(String, SymbolHistor
         start: data.from.unwrap_or(YEAR_2024_US),
         duration,
         trades_per_second: simulate.trades_per_second,
+        arrivals: Arrivals::default(),
+        regimes: Vec::new(),
     }
     .check()?;
     let history = |name: &String| match data.kind {

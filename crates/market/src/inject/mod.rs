@@ -7,6 +7,8 @@
 
 mod candles;
 mod plan;
+mod scene;
+mod stream;
 mod trades;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use candles::inject_candles;
+pub use stream::InjectStream;
 pub use trades::{ADDED_TRADE_IDS, inject_trades};
 
 use crate::candle::CandleError;

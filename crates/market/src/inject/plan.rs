@@ -37,7 +37,7 @@ pub(super) enum Step {
 
 /// The symbol's own moves, robustly.
 #[derive(Debug, Clone, Copy)]
-struct Moves {
+pub(super) struct Moves {
     log_return_sd: f64,
     volume_sd: f64,
 }
@@ -149,7 +149,8 @@ fn is_free(taken: &BTreeMap<usize, usize>, first: usize, end: usize, spacing: us
     before && after
 }
 
-fn steps(
+/// What an event of this kind, size and length does to each of its candles.
+pub(super) fn steps(
     kind: AnomalyKind,
     magnitude: f64,
     n: usize,
@@ -275,6 +276,10 @@ impl Moves {
             .map(|pair| (pair[1].close / pair[0].close).ln())
             .collect();
         let volumes: Vec<f64> = candles.iter().map(|candle| candle.volume).collect();
+        Moves::from_values(log_returns, volumes)
+    }
+
+    pub(super) fn from_values(log_returns: Vec<f64>, volumes: Vec<f64>) -> Moves {
         // A history that never moves still gets visible events: one basis point, one unit.
         let positive = |value: f64, fallback: f64| if value > 0.0 { value } else { fallback };
         Moves {

@@ -1,6 +1,6 @@
 //! One simulated symbol.
 
-use super::{SimulateConfig, SimulatedSymbol};
+use super::{Arrivals, Regime, SimulateConfig, SimulatedSymbol};
 use crate::builder::CandleBuilder;
 use crate::candle::Candle;
 use crate::interval::{DAY_US, HOUR_US, Interval, MINUTE_US};
@@ -29,6 +29,12 @@ pub struct SimulatedTrades {
     start: i64,
     end: i64,
     trades_per_second: f64,
+    arrivals: Arrivals,
+    /// The share of trades that no other trade triggered.
+    immigrants: f64,
+    /// What comes after `regime`, the last one first.
+    regimes: Vec<Regime>,
+    regime: Regime,
     symbol: SimulatedSymbol,
     mean_variance: f64,
     /// Log price, relative to the start price, now and when the minute began.
@@ -57,6 +63,13 @@ impl SimulatedTrades {
             start: config.start,
             end: config.start + config.duration,
             trades_per_second: config.trades_per_second,
+            arrivals: config.arrivals,
+            immigrants: match config.arrivals {
+                Arrivals::Hawkes => 1.0 - HAWKES_BRANCHING,
+                Arrivals::Poisson => 1.0,
+            },
+            regimes: config.regimes.iter().rev().copied().collect(),
+            regime: Regime::normal(config.start),
             symbol: symbol.clone(),
             mean_variance,
             log_price: 0.0,
@@ -80,13 +93,20 @@ impl SimulatedTrades {
         let time = self.start + since_start;
         let to_boundary = MINUTE_US - time.rem_euclid(MINUTE_US);
         self.minute_end = (since_start + to_boundary) as f64 / 1e6;
+        while let Some(regime) = self.regimes.pop_if(|regime| regime.at <= time) {
+            let change = (regime.volatility / self.regime.volatility).powi(2);
+            self.mean_variance *= change;
+            self.variance *= change;
+            self.regime = regime;
+        }
         let activity = season(time);
         let mixture =
             (f64::from(STUDENT_DEGREES) - 2.0) / self.random.chi_squared(STUDENT_DEGREES).max(1e-3);
         // Volatility follows the square root of activity.
         self.sd_per_root_second = (self.variance * activity * mixture.min(50.0) / 60.0).sqrt();
         let heat = (self.variance / self.mean_variance).sqrt().clamp(0.3, 5.0);
-        self.base_rate = self.trades_per_second * (1.0 - HAWKES_BRANCHING) * activity * heat;
+        self.base_rate =
+            self.trades_per_second * self.immigrants * self.regime.activity * activity * heat;
     }
 
     fn end_minute(&mut self) {
@@ -108,6 +128,9 @@ impl SimulatedTrades {
     /// each inverted exactly (Dassios and Zhao 2013, algorithm 3.1).
     fn waiting_time(&mut self) -> f64 {
         let from_base = self.random.exponential() / self.base_rate;
+        if self.arrivals == Arrivals::Poisson {
+            return from_base;
+        }
         let remaining = 1.0 - HAWKES_DECAY * self.random.exponential() / self.excitation;
         if remaining > 0.0 {
             from_base.min(-remaining.ln() / HAWKES_DECAY)
@@ -117,7 +140,9 @@ impl SimulatedTrades {
     }
 
     fn pass(&mut self, seconds: f64) {
-        self.excitation *= (-HAWKES_DECAY * seconds).exp();
+        if self.arrivals == Arrivals::Hawkes {
+            self.excitation *= (-HAWKES_DECAY * seconds).exp();
+        }
         self.now += seconds;
     }
 
@@ -139,7 +164,7 @@ impl SimulatedTrades {
         let price = symbol.start_price * self.log_price.exp() + half_spread;
         let price = round_to(price, symbol.tick);
         let quantity = round_to(
-            symbol.median_quantity * (SIZE_SD * self.random.normal()).exp(),
+            symbol.median_quantity * self.regime.size * (SIZE_SD * self.random.normal()).exp(),
             symbol.lot,
         );
         let trade_id = Some(self.next_id);
@@ -183,7 +208,7 @@ impl Iterator for SimulatedTrades {
 }
 
 /// The nearest positive multiple of the step.
-fn round_to(value: f64, step: f64) -> f64 {
+pub(super) fn round_to(value: f64, step: f64) -> f64 {
     // Dividing by a whole number where the step is a fraction such as 0.01 gives the decimal that a price list would show.
     let steps = (value / step).round().max(1.0);
     let inverse = (1.0 / step).round();

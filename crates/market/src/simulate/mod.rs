@@ -17,7 +17,8 @@ pub use market::{SimulatedCandles, SimulatedTrades};
 
 use crate::config::{Violation, join};
 use crate::interval::Interval;
-use crate::trade::{MAX_AMOUNT, MAX_EVENT_TIME, MIN_AMOUNT};
+use crate::trade::{MAX_AMOUNT, MAX_EVENT_TIME, MIN_AMOUNT, Trade};
+use market::round_to;
 
 /// A symbol to simulate; in a file only its name and start price are needed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,6 +39,12 @@ pub struct SimulatedSymbol {
 }
 
 impl SimulatedSymbol {
+    /// Puts a trade's price and quantity on the symbol's steps.
+    pub fn round(&self, trade: &mut Trade) {
+        trade.price = round_to(trade.price, self.tick);
+        trade.quantity = round_to(trade.quantity, self.lot);
+    }
+
     /// A symbol with half a percent of hourly volatility, a tick of about a thousandth of a percent of the price, and a
     /// median trade of 100 lots of a thousandth of a unit.
     pub fn new(name: impl Into<String>, start_price: f64) -> SimulatedSymbol {
@@ -94,6 +101,56 @@ pub struct SimulateConfig {
     pub duration: i64,
     /// Mean number of trades per symbol and second, within a few percent.
     pub trades_per_second: f64,
+    /// How trades arrive.
+    #[serde(default)]
+    pub arrivals: Arrivals,
+    /// Changes of the market, in order of time.
+    #[serde(default)]
+    pub regimes: Vec<Regime>,
+}
+
+/// How trades arrive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrivals {
+    /// Half of the trades trigger others, within seconds: bursts and lulls, as in real markets.
+    #[default]
+    Hawkes,
+    /// Trades know nothing of each other; only season and volatility change their rate.
+    Poisson,
+}
+
+/// What the market is like from a moment on, relative to what its symbols say; it holds until the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Regime {
+    /// From the first whole minute after this moment on, µs since the epoch.
+    pub at: i64,
+    /// Multiplies the volatility.
+    #[serde(default = "one")]
+    pub volatility: f64,
+    /// Multiplies the number of trades.
+    #[serde(default = "one")]
+    pub activity: f64,
+    /// Multiplies the quantity of each trade.
+    #[serde(default = "one")]
+    pub size: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Regime {
+    /// The market as its symbols say, from this moment on.
+    pub fn normal(at: i64) -> Regime {
+        Regime {
+            at,
+            volatility: 1.0,
+            activity: 1.0,
+            size: 1.0,
+        }
+    }
 }
 
 impl SimulateConfig {
@@ -177,6 +234,22 @@ impl SimulateConfig {
             self.trades_per_second.to_string(),
             "above 0, up to 100000",
         );
+        for (idx, regime) in self.regimes.iter().enumerate() {
+            require(
+                in_time(regime.at) && (idx == 0 || self.regimes[idx - 1].at < regime.at),
+                "regimes",
+                regime.at.to_string(),
+                "times before the year 5000, each after the one before",
+            );
+            for factor in [regime.volatility, regime.activity, regime.size] {
+                require(
+                    (0.01..=100.0).contains(&factor),
+                    "regimes",
+                    factor.to_string(),
+                    "factors from 0.01 to 100",
+                );
+            }
+        }
         if violations.is_empty() {
             Ok(ValidSimulateConfig { config: self })
         } else {

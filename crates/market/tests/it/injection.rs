@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use market::{
-    ADDED_TRADE_IDS, AnomalyKind, Candle, DAY_US, Event, EventId, HOUR_US, InjectConfig,
+    ADDED_TRADE_IDS, AnomalyKind, Arrivals, Candle, DAY_US, Event, EventId, HOUR_US, InjectConfig,
     InjectError, InjectTarget, Interval, MINUTE_US, Side, SimulateConfig, SimulatedSymbol,
     TimeRange, Trade, candles_of_trades, inject_candles, inject_trades,
 };
@@ -18,6 +18,8 @@ fn simulated(seed: u64, hours: i64, trades_per_second: f64) -> market::ValidSimu
         start: START,
         duration: hours * HOUR_US,
         trades_per_second,
+        arrivals: Arrivals::Hawkes,
+        regimes: Vec::new(),
     }
     .check()
     .unwrap()

@@ -1,7 +1,7 @@
 //! The simulator: deterministic, independent symbols, the stylized facts of markets.
 
 use market::{
-    Candle, HOUR_US, Interval, SECOND_US, SimulateConfig, SimulatedSymbol, Trade,
+    Arrivals, Candle, HOUR_US, Interval, SECOND_US, SimulateConfig, SimulatedSymbol, Trade,
     ValidSimulateConfig,
 };
 
@@ -17,6 +17,8 @@ fn config(seed: u64, names: &[&str], hours: i64, trades_per_second: f64) -> Vali
         start: MONDAY,
         duration: hours * HOUR_US,
         trades_per_second,
+        arrivals: Arrivals::Hawkes,
+        regimes: Vec::new(),
     }
     .check()
     .unwrap()
@@ -176,6 +178,8 @@ fn configuration_reports_every_violation() {
         start: i64::MAX,
         duration: 0,
         trades_per_second: -1.0,
+        arrivals: Arrivals::Hawkes,
+        regimes: Vec::new(),
     }
     .check()
     .unwrap_err();

@@ -16,7 +16,8 @@ pub struct Interrupted;
 
 impl Interrupt {
     /// Listens for SIGINT and SIGTERM on `runtime`; from here on neither ends the process by itself.
-    pub fn listen(runtime: &tokio::runtime::Runtime) -> Self {
+    /// `notice` is what the first one says on stderr.
+    pub fn listen(runtime: &tokio::runtime::Runtime, notice: &'static str) -> Self {
         let interrupt = Self::default();
         let token = interrupt.0.clone();
         let _context = runtime.enter();
@@ -33,12 +34,20 @@ impl Interrupt {
                     std::process::exit(130);
                 }
                 token.cancel();
-                eprintln_now(
-                    "stopping; the run will be marked KILLED (Ctrl-C again stops at once)",
-                );
+                eprintln_now(notice);
             }
         });
         interrupt
+    }
+
+    /// Asks to stop, as a signal would.
+    pub fn ask(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether somebody asked to stop.
+    pub fn is_asked(&self) -> bool {
+        self.0.is_cancelled()
     }
 
     /// # Errors
@@ -79,7 +88,7 @@ impl Interrupt {
     }
 
     /// Waits until somebody asks to stop.
-    pub(crate) async fn requested(&self) {
+    pub async fn requested(&self) {
         self.0.cancelled().await;
     }
 }

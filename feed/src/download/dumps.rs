@@ -1,0 +1,410 @@
+//! Days from Binance: its public dumps, or candles by REST.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use futures::StreamExt;
+use history::{Location, ReadOptions, Storage, read_candles, read_trades};
+use market::DAY_US;
+use reqwest::StatusCode;
+use sha2::{Digest, Sha256};
+use terminal::interrupt::Interrupt;
+use terminal::progress::Phase;
+
+use super::manifest::{Kind, Origin, Partition};
+use super::store::{Rows, Store, Target, date_of};
+use crate::binance::{Rest, RestSettings, http_client};
+use crate::telemetry::Telemetry;
+
+/// Where days come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Source {
+    /// The public dumps: a zip for each day, with its checksum.
+    Dumps,
+    /// REST, for candles.
+    Rest,
+}
+
+/// What is to be downloaded.
+#[derive(Debug, Clone)]
+pub struct DownloadSettings {
+    /// Where from.
+    pub source: Source,
+    /// The symbols, in capitals.
+    pub symbols: Vec<Arc<str>>,
+    /// The first day's first moment, µs.
+    pub from: i64,
+    /// The first moment after the last day.
+    pub to: i64,
+    /// The dumps' address.
+    pub dumps_url: String,
+    /// REST's address.
+    pub rest_url: String,
+    /// A certificate authority to trust beside the system's, as PEM.
+    pub ca: Option<Vec<u8>>,
+    /// Downloads at once.
+    pub jobs: usize,
+    /// Whether days that are there are compared with the dumps' present checksums.
+    pub is_refreshed: bool,
+    /// How often a download that fails is tried.
+    pub attempts: u32,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Partitions that were written.
+    pub n_written: u64,
+    /// Partitions that were there already.
+    pub n_there: u64,
+    /// Rows written.
+    pub n_rows: u64,
+    /// Bytes written.
+    pub n_bytes: u64,
+    /// Days that the exchange doesn't have: symbol and date.
+    pub missing: Vec<(String, String)>,
+    /// Whether somebody asked to stop before the end.
+    pub is_stopped: bool,
+}
+
+/// One symbol's day.
+#[derive(Debug, Clone)]
+struct Job {
+    symbol: Arc<str>,
+    day: i64,
+    date: String,
+    target: Target,
+    /// The checksum that what is there was made of, where it is looked at again.
+    known: Option<String>,
+}
+
+enum Fetched {
+    Partition(Partition),
+    Unchanged,
+    Missing,
+}
+
+struct Fetcher {
+    settings: DownloadSettings,
+    kind: Kind,
+    client: reqwest::Client,
+    rest: Rest,
+}
+
+/// Downloads every day that isn't there yet.
+///
+/// # Errors
+/// What can't be had, read or written; what is finished by then stays.
+pub async fn download(
+    store: &mut Store,
+    settings: &DownloadSettings,
+    telemetry: &Arc<Telemetry>,
+    interrupt: &Interrupt,
+    phase: &Phase,
+) -> Result<Outcome> {
+    let kind = store.manifest().kind;
+    let rest = Rest::new(&settings.rest_settings(), Arc::clone(telemetry))?;
+    if settings.source == Source::Rest {
+        rest.check_symbols().await?;
+    }
+    let fetcher = Fetcher {
+        settings: settings.clone(),
+        kind,
+        client: http_client(settings.ca.as_deref(), None)?,
+        rest,
+    };
+    let mut outcome = Outcome::default();
+    let mut jobs = Vec::new();
+    for symbol in &settings.symbols {
+        let days = (settings.from..settings.to).step_by(DAY_US as usize);
+        for day in days {
+            let date = date_of(day);
+            let there = store.has(symbol, &date);
+            if there.is_some() && !settings.is_refreshed {
+                outcome.n_there += 1;
+                phase.advance(1);
+                continue;
+            }
+            jobs.push(Job {
+                known: there.and_then(|partition| partition.origin.sha256.clone()),
+                target: store.target(symbol, &date),
+                symbol: Arc::clone(symbol),
+                day,
+                date,
+            });
+        }
+    }
+    let mut results = futures::stream::iter(jobs)
+        .take_while(|_| std::future::ready(!interrupt.is_asked()))
+        .map(|job| async {
+            let name = format!("{} of {}", job.symbol, job.date);
+            let (symbol, date) = (job.symbol.to_string(), job.date.clone());
+            let fetched = fetcher.fetch(job).await.with_context(|| name);
+            (symbol, date, fetched)
+        })
+        .buffer_unordered(settings.jobs.max(1));
+    let mut failure = None;
+    while let Some((symbol, date, fetched)) = results.next().await {
+        match fetched {
+            Ok(Fetched::Partition(partition)) => {
+                outcome.n_written += 1;
+                outcome.n_rows += partition.rows;
+                outcome.n_bytes += partition.bytes;
+                store.add(partition)?;
+            }
+            Ok(Fetched::Unchanged) => outcome.n_there += 1,
+            Ok(Fetched::Missing) => outcome.missing.push((symbol, date)),
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+        phase.advance(1);
+    }
+    drop(results);
+    outcome.missing.sort();
+    outcome.is_stopped = interrupt.is_asked();
+    match failure {
+        Some(error) => {
+            store.save()?;
+            Err(error)
+        }
+        None => Ok(outcome),
+    }
+}
+
+/// Looks for the first day of each symbol: what was looked at, and what was found.
+pub async fn probe_source(
+    kind: Kind,
+    settings: &DownloadSettings,
+) -> Vec<(String, Result<String>)> {
+    if settings.source == Source::Rest {
+        let telemetry = Arc::new(Telemetry::default());
+        let symbols = async {
+            let rest = Rest::new(&settings.rest_settings(), telemetry)?;
+            rest.check_symbols().await?;
+            Ok("knows every symbol".to_owned())
+        };
+        return vec![(format!("REST at `{}`", settings.rest_url), symbols.await)];
+    }
+    let mut found = Vec::new();
+    for symbol in &settings.symbols {
+        let (url, _) = dump_url(settings, kind, symbol, &date_of(settings.from));
+        let look = async {
+            let client = http_client(settings.ca.as_deref(), None)?;
+            match get(&client, &format!("{url}.CHECKSUM")).await? {
+                Some(_) => Ok("is there".to_owned()),
+                None => Err(anyhow!("is not there: was `{symbol}` traded then?")),
+            }
+        };
+        let looked = look.await;
+        found.push((format!("`{url}`"), looked));
+    }
+    found
+}
+
+impl DownloadSettings {
+    fn rest_settings(&self) -> RestSettings {
+        RestSettings {
+            trades: self.rest_url.clone(),
+            data: self.rest_url.clone(),
+            symbols: self.symbols.clone(),
+            attempts: self.attempts,
+            weight_per_minute: WEIGHT,
+            ca: self.ca.clone(),
+        }
+    }
+}
+
+/// The address and the name of a day's dump.
+fn dump_url(settings: &DownloadSettings, kind: Kind, symbol: &str, date: &str) -> (String, String) {
+    let (folder, middle) = match kind {
+        Kind::Klines(interval) => (format!("klines/{symbol}/{interval}"), interval.to_string()),
+        kind => (
+            format!("{}/{symbol}", kind.as_str()),
+            kind.as_str().to_owned(),
+        ),
+    };
+    let name = format!("{symbol}-{middle}-{date}.zip");
+    let base = settings.dumps_url.trim_end_matches('/');
+    (format!("{base}/data/spot/daily/{folder}/{name}"), name)
+}
+
+/// `None` where there is no such file.
+async fn get(client: &reqwest::Client, url: &str) -> Result<Option<reqwest::Response>> {
+    let answer = client.get(url).send().await.map_err(Again::new)?;
+    match answer.status() {
+        StatusCode::NOT_FOUND => Ok(None),
+        status if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+            bail!("`{url}` is refused: status {status}")
+        }
+        _ => Ok(Some(answer.error_for_status().map_err(Again::new)?)),
+    }
+}
+
+/// Weight of REST requests in a minute.
+const WEIGHT: u32 = 4_000;
+
+impl Fetcher {
+    async fn fetch(&self, job: Job) -> Result<Fetched> {
+        match self.settings.source {
+            Source::Dumps => self.by_dump(job).await,
+            Source::Rest => self.by_rest(job).await,
+        }
+    }
+
+    async fn by_rest(&self, job: Job) -> Result<Fetched> {
+        let Kind::Klines(interval) = self.kind else {
+            bail!("REST has candles only; trades come from the dumps");
+        };
+        let candles = self
+            .rest
+            .day_of_klines(&job.symbol, interval, job.day)
+            .await?;
+        if candles.is_empty() {
+            return Ok(Fetched::Missing);
+        }
+        let origin = Origin {
+            uri: format!(
+                "{}/api/v3/klines",
+                self.settings.rest_url.trim_end_matches('/')
+            ),
+            sha256: None,
+        };
+        let write = move || job.target.write(Rows::Candles(candles), origin);
+        Ok(Fetched::Partition(
+            tokio::task::spawn_blocking(write).await??,
+        ))
+    }
+
+    async fn by_dump(&self, job: Job) -> Result<Fetched> {
+        let (url, name) = dump_url(&self.settings, self.kind, &job.symbol, &job.date);
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let error = match self.try_dump(&job, &url, &name).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(error) => error,
+            };
+            // What can't be read now can't be read later either.
+            if attempt >= self.settings.attempts || !is_worth_another_try(&error) {
+                return Err(error);
+            }
+            tracing::warn!(error = format!("{error:#}"), url, "trying again");
+            tokio::time::sleep(Duration::from_millis(250 << attempt.min(6))).await;
+        }
+    }
+
+    async fn try_dump(&self, job: &Job, url: &str, name: &str) -> Result<Fetched> {
+        let Some(answer) = get(&self.client, &format!("{url}.CHECKSUM")).await? else {
+            return Ok(Fetched::Missing);
+        };
+        let text = answer.text().await.map_err(Again::new)?;
+        let expected = text
+            .split_whitespace()
+            .next()
+            .filter(|sum| sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit()))
+            .with_context(|| format!("`{url}.CHECKSUM` is no SHA-256 checksum"))?
+            .to_ascii_lowercase();
+        if job.known.as_ref() == Some(&expected) {
+            return Ok(Fetched::Unchanged);
+        }
+        let Some(answer) = get(&self.client, url).await? else {
+            return Ok(Fetched::Missing);
+        };
+        let folder = tempfile::tempdir().context("make a folder to download to")?;
+        let path = folder.path().join(name);
+        let mut file = std::fs::File::create(&path).context("keep a download")?;
+        let mut hash = Sha256::new();
+        let mut pieces = answer.bytes_stream();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(Again::new)?;
+            hash.update(&piece);
+            file.write_all(&piece).context("keep a download")?;
+        }
+        drop(file);
+        let found: String = hash
+            .finalize()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        if found != expected {
+            let error = anyhow!("the checksum of `{url}` is {found}, but it should be {expected}");
+            return Err(Again::new(error).into());
+        }
+        let origin = Origin {
+            uri: url.to_owned(),
+            sha256: Some(expected),
+        };
+        let (job, kind, url) = (job.clone(), self.kind, url.to_owned());
+        let work = move || {
+            let rows = read_day(&path, kind, &job).with_context(|| format!("`{url}`"))?;
+            drop(folder);
+            job.target.write(rows, origin)
+        };
+        Ok(Fetched::Partition(
+            tokio::task::spawn_blocking(work).await??,
+        ))
+    }
+}
+
+/// A failure of the network: it may work the next time.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:#}")]
+struct Again(anyhow::Error);
+
+impl Again {
+    fn new(error: impl Into<anyhow::Error>) -> Self {
+        Self(error.into())
+    }
+}
+
+fn is_worth_another_try(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<Again>())
+}
+
+fn read_day(path: &Path, kind: Kind, job: &Job) -> Result<Rows> {
+    let storage = Storage::from_env();
+    let text = path.to_string_lossy();
+    let objects = Location::parse(&text, Path::new("."))?.resolve(&storage)?;
+    let options = ReadOptions {
+        default_symbol: Some(job.symbol.to_string()),
+        ..ReadOptions::default()
+    };
+    let (rows, first, last) = match kind {
+        Kind::Klines(interval) => {
+            let symbols = read_candles(&objects, interval, &options)?;
+            let candles = symbols.into_iter().flat_map(|symbol| symbol.candles);
+            let candles: Vec<_> = candles.collect();
+            let times = (
+                candles.first().map(|c| c.open_time),
+                candles.last().map(|c| c.open_time),
+            );
+            (Rows::Candles(candles), times.0, times.1)
+        }
+        Kind::Trades | Kind::AggTrades => {
+            let symbols = read_trades(&objects, &options)?;
+            let trades = symbols.into_iter().flat_map(|symbol| symbol.trades);
+            let trades: Vec<_> = trades.collect();
+            let times = (
+                trades.first().map(|t| t.event_time),
+                trades.last().map(|t| t.event_time),
+            );
+            (Rows::Trades(trades, None), times.0, times.1)
+        }
+    };
+    let (Some(first), Some(last)) = (first, last) else {
+        bail!("it holds no row");
+    };
+    ensure!(
+        first >= job.day && last < job.day + DAY_US,
+        "its rows are from {} to {}, not of {}",
+        crate::time::show_time(first),
+        crate::time::show_time(last),
+        job.date
+    );
+    Ok(rows)
+}

@@ -1,0 +1,13 @@
+//! Kafka: settings, topics, the producer, and what the topics already hold.
+
+mod partition;
+mod producer;
+mod settings;
+mod tail;
+mod topics;
+
+pub use partition::partition_of;
+pub use producer::{Destination, Producer, Record};
+pub use settings::{Compression, KafkaArgs, KafkaSettings};
+pub use tail::{Tail, read_tail};
+pub use topics::{Found, ensure_topic, look_at_topics};

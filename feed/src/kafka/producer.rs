@@ -1,0 +1,273 @@
+//! The producer: idempotent, bounded, never giving up.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+
+use super::partition::partition_of;
+use super::settings::KafkaSettings;
+use super::topics::Found;
+
+/// A client that tells the log of trouble, and nobody of health.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "kafka");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!(facility, message, "kafka");
+        }
+        // A connection that was lost is what a producer that never gives up is for.
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+            tracing::info!(facility, message, "kafka");
+        }
+        _ => tracing::debug!(facility, message, "kafka"),
+    }
+}
+
+/// What the producer's own threads learn.
+#[derive(Debug, Default)]
+struct Events {
+    n_failed: AtomicU64,
+    is_away: AtomicBool,
+}
+
+impl ClientContext for Events {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => {
+                if !self.is_away.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(reason, "kafka is away: records wait in memory");
+                }
+            }
+            _ => tracing::debug!(%error, reason, "kafka"),
+        }
+    }
+}
+
+impl ProducerContext for Events {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result
+            && self.n_failed.fetch_add(1, Ordering::Relaxed) == 0
+        {
+            tracing::error!(%error, "kafka refused a record");
+        }
+    }
+}
+
+/// A topic to write to.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    topic: String,
+    n_partitions: i32,
+}
+
+impl Destination {
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The partition of a key.
+    pub fn partition_of(&self, key: &str) -> i32 {
+        partition_of(key.as_bytes(), self.n_partitions)
+    }
+
+    /// How many partitions there are.
+    pub fn n_partitions(&self) -> i32 {
+        self.n_partitions
+    }
+}
+
+impl From<Found> for Destination {
+    fn from(found: Found) -> Self {
+        Self {
+            topic: found.name,
+            n_partitions: found.partitions,
+        }
+    }
+}
+
+/// One record to write.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// Where to.
+    pub destination: &'a Destination,
+    /// The partition that [`Destination::partition_of`] gave for the key.
+    pub partition: i32,
+    /// The key.
+    pub key: &'a str,
+    /// The value.
+    pub value: &'a [u8],
+    /// A header, if it has one.
+    pub header: Option<(&'a str, &'a [u8])>,
+}
+
+/// Writes records in order, each exactly once as long as it lives.
+///
+/// Records wait in memory up to the configured bound, then [`try_send`](Self::try_send) says no.
+pub struct Producer {
+    inner: ThreadedProducer<Events>,
+    n_sent: AtomicU64,
+}
+
+impl std::fmt::Debug for Producer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Producer")
+            .field("n_sent", &self.n_sent)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long a full queue is left alone before it is asked again.
+const FULL: Duration = Duration::from_millis(2);
+
+impl Producer {
+    /// A producer; brokers are not asked yet.
+    ///
+    /// # Errors
+    /// When a setting is wrong.
+    pub fn new(settings: &KafkaSettings) -> Result<Self> {
+        let inner = settings
+            .producer()
+            .create_with_context(Events::default())
+            .context("start the Kafka producer")?;
+        Ok(Self {
+            inner,
+            n_sent: AtomicU64::new(0),
+        })
+    }
+
+    /// Hands a record over; `false` when the queue is full.
+    ///
+    /// # Errors
+    /// When the record can never be written, or the producer has failed for good.
+    pub fn try_send(&self, record: Record<'_>) -> Result<bool> {
+        let mut base = BaseRecord::to(&record.destination.topic)
+            .partition(record.partition)
+            .key(record.key)
+            .payload(record.value);
+        if let Some((key, value)) = record.header {
+            let header = Header {
+                key,
+                value: Some(value),
+            };
+            base = base.headers(OwnedHeaders::new_with_capacity(1).insert(header));
+        }
+        match self.inner.send(base) {
+            Ok(()) => {
+                self.n_sent.fetch_add(1, Ordering::Relaxed);
+                Ok(true)
+            }
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => {
+                self.check()?;
+                Ok(false)
+            }
+            Err((error, _)) => {
+                self.check()?;
+                Err(anyhow!(error).context(format!("write to `{}`", record.destination.topic)))
+            }
+        }
+    }
+
+    /// Hands a record over, waiting while the queue is full; `false` if `is_asked_to_stop` said so
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    pub fn send(&self, record: Record<'_>, is_asked_to_stop: impl Fn() -> bool) -> Result<bool> {
+        while !self.try_send(record)? {
+            if is_asked_to_stop() {
+                return Ok(false);
+            }
+            std::thread::sleep(FULL);
+        }
+        Ok(true)
+    }
+
+    /// As [`send`](Self::send), without holding a thread.
+    ///
+    /// # Errors
+    /// As [`try_send`](Self::try_send).
+    pub async fn send_async(&self, record: Record<'_>) -> Result<()> {
+        while !self.try_send(record)? {
+            tokio::time::sleep(FULL).await;
+        }
+        Ok(())
+    }
+
+    /// Records that the brokers have.
+    pub fn n_delivered(&self) -> u64 {
+        let n_sent = self.n_sent.load(Ordering::Relaxed);
+        n_sent.saturating_sub(self.n_waiting() + self.n_failed())
+    }
+
+    /// Records that wait in memory, or for an answer.
+    pub fn n_waiting(&self) -> u64 {
+        u64::try_from(self.inner.in_flight_count()).unwrap_or(0)
+    }
+
+    /// Records that were refused.
+    pub fn n_failed(&self) -> u64 {
+        self.inner.context().n_failed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every record is written.
+    ///
+    /// # Errors
+    /// When some weren't within the time, or were refused.
+    pub fn flush(&self, at_most: Duration) -> Result<()> {
+        let flushed = self.inner.flush(at_most);
+        self.check()?;
+        flushed.with_context(|| {
+            format!(
+                "{} records are not in Kafka after {} s",
+                self.n_waiting(),
+                at_most.as_secs()
+            )
+        })
+    }
+
+    /// Gives up what waits.
+    pub fn abandon(&self) {
+        self.inner
+            .purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
+    }
+
+    /// # Errors
+    /// When records were refused or the producer has failed for good.
+    pub fn check(&self) -> Result<()> {
+        if let Some((code, reason)) = self.inner.client().fatal_error() {
+            bail!("the Kafka producer has failed for good: {code}: {reason}");
+        }
+        match self.n_failed() {
+            0 => Ok(()),
+            n_failed => bail!("Kafka refused {n_failed} records"),
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The `feed` program: see `feed --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    feed::cli::main()
+}
