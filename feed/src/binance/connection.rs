@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_util::sync::CancellationToken;
 
@@ -99,6 +99,8 @@ impl Link {
         let n_batches = self.streams.len().div_ceil(NAMES);
         let mut n_confirmed = 0;
         let mut subscribe = interval(BETWEEN);
+        // After a wait for Kafka the requests must not go out at once.
+        subscribe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_all_asked = false;
         let mut deadline = Instant::now() + self.silence;
         loop {

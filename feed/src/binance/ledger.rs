@@ -50,7 +50,12 @@ pub(super) enum Answer {
         detail: String,
     },
     /// It can't be asked.
-    Unreachable { detail: String },
+    Unreachable {
+        /// The ids that were asked for.
+        ids: RangeInclusive<u64>,
+        /// Why.
+        detail: String,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -187,10 +192,8 @@ impl Ledger {
                     lane.give_up(key, ids, GapReason::NotAtExchange, detail, passed);
                 }
             }
-            Answer::Unreachable { detail } => {
-                if let Some(lane) = self.lanes.get_mut(&key)
-                    && let Some(ids) = lane.missing()
-                {
+            Answer::Unreachable { ids, detail } => {
+                if let Some(lane) = self.lanes.get_mut(&key) {
                     lane.give_up(key, ids, GapReason::Unreachable, detail, passed);
                 }
             }
@@ -394,6 +397,29 @@ mod tests {
         assert_eq!(passed.len(), 1);
     }
 
+    /// The first hole was closed meanwhile; the next one was never asked about.
+    #[test]
+    fn a_late_refusal_gives_up_only_what_was_asked_for() {
+        let mut ledger = Ledger::new(Duration::ZERO, 100, 100);
+        let now = Instant::now();
+        let mut passed = Vec::new();
+        ledger.take(event(1), now, &mut passed);
+        ledger.take(event(3), now, &mut passed);
+        let asked = ledger.due(now, &mut passed);
+        assert_eq!(asked, [(LANE, 2..=2)]);
+        ledger.take(event(2), now, &mut passed);
+        ledger.take(event(6), now, &mut passed);
+        let answer = Answer::Unreachable {
+            ids: 2..=2,
+            detail: String::new(),
+        };
+        ledger.answer(LANE, answer, now, &mut passed);
+        ledger.take(event(4), now, &mut passed);
+        ledger.take(event(5), now, &mut passed);
+        assert_eq!(passed.len(), 6);
+        assert!(passed.iter().all(|p| matches!(p, Passed::Event(_))));
+    }
+
     proptest! {
         /// Whatever is lost, repeated or swapped, and whatever REST has: every id goes out once, in
         /// order, as an event or in a gap.
@@ -413,7 +439,7 @@ mod tests {
                     let first = *wanted.start();
                     let has = |id: &u64| at_exchange[*id as usize];
                     let answer = if kind == 0 {
-                        Answer::Unreachable { detail: String::new() }
+                        Answer::Unreachable { ids: wanted, detail: String::new() }
                     } else if has(&first) {
                         Answer::Events(wanted.take_while(has).take(3).map(event).collect())
                     } else {

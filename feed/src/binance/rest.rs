@@ -202,7 +202,7 @@ impl Rest {
                 Err(failure) => {
                     let detail = format!("{:#}", failure.error());
                     tracing::warn!(detail, symbol = %self.symbols[lane.0], "missing events can't be fetched");
-                    return Answer::Unreachable { detail };
+                    return Answer::Unreachable { ids, detail };
                 }
             };
             let first = *ids.start();

@@ -129,6 +129,12 @@ impl Shard {
         // what is lost between them.
         running.stop.cancel();
         ended(running).await;
+        if stop.is_cancelled() {
+            // Nobody else would end it, and it would go on writing.
+            next.stop.cancel();
+            ended(next).await;
+            return Outcome::Stopped;
+        }
         Outcome::Replaced(next)
     }
 

@@ -18,7 +18,7 @@ use crate::kafka::{
 use crate::telemetry::Telemetry;
 
 /// How far back a partition is searched for a symbol's last record.
-const AT_MOST: i64 = 200_000;
+const AT_MOST: i64 = 10_000_000;
 /// After being asked to stop, what waits has so long to get into Kafka.
 const LAST: Duration = Duration::from_secs(30);
 
@@ -240,7 +240,7 @@ fn last_ids(
         .map(|s| destination.partition_of(s))
         .collect();
     let last = std::cell::RefCell::new(vec![None; symbols.len()]);
-    read_tail(
+    let is_complete = read_tail(
         kafka,
         found,
         Tail { at_most: AT_MOST },
@@ -274,5 +274,16 @@ fn last_ids(
     .with_context(|| format!("look where `{}` ends", found.name))?;
     let last = last.into_inner();
     ensure!(last.len() == symbols.len(), "symbols were lost");
+    for ((symbol, last), partition) in symbols.iter().zip(&last).zip(partitions) {
+        let is_seen = usize::try_from(partition).is_ok_and(|p| is_complete.get(p) == Some(&true));
+        if last.is_none() && !is_seen {
+            tracing::warn!(
+                %symbol,
+                topic = found.name,
+                records = AT_MOST,
+                "the last records hold none of this symbol: what it traded since its last one is lost"
+            );
+        }
+    }
     Ok(last)
 }

@@ -301,13 +301,14 @@ impl ReplayArgs {
         }
     }
 
-    /// What is read of the files, as far as it changes what is written.
+    /// What is read of the files, as far as it changes what is written. Not what is done about rows
+    /// that can't be read: what was written until the first of them is the same either way.
     fn selection(&self) -> String {
         let mut symbols = self.symbols.clone();
         symbols.sort();
         format!(
-            "{symbols:?} {:?} {:?} {:?} {:?}",
-            self.symbol, self.from, self.to, self.on_error
+            "{symbols:?} {:?} {:?} {:?}",
+            self.symbol, self.from, self.to
         )
     }
 

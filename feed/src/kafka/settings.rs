@@ -144,6 +144,8 @@ impl KafkaSettings {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
+            // A batch that is refused for good ends the producer: what follows must not go out.
+            .set("enable.gapless.guarantee", "true")
             .set("compression.codec", codec)
             .set(
                 "queue.buffering.max.kbytes",

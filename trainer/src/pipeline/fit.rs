@@ -349,7 +349,7 @@ mod tests {
         let trials = trials(&[candidate], n_features, 64)?;
         let config = |trial: Trial| match trial.params {
             DetectorParams::IsolationForest(config) => config,
-            DetectorParams::MaxZ(_) => panic!("a forest"),
+            _ => panic!("a forest"),
         };
         Ok(trials.into_iter().map(config).collect())
     }
