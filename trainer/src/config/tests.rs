@@ -248,7 +248,7 @@ fn a_wrong_value_of_any_key_is_refused_at_its_line_with_what_is_allowed() {
         (
             "hbos",
             "n_bins = 0",
-            ["is 0; allowed: a whole number, ", "n_bins"],
+            ["is 0; allowed: 2 to 10000", "n_bins"],
         ),
         (
             "hbos",
