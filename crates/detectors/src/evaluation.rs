@@ -197,6 +197,26 @@ pub fn evaluate(scored: &Scored<'_>, options: &EvaluationOptions) -> Result<Eval
     Ok(evaluation)
 }
 
+/// Average precision on each of the resamples that intervals are drawn from, `None` where it is
+/// undefined. Detectors that scored the same rows are compared resample by resample: with the same
+/// options, all of them see the same blocks.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn resampled_average_precision(
+    scored: &Scored<'_>,
+    options: &BootstrapOptions,
+) -> Result<Vec<Option<f64>>> {
+    options.check()?;
+    let by_symbol = scored.check()?;
+    let ranking = Ranking::new(scored.score);
+    let table = EventTable::new(scored, &by_symbol);
+    let events = table.for_bootstrap();
+    Ok(bootstrap::average_precisions(
+        scored, &by_symbol, &ranking, &events, options,
+    ))
+}
+
 /// Days that one row stands for, where times and their interval are known.
 fn row_days(scored: &Scored<'_>) -> Option<f64> {
     scored.time?;

@@ -9,7 +9,7 @@ use crate::cli::{CheckArgs, CommandResult};
 use crate::config::{DataKind, ExperimentFile, ThresholdRule};
 use crate::exit::ExitStatus;
 use crate::output::{self, Render};
-use crate::pipeline::{fit, load, table};
+use crate::pipeline::{fit, load, search, table};
 use crate::progress::plural;
 
 /// What a run would do.
@@ -58,11 +58,7 @@ pub fn plan(file: &ExperimentFile, objects: &[DataObject]) -> anyhow::Result<Run
             .map(|feature| feature.name().to_owned())
             .collect(),
     };
-    let trials = fit::trials(
-        &experiment.candidates,
-        features.len(),
-        experiment.search.max_trials,
-    )?;
+    let trials = search::drawn(experiment, &features)?;
     let words = |trial: &fit::Trial| -> anyhow::Result<String> {
         Ok(format!(
             "{} {}",

@@ -1,12 +1,15 @@
 //! What the registry is told of a run: tags, metrics, parameters.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use detectors::evaluation::{Evaluation, Metric};
 use serde_json::Value;
 
 use crate::config::ExperimentFile;
+use crate::pipeline::fit::{Record, Trial};
 use crate::pipeline::{Outcome, judge};
+use crate::tracking::{Point, TrialRun};
 
 /// Tags that come of the work: where the data are from, what is undefined and why.
 pub(super) fn tags(outcome: &Outcome) -> BTreeMap<String, String> {
@@ -66,11 +69,150 @@ pub(super) fn metrics(outcome: &Outcome) -> BTreeMap<String, Metric> {
             }
         }
     }
+    let record = &outcome.validated[outcome.winner].record;
+    for (name, value) in facts(record) {
+        metrics.insert(name, Metric::Value(value));
+    }
     metrics.insert(
         "threshold".to_owned(),
         Metric::Value(outcome.model.threshold.neg_log10_tail),
     );
     metrics
+}
+
+/// What was found while fitting, by name; of several of a name, as the members of a consensus
+/// have them, the later ones are numbered.
+pub(super) fn facts(record: &Record) -> Vec<(String, f64)> {
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    let facts = record.facts.iter().filter(|(_, value)| value.is_finite());
+    facts
+        .map(|(name, value)| {
+            let n = seen.entry(name).or_default();
+            *n += 1;
+            (numbered(name, *n), *value)
+        })
+        .collect()
+}
+
+/// The losses epoch by epoch. Where several networks were trained, one after the other, those of the
+/// later ones are numbered.
+pub(super) fn losses(record: &Record) -> Vec<Point> {
+    let (mut points, mut n_networks, mut last) = (Vec::new(), 1, 0);
+    for epoch in &record.epochs {
+        if epoch.number <= last {
+            n_networks += 1;
+        }
+        last = epoch.number;
+        let losses = [
+            ("train_loss", Some(epoch.train_loss)),
+            ("validation_loss", epoch.validation_loss),
+        ];
+        for (name, loss) in losses {
+            if let Some(value) = loss.filter(|loss| loss.is_finite()) {
+                points.push(Point {
+                    name: numbered(name, n_networks),
+                    step: i64::try_from(last).unwrap_or(i64::MAX),
+                    value,
+                });
+            }
+        }
+    }
+    points
+}
+
+fn numbered(name: &str, n: usize) -> String {
+    match n {
+        1 => name.to_owned(),
+        n => format!("{name}.{n}"),
+    }
+}
+
+/// Every trial as a run of its own below the run; none where there was but one and it succeeded.
+pub(super) fn trial_runs(outcome: &Outcome) -> anyhow::Result<Vec<TrialRun>> {
+    let n_tried = outcome.validated.len() - 1;
+    if n_tried == 1 && outcome.failed.is_empty() && outcome.dropped.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut runs = Vec::new();
+    let (_, _, test) = judge::parts(&outcome.prepared);
+    for (at, validated) in outcome.validated.iter().enumerate() {
+        let trial = &validated.trial;
+        let mut run = trial_run(trial, &validated.record, validated.spent)?;
+        let mut metrics = BTreeMap::new();
+        add_metrics(&mut metrics, "validation", &validated.validation);
+        if let Some(tested) = outcome.tested.iter().find(|tested| tested.trial == at) {
+            add_metrics(&mut metrics, test.as_str(), &tested.evaluation);
+        }
+        let threshold = Metric::Value(validated.threshold.neg_log10_tail);
+        metrics.insert("threshold".to_owned(), threshold);
+        for (name, metric) in metrics {
+            match metric {
+                Metric::Value(value) => drop(run.metrics.insert(name, value)),
+                Metric::Undefined { reason } => {
+                    drop(run.tags.insert(format!("undefined.{name}"), reason))
+                }
+            }
+        }
+        if at == outcome.winner {
+            run.tags
+                .insert("foreshock.winner".to_owned(), "true".to_owned());
+        }
+        runs.push(run);
+    }
+    for failed in &outcome.failed {
+        let mut run = trial_run(&failed.trial, &failed.record, failed.spent)?;
+        run.failed = true;
+        run.tags
+            .insert("foreshock.error".to_owned(), failed.reason.clone());
+        runs.push(run);
+    }
+    for dropped in &outcome.dropped {
+        let mut run = trial_run(&dropped.trial, &dropped.record, dropped.spent)?;
+        run.tags
+            .insert("foreshock.dropped".to_owned(), dropped.reason.clone());
+        if let Some(value) = dropped.average_precision.value() {
+            let name = "validation_average_precision".to_owned();
+            run.metrics.insert(name, value);
+        }
+        runs.push(run);
+    }
+    runs.sort_by_key(|run| run.number);
+    // A candidate that failed in a later fold was tried before: it failed.
+    runs.dedup_by(|later, first| {
+        let same = later.number == first.number;
+        if same && later.failed {
+            first.failed = true;
+            first.tags.append(&mut later.tags);
+        }
+        same
+    });
+    Ok(runs)
+}
+
+fn trial_run(trial: &Trial, record: &Record, spent: Duration) -> anyhow::Result<TrialRun> {
+    let mut params = BTreeMap::new();
+    params.insert("candidate".to_owned(), trial.candidate.clone());
+    params.insert("scope".to_owned(), trial.scope.as_str().to_owned());
+    flatten("", &serde_json::to_value(&trial.params)?, &mut params);
+    let name = match trial.number {
+        0 => "baseline".to_owned(),
+        number => format!("{} {number}", trial.candidate),
+    };
+    let mut metrics = BTreeMap::from_iter(facts(record));
+    metrics.insert("seconds".to_owned(), spent.as_secs_f64());
+    Ok(TrialRun {
+        number: trial.number,
+        name,
+        failed: false,
+        seconds: spent.as_secs_f64(),
+        params,
+        tags: BTreeMap::from([(
+            "foreshock.detector".to_owned(),
+            trial.params.name().to_owned(),
+        )]),
+        metrics,
+        points: losses(record),
+    })
 }
 
 fn add_metrics(metrics: &mut BTreeMap<String, Metric>, prefix: &str, evaluation: &Evaluation) {

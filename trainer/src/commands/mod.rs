@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod compare;
+mod leaderboard;
 mod logged;
 mod outcome;
 mod report_data;

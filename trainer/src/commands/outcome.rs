@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use detectors::{Detector, DetectorSet};
+use history::{Storage, write_table};
 use serde_json::{Value, json};
 
-use super::logged::{metrics, params};
+use super::leaderboard;
+use super::logged::{losses, metrics, params, trial_runs};
 use super::report_data::{RunLabel, report_data, verdict};
 use super::summary::{RunSummary, fold_rows, table};
 use crate::config::ExperimentFile;
 use crate::pipeline::Outcome;
+use crate::pipeline::fit::Trial;
 use crate::report::{render_html, render_pngs};
 use crate::tracking::model_folder::{self, ModelFolder};
 use crate::tracking::{Bundle, RunState, Stage};
@@ -39,7 +43,8 @@ pub(super) fn stage(
             .collect(),
         tags: &tags,
     };
-    let report = report_data(file, outcome, &label);
+    let leaders = leaderboard::leaders(outcome)?;
+    let report = report_data(file, outcome, &leaders, &label);
     stage.write_artifact(REPORT, render_html(&report).as_bytes())?;
     for (name, bytes) in render_pngs(&report)? {
         stage.write_artifact(&format!("report/{name}"), &bytes)?;
@@ -66,6 +71,7 @@ pub(super) fn stage(
         .iter()
         .map(|trial| {
             json!({
+                "trial": trial.trial.number,
                 "candidate": trial.trial.candidate,
                 "scope": trial.trial.scope,
                 "params": trial.trial.params,
@@ -74,11 +80,33 @@ pub(super) fn stage(
             })
         })
         .collect();
+    let failed: Vec<Value> = outcome
+        .failed
+        .iter()
+        .map(|failed| with_reason(&failed.trial, &failed.reason))
+        .collect();
+    let dropped: Vec<Value> = outcome
+        .dropped
+        .iter()
+        .map(|dropped| with_reason(&dropped.trial, &dropped.reason))
+        .collect();
     let pretty = |value: &Value| serde_json::to_vec_pretty(value);
-    stage.write_artifact(
-        "evaluation.json",
-        &pretty(&json!({ "tested": tested, "folds": folds, "trials": trials }))?,
+    let evaluation = json!({
+        "tested": tested,
+        "folds": folds,
+        "trials": trials,
+        "failed": failed,
+        "dropped": dropped,
+    });
+    write_table(
+        &Storage::from_env(),
+        &stage
+            .artifact_path("leaderboard.parquet")?
+            .display()
+            .to_string(),
+        leaderboard::as_table(&leaders),
     )?;
+    stage.write_artifact("evaluation.json", &pretty(&evaluation)?)?;
     stage.write_artifact(
         "data.json",
         &pretty(&serde_json::to_value(&outcome.fingerprint)?)?,
@@ -97,6 +125,7 @@ pub(super) fn stage(
         threshold: &serde_json::to_value(outcome.model.threshold)?,
         created: &now.strftime("%Y-%m-%d %H:%M:%S.%6f").to_string(),
         model_uuid: &uuid::Uuid::new_v4().simple().to_string(),
+        statistics: statistics(&outcome.model.detectors),
     };
     for (name, bytes) in model_folder::files(&folder)? {
         stage.write_artifact(&format!("model/{name}"), &bytes)?;
@@ -115,6 +144,17 @@ pub(super) fn stage(
         tracking_uri: String::new(),
         verdict: verdict(file, outcome).sentence(),
         table: table(outcome),
+        leaderboard: leaders
+            .iter()
+            .map(serde_json::to_value)
+            .collect::<Result<_, _>>()?,
+        leader_rows: if leaders.len() > 2 {
+            leaderboard::as_text(&leaders)
+        } else {
+            Vec::new()
+        },
+        flip_probability: leaderboard::flip_probability(outcome),
+        failed: failures(outcome),
         folds: fold_rows(&outcome.folds, outcome.prepared.interval_us.unwrap_or(0)),
     };
     let mut version_tags = BTreeMap::new();
@@ -135,8 +175,57 @@ pub(super) fn stage(
             .into_iter()
             .filter_map(|(name, metric)| metric.value().map(|value| (name, value)))
             .collect(),
+        points: losses(&outcome.validated[outcome.winner].record),
+        trials: trial_runs(outcome)?,
         register: file.experiment.register.clone(),
         version_tags,
         summary: serde_json::to_value(&summary)?,
     })
+}
+
+fn failures(outcome: &Outcome) -> Vec<String> {
+    let failed = outcome.failed.iter();
+    failed
+        .map(|failed| {
+            format!(
+                "trial {} of {} failed: {}",
+                failed.trial.number, failed.trial.candidate, failed.reason
+            )
+        })
+        .collect()
+}
+
+fn with_reason(trial: &Trial, reason: &str) -> Value {
+    json!({
+        "trial": trial.number,
+        "candidate": trial.candidate,
+        "scope": trial.scope,
+        "params": trial.params,
+        "reason": reason,
+    })
+}
+
+/// The statistics of a detector that has them in words that people read and edit.
+fn statistics(detectors: &DetectorSet) -> Vec<(String, String)> {
+    let of = |detector: &Detector| match detector {
+        Detector::CandleZ(inner) => Some(inner.statistics().to_json()),
+        Detector::SlidingWindow(inner) => Some(inner.statistics().to_json()),
+        _ => None,
+    };
+    match detectors {
+        DetectorSet::Global(detector) => of(detector)
+            .map(|text| ("statistics.json".to_owned(), text))
+            .into_iter()
+            .collect(),
+        DetectorSet::PerSymbol { by_symbol, .. } => by_symbol
+            .iter()
+            .filter_map(|(symbol, detector)| {
+                let name: String = symbol
+                    .chars()
+                    .map(|c| if c.is_alphanumeric() { c } else { '_' })
+                    .collect();
+                Some((format!("statistics/{name}.json"), of(detector)?))
+            })
+            .collect(),
+    }
 }

@@ -1,10 +1,11 @@
 //! From an outcome to what the report shows.
 
-use detectors::ForestForm;
 use detectors::evaluation::{
     Evaluation, ImportanceMeasure, Interval, Metric as Measured, OperatingPoint,
 };
+use detectors::{DetectorParams, ForestForm};
 
+use super::leaderboard::{self, Leader};
 use crate::config::{Boundaries, DataKind, ExperimentFile, SplitMethod, ThresholdRule};
 use crate::pipeline::split::Part;
 use crate::pipeline::{Fold, Outcome, Tested, judge, provenance};
@@ -36,6 +37,7 @@ pub(super) struct RunLabel<'a> {
 pub(super) fn report_data(
     file: &ExperimentFile,
     outcome: &Outcome,
+    leaders: &[Leader],
     label: &RunLabel<'_>,
 ) -> ReportData {
     let winner = outcome.tested_winner();
@@ -51,6 +53,12 @@ pub(super) fn report_data(
         metrics: metrics(outcome),
         by_kind: groups(outcome, |evaluation| &evaluation.by_kind),
         by_magnitude: groups(outcome, |evaluation| &evaluation.by_magnitude),
+        leaders: if leaders.len() > 2 {
+            leaderboard::as_report(leaders)
+        } else {
+            Vec::new()
+        },
+        flip_probability: leaderboard::flip_probability(outcome),
         by_fold: folds(outcome),
         by_symbol: if index.symbols.len() > 1 || outcome.prepared.interval_us.is_some() {
             symbols(&winner.evaluation)
@@ -109,6 +117,17 @@ fn detector_words(name: &str) -> &str {
     match name {
         "isolation_forest" => "Isolation Forest",
         "max_z" => "Largest |z|",
+        "ecod" => "ECOD",
+        "hbos" => "HBOS",
+        "knn" => "Nearest neighbours",
+        "dbscan" => "DBSCAN",
+        "mahalanobis" => "Mahalanobis distance",
+        "gaussian_mixture" => "Gaussian mixture",
+        "autoencoder" => "Autoencoder",
+        "half_space_trees" => "Half-space trees",
+        "candle_z" => "Per-candle z-score",
+        "sliding_window" => "Sliding window",
+        "consensus" => "Consensus",
         other => other,
     }
 }
@@ -182,7 +201,7 @@ pub(super) fn verdict(file: &ExperimentFile, outcome: &Outcome) -> Verdict {
 fn column(outcome: &Outcome, tested: &Tested) -> Column {
     let trial = &outcome.validated[tested.trial].trial;
     let detail = match &trial.params {
-        detectors::DetectorParams::IsolationForest(config) => {
+        DetectorParams::IsolationForest(config) => {
             let trees = format!("{} trees of {} rows", config.n_trees, config.sample_size);
             match config.form {
                 ForestForm::Extended => format!("extended, {trees}"),
@@ -191,8 +210,16 @@ fn column(outcome: &Outcome, tested: &Tested) -> Column {
                 ForestForm::Classic => trees,
             }
         }
-        detectors::DetectorParams::MaxZ(_) => "against training mean and deviation".to_owned(),
-        other => other.name().replace('_', " "),
+        DetectorParams::MaxZ(_) => "against training mean and deviation".to_owned(),
+        DetectorParams::Consensus(config) => {
+            let members: Vec<&str> = config
+                .members
+                .iter()
+                .map(|member| detector_words(member.name()))
+                .collect();
+            format!("of {}", members.join(", "))
+        }
+        other => detector_words(other.name()).to_owned(),
     };
     Column {
         name: trial.candidate.clone(),

@@ -15,6 +15,7 @@ use crate::exit::ExitStatus;
 use crate::interrupt::Interrupt;
 use crate::output::{self, Render};
 use crate::pipeline::provenance::hex;
+use crate::pipeline::shelf::Shelf;
 use crate::pipeline::{self, load};
 use crate::progress::Progress;
 use crate::tracking::Tracking;
@@ -87,7 +88,7 @@ pub fn reproduce(args: &ReproduceArgs) -> CommandResult {
     let file = config::parse(&path, text, &overrides)?;
     let objects = load::resolve(&file)
         .context("the run's data aren't there any more; say where with --data")?;
-    let outcome = pipeline::run(&file, &objects, &interrupt, &progress)?;
+    let outcome = pipeline::run(&file, &objects, &Shelf::default(), &interrupt, &progress)?;
     let same_data = tag(&run, "foreshock.data.sha256") == Some(outcome.fingerprint.hash.as_str());
     let bytes = outcome.model.to_bytes()?;
     let result = Reproduced {

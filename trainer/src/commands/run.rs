@@ -237,7 +237,7 @@ fn compute(
     progress: &Progress,
 ) -> anyhow::Result<Bundle> {
     stage.clear_work()?;
-    let outcome = pipeline::run(file, objects, interrupt, progress)?;
+    let outcome = pipeline::run(file, objects, &stage.shelf(), interrupt, progress)?;
     let phase = progress.phase("report", 0);
     let mut tags = run_tags(file);
     tags.extend(logged::tags(&outcome));

@@ -38,6 +38,18 @@ pub(super) struct RunSummary {
     /// The table of the metrics: (name, per column: value and interval as text).
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(super) table: Vec<Vec<String>>,
+    /// The candidates' best trials, the best on validation data first, the baseline last.
+    #[serde(default)]
+    pub leaderboard: Vec<Value>,
+    /// The share of resampled test data on which another candidate does better than the winner.
+    #[serde(default)]
+    pub flip_probability: Option<f64>,
+    /// Trials that failed, and why.
+    #[serde(default)]
+    pub failed: Vec<String>,
+    /// The leaderboard as text, where there are several candidates.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub(super) leader_rows: Vec<Vec<String>>,
     /// The same fold by fold, where the run walked forward: fold, what it tested, events, average precision.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(super) folds: Vec<Vec<String>>,
@@ -188,7 +200,12 @@ pub(super) fn fold_rows(folds: &[Fold], interval_us: i64) -> Vec<Vec<String>> {
 impl Render for RunSummary {
     fn render_table(&self) -> String {
         let mut text = String::new();
-        if let Some((header, rows)) = self.table.split_first() {
+        // Of many candidates, the metrics side by side are wider than any terminal.
+        let shown = match self.leader_rows.is_empty() {
+            true => &self.table,
+            false => &self.leader_rows,
+        };
+        if let Some((header, rows)) = shown.split_first() {
             let header: Vec<&str> = header.iter().map(String::as_str).collect();
             text.push_str(&output::table(&header, rows));
         }
@@ -201,6 +218,15 @@ impl Render for RunSummary {
                 "largest |z|",
             ];
             text.push_str(&format!("\n\n{}", output::table(&header, &self.folds)));
+        }
+        for failed in &self.failed {
+            text.push_str(&format!("\n{failed}"));
+        }
+        if let Some(chance) = self.flip_probability {
+            text.push_str(&format!(
+                "\nanother candidate does better than the winner on {:.0} % of resampled test data",
+                chance * 100.0
+            ));
         }
         text.push_str(&format!("\n\n{}\n\n", self.verdict));
         let model = match (&self.model_name, &self.model_version) {
@@ -223,6 +249,7 @@ impl Render for RunSummary {
         if let Some(map) = value.as_object_mut() {
             map.remove("table");
             map.remove("folds");
+            map.remove("leader_rows");
         }
         Ok(value)
     }
@@ -327,6 +354,10 @@ mod tests {
             tracking_uri: String::new(),
             verdict: "the verdict".to_owned(),
             table: Vec::new(),
+            leaderboard: Vec::new(),
+            flip_probability: None,
+            failed: Vec::new(),
+            leader_rows: Vec::new(),
             folds: rows,
         };
         let text = summary.render_table();

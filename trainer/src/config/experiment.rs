@@ -1,8 +1,9 @@
 //! What an experiment file says, checked. Only this type is accepted by a run.
 
-use detectors::{ForestForm, ForestScoring};
 use market::{AnomalyKind, Feature, FeatureConfig, Interval};
 use serde::{Deserialize, Serialize};
+
+use super::space::DetectorSpace;
 
 /// A checked experiment file.
 #[derive(Debug, Clone, Serialize)]
@@ -208,48 +209,34 @@ impl Scope {
     }
 }
 
-/// A detector's search space; every list holds at least one value.
-#[derive(Debug, Clone, Serialize)]
-#[serde(tag = "detector", rename_all = "snake_case")]
-pub enum DetectorSpace {
-    /// Isolation Forest.
-    IsolationForest(Box<ForestSpace>),
-    /// Largest |z| over the features.
-    MaxZ,
-}
-
-/// The isolation forest's search space. Keys that a form or a scoring doesn't have are not varied
-/// for it.
-#[derive(Debug, Clone, Serialize)]
-pub struct ForestSpace {
-    /// Which forest.
-    pub form: Vec<ForestForm>,
-    /// What a leaf says about the rows in it.
-    pub scoring: Vec<ForestScoring>,
-    /// Trees.
-    pub n_trees: Vec<usize>,
-    /// Rows per tree.
-    pub sample_size: Vec<usize>,
-    /// Depth limit; `None` is ceil(log2(sample_size)).
-    pub max_depth: Vec<Option<usize>>,
-    /// Columns per tree; `None` is all.
-    pub max_features: Vec<Option<usize>>,
-    /// Extended: columns in a slope, less one; `None` is 1.
-    pub extension_level: Vec<Option<usize>>,
-    /// SCiForest and fair-cut: directions that a node tries; `None` is the form's own number.
-    pub n_candidates: Vec<Option<usize>>,
-    /// SCiForest and fair-cut: columns in a direction; `None` is 2.
-    pub hyperplane_columns: Vec<Option<usize>>,
-    /// SCiForest and fair-cut, not by density: whether rows far outside score higher; `None` is
-    /// the form's own choice.
-    pub penalize_range: Vec<Option<bool>>,
-}
-
-/// `[search]`: how candidates' spaces are walked.
-#[derive(Debug, Clone, Serialize)]
+/// `[search]`: how candidates' spaces are walked, and how much work that may be.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Search {
-    /// Trials, at most; a larger grid is refused.
+    /// How.
+    pub method: SearchMethod,
+    /// Trials, at most: a larger grid is refused, the other methods draw so many.
     pub max_trials: usize,
+    /// No trial begins later than so many µs after the first.
+    pub max_time: Option<i64>,
+    /// A trial that takes longer, µs, has failed.
+    pub trial_limit: Option<i64>,
+    /// Trials that are fitted at once, and threads for them; as many as the process has by default.
+    pub threads: Option<usize>,
+    /// Halving: one trial in so many stays from one round to the next, on so many times the rows.
+    pub reduction: usize,
+}
+
+/// How search spaces are walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchMethod {
+    /// Every point.
+    Grid,
+    /// Points drawn by the seed.
+    Random,
+    /// Points drawn by the seed, tried on few rows; the best of each candidate go on to more
+    /// (Jamieson and Talwalkar 2016).
+    Halving,
 }
 
 /// Where the threshold comes from. Labels are never used.

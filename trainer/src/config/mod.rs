@@ -4,17 +4,19 @@
 mod check;
 mod experiment;
 mod section;
+mod space;
 mod tree;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+pub(crate) use check::did_you_mean;
 pub use experiment::{
-    Boundaries, Candidate, Data, DataKind, DetectorSpace, Evaluate, Experiment, Features,
-    ForestSpace, Inject, Purge, Register, Scope, Search, Simulate, Split, SplitMethod,
-    ThresholdRule,
+    Boundaries, Candidate, Data, DataKind, Evaluate, Experiment, Features, Inject, Purge, Register,
+    Scope, Search, SearchMethod, Simulate, Split, SplitMethod, ThresholdRule,
 };
 pub use section::{Violation, parse_instant_us};
+pub use space::{DetectorSpace, KeySpace};
 pub use tree::Origin;
 
 use section::Violations;

@@ -44,6 +44,11 @@ impl Violations {
         self.0
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -115,7 +120,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn of(node: &'a Node, path: String, out: &mut Violations) -> Self {
+    /// The table `node`, which stands at `path`.
+    pub(super) fn of(node: &'a Node, path: String, out: &mut Violations) -> Self {
         let entries = match &node.value {
             Value::Table(entries) => entries.as_slice(),
             other => {
@@ -398,50 +404,6 @@ impl<'a> Section<'a> {
             }
         }
         Some(values)
-    }
-
-    /// Like [`Section::choice`], or an array of them: a search space, of `default` alone when
-    /// absent. `None` when a value was refused.
-    pub(super) fn choice_space<T: Copy>(
-        &mut self,
-        key: &'static str,
-        choices: &[(&str, T)],
-        default: T,
-        out: &mut Violations,
-    ) -> Option<Vec<T>> {
-        let Some(node) = self.take(key) else {
-            return Some(vec![default]);
-        };
-        let items: Vec<&Node> = match &node.value {
-            Value::Array(items) => items.iter().collect(),
-            _ => vec![node],
-        };
-        if items.is_empty() {
-            self.report(key, "is an empty search space", out);
-            return None;
-        }
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let mut values = Vec::with_capacity(items.len());
-        for item in &items {
-            let message = match &item.value {
-                Value::String(text) => {
-                    match choices.iter().find(|(name, _)| *name == text.as_str()) {
-                        Some((_, choice)) => {
-                            values.push(*choice);
-                            continue;
-                        }
-                        None => not_among(text, &names),
-                    }
-                }
-                other => format!(
-                    "is {}; allowed: `{}`, or an array of such values to search over",
-                    show(other),
-                    names.join("`, `")
-                ),
-            };
-            out.push(Some(&item.origin), self.path_of(key), message);
-        }
-        (values.len() == items.len()).then_some(values)
     }
 
     /// Reports the keys that nobody asked for.

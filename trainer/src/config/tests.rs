@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use detectors::{ForestForm, ForestScoring};
+use serde_json::{Value, json};
 
 use super::*;
 
@@ -31,12 +31,12 @@ fn refused(text: &str, overrides: &[&str], parts: &[&str]) {
     assert!(found, "no line with all of {parts:?} in:\n{report}");
 }
 
-/// The search space of the first candidate, a forest.
-fn forest(experiment: &Experiment) -> &ForestSpace {
-    let DetectorSpace::IsolationForest(space) = &experiment.candidates[0].detector else {
-        panic!("a forest")
-    };
-    space
+/// The values of a key of the first candidate.
+fn values<'e>(experiment: &'e Experiment, key: &str) -> &'e [Value] {
+    experiment.candidates[0]
+        .detector
+        .values(key)
+        .unwrap_or_default()
 }
 
 #[test]
@@ -148,11 +148,11 @@ fn arguments_change_values_and_are_named_when_they_are_wrong() {
     )
     .unwrap();
     assert_eq!(experiment.seed, 7);
-    assert_eq!(forest(&experiment).n_trees, [10, 20]);
+    assert_eq!(values(&experiment, "n_trees"), [10, 20]);
     assert_eq!(experiment.register.unwrap().model, "m");
     let named = format!("{MINIMAL}name = \"forest\"\n");
     let experiment = load_text(&named, &["candidates.forest.sample_size=64"]).unwrap();
-    assert_eq!(forest(&experiment).sample_size, [64]);
+    assert_eq!(values(&experiment, "sample_size"), [64]);
     refused(
         MINIMAL,
         &["experiment.seed=-1"],
@@ -178,17 +178,9 @@ fn arguments_change_values_and_are_named_when_they_are_wrong() {
 
 #[test]
 fn a_forest_has_a_form_and_a_scoring_or_several_to_search_over() {
-    let experiment = load_text(MINIMAL, &[]).unwrap();
-    assert_eq!(forest(&experiment).form, [ForestForm::Classic]);
-    assert_eq!(forest(&experiment).scoring, [ForestScoring::PathLength]);
-    for (form, name) in [
-        (ForestForm::Classic, "classic"),
-        (ForestForm::Extended, "extended"),
-        (ForestForm::SciForest, "sci_forest"),
-        (ForestForm::FairCut, "fair_cut"),
-    ] {
+    for name in ["classic", "extended", "sci_forest", "fair_cut"] {
         let experiment = load_text(MINIMAL, &[&format!("candidates.0.form={name}")]).unwrap();
-        assert_eq!(forest(&experiment).form, [form]);
+        assert_eq!(values(&experiment, "form"), [name]);
     }
     let all = [
         "candidates.0.form=[\"extended\", \"fair_cut\"]",
@@ -199,16 +191,246 @@ fn a_forest_has_a_form_and_a_scoring_or_several_to_search_over() {
         "candidates.0.penalize_range=[true, false]",
     ];
     let experiment = load_text(MINIMAL, &all).unwrap();
-    let space = forest(&experiment);
-    assert_eq!(space.form, [ForestForm::Extended, ForestForm::FairCut]);
-    assert_eq!(
-        space.scoring,
-        [ForestScoring::PathLength, ForestScoring::Density]
+    for (key, expected) in [
+        ("form", json!(["extended", "fair_cut"])),
+        ("scoring", json!(["path_length", "density"])),
+        ("extension_level", json!([0, 2])),
+        ("n_candidates", json!([1, 5])),
+        ("hyperplane_columns", json!([3])),
+        ("penalize_range", json!([true, false])),
+    ] {
+        assert_eq!(json!(values(&experiment, key)), expected, "{key}");
+    }
+}
+
+/// An experiment whose one candidate has these lines, the first in line 9.
+fn with_candidate(lines: &str) -> String {
+    MINIMAL.replace("detector = \"isolation_forest\"\n", lines)
+}
+
+#[test]
+fn every_detector_is_a_candidate_and_every_key_may_be_searched() {
+    for name in detectors::DetectorParams::NAMES {
+        let text = with_candidate(&format!("detector = \"{name}\"\n"));
+        let experiment = load_text(&text, &[]).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(experiment.candidates[0].name, *name);
+        assert_eq!(experiment.candidates[0].detector.grid().unwrap().len(), 1);
+        // A key that no detector has.
+        refused(
+            &format!("{text}n_threes = 1\n"),
+            &[],
+            &["x.toml:10:", "`candidates[0].n_threes` is not a known key"],
+        );
+        let defaults = serde_json::to_value(
+            serde_json::from_value::<detectors::DetectorParams>(json!({ "detector": name }))
+                .unwrap(),
+        )
+        .unwrap();
+        for key in detectors::DetectorParams::keys(name).unwrap() {
+            // The default twice is a space of two points, whatever its type.
+            let Some(default) = defaults.get(*key).filter(|_| *key != "members") else {
+                continue;
+            };
+            let text = format!("{text}{key} = [{default}, {default}]\n");
+            let experiment = load_text(&text, &[]).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(
+                experiment.candidates[0].detector.grid().unwrap().len(),
+                2,
+                "{name} {key}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_wrong_value_of_any_key_is_refused_at_its_line_with_what_is_allowed() {
+    for (detector, wrong, parts) in [
+        (
+            "hbos",
+            "n_bins = 0",
+            ["is 0; allowed: 2 to 10000", "n_bins"],
+        ),
+        (
+            "hbos",
+            "n_bins = 2.5",
+            ["is 2.5; allowed: a whole number, ", "n_bins"],
+        ),
+        (
+            "knn",
+            "n_neighbors = \"five\"",
+            ["is `five`; allowed: a whole number, 1 to ", "n_neighbors"],
+        ),
+        (
+            "knn",
+            "distance = \"longest\"",
+            ["did you mean `largest`", "distance"],
+        ),
+        (
+            "dbscan",
+            "eps = [0.5, 0]",
+            ["is 0; allowed: a number above 0", "eps"],
+        ),
+        (
+            "dbscan",
+            "eps = nan",
+            ["is NaN; allowed: a number above 0", "eps"],
+        ),
+        (
+            "autoencoder",
+            "widths = 16",
+            ["is 16; allowed: 1 to 8 numbers", "widths"],
+        ),
+        (
+            "autoencoder",
+            "widths = [16, 0]",
+            ["is `[16, 0]`; allowed: 1 to 8 numbers", "widths"],
+        ),
+        (
+            "autoencoder",
+            "learning_rate = true",
+            ["is true; allowed: a number above 0", "learning_rate"],
+        ),
+        (
+            "mahalanobis",
+            "support = 0.2",
+            ["is 0.2; allowed: 0.5 to 1", "support"],
+        ),
+        (
+            "mahalanobis",
+            "half_life = 100.0",
+            ["only scatter `exponential` has it", "half_life"],
+        ),
+        (
+            "gaussian_mixture",
+            "covariance = \"ful\"",
+            ["did you mean `full`", "covariance"],
+        ),
+        (
+            "half_space_trees",
+            "depth = []",
+            ["is an empty search space", "depth"],
+        ),
+        (
+            "candle_z",
+            "features = \"return\"",
+            ["is `return`; allowed: names", "features"],
+        ),
+        (
+            "sliding_window",
+            "quantile = 1.5",
+            ["is 1.5; allowed: ", "quantile"],
+        ),
+        (
+            "consensus",
+            "members = 3",
+            ["is an integer; write each member as", "members"],
+        ),
+        (
+            "consensus",
+            "combination = \"mean\"",
+            ["which is none of", "combination"],
+        ),
+        ("max_z", "limit = 3", ["is not a known key", "limit"]),
+    ] {
+        let text = with_candidate(&format!("detector = \"{detector}\"\n{wrong}\n"));
+        refused(&text, &[], &[&["x.toml:10:"][..], &parts[..]].concat());
+    }
+}
+
+#[test]
+fn widths_are_one_value_and_lists_of_them_a_search_space() {
+    let text = with_candidate("detector = \"autoencoder\"\nwidths = [16, 4]\n");
+    let experiment = load_text(&text, &[]).unwrap();
+    assert_eq!(values(&experiment, "widths"), [json!([16, 4])]);
+    let text = with_candidate("detector = \"autoencoder\"\nwidths = [[16, 4], [8]]\n");
+    let experiment = load_text(&text, &[]).unwrap();
+    assert_eq!(values(&experiment, "widths"), [json!([16, 4]), json!([8])]);
+}
+
+#[test]
+fn members_of_a_consensus_are_tables_with_keys_of_their_own() {
+    let text = with_candidate(
+        "detector = \"consensus\"\ncombination = [\"fisher\", \"max\"]\n\
+         [[candidates.members]]\ndetector = \"knn\"\nn_neighbors = 7\n\
+         [[candidates.members]]\ndetector = \"ecod\"\n",
     );
-    assert_eq!(space.extension_level, [Some(0), Some(2)]);
-    assert_eq!(space.n_candidates, [Some(1), Some(5)]);
-    assert_eq!(space.hyperplane_columns, [Some(3)]);
-    assert_eq!(space.penalize_range, [Some(true), Some(false)]);
+    let experiment = load_text(&text, &[]).unwrap();
+    let grid = experiment.candidates[0].detector.grid().unwrap();
+    assert_eq!(grid.len(), 2);
+    let second = serde_json::to_value(&grid[1]).unwrap();
+    assert_eq!(second["combination"], "max");
+    assert_eq!(second["members"][0]["n_neighbors"], 7);
+    assert_eq!(second["members"][1]["detector"], "ecod");
+    for (from, to, parts) in [
+        (
+            "n_neighbors = 7",
+            "n_neighbors = 0",
+            [
+                "x.toml:13:",
+                "`candidates[0].members[0].n_neighbors`",
+                "is 0",
+            ],
+        ),
+        (
+            "n_neighbors = 7",
+            "n_neighbors = [7, 9]",
+            ["x.toml:13:", "one value for each key", "members[0]"],
+        ),
+        (
+            "n_neighbors",
+            "n_neighbours",
+            ["x.toml:13:", "did you mean `n_neighbors`", "members[0]"],
+        ),
+        (
+            "\"ecod\"",
+            "\"ecot\"",
+            ["x.toml:15:", "did you mean `ecod`", "members[1]"],
+        ),
+        (
+            "\"ecod\"",
+            "\"consensus\"",
+            ["x.toml:15:", "which is none of", "members[1]"],
+        ),
+        (
+            "[[candidates.members]]\ndetector = \"ecod\"\n",
+            "",
+            [
+                "x.toml:11:",
+                "`candidates[0].members`",
+                "are 1; allowed: 2 to 32",
+            ],
+        ),
+    ] {
+        refused(&text.replace(from, to), &[], &parts);
+    }
+}
+
+#[test]
+fn a_search_is_checked_too() {
+    let text = format!(
+        "{MINIMAL}[search]\nmethod = \"halving\"\nmax_trials = 9\nmax_time = \"30m\"\n\
+         trial_limit = \"90s\"\nthreads = 2\nreduction = 2\n"
+    );
+    let search = load_text(&text, &[]).unwrap().search;
+    let expected = Search {
+        method: SearchMethod::Halving,
+        max_trials: 9,
+        max_time: Some(1_800_000_000),
+        trial_limit: Some(90_000_000),
+        threads: Some(2),
+        reduction: 2,
+    };
+    assert_eq!(search, expected);
+    for (wrong, part) in [
+        ("search.method=gird", "did you mean `grid`"),
+        ("search.method=grid", "only method `halving` has it"),
+        ("search.threads=0", "is 0"),
+        ("search.max_time=0s", "no time at all"),
+        ("search.trial_limit=soon", "write a duration"),
+        ("search.max_trails=3", "did you mean `max_trials`"),
+    ] {
+        refused(&text, &[wrong], &["search.", part]);
+    }
 }
 
 #[test]

@@ -1,24 +1,29 @@
 //! Trials: which detectors with which parameters; fitting and scoring them.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use detectors::{
-    Detector, DetectorParams, DetectorSet, ForestForm, IsolationForestConfig, MaxZConfig,
+    Detector, DetectorParams, DetectorSet, Epoch, FitObserver, IsolationForestConfig, MaxZConfig,
+    Training,
 };
 use ndarray::{Array2, ArrayView2, Axis};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::rows::{RowIndex, RowSource, scan_rows};
+use super::shelf::Shelf;
 use super::split::Part;
-use crate::config::{Candidate, DetectorSpace, ForestSpace, Scope};
+use crate::config::{Candidate, Scope, did_you_mean};
 use crate::interrupt::Interrupt;
-use crate::progress::plural;
+use crate::progress::{list, plural};
 
 /// One point of a candidate's search space.
 #[derive(Debug, Clone)]
 pub struct Trial {
+    /// Its place among all trials, from 1; 0 for the baseline.
+    pub number: usize,
     /// The candidate's name.
     pub candidate: String,
     /// Its scope.
@@ -31,6 +36,7 @@ impl Trial {
     /// The trivial yardstick: the largest |z| over the features.
     pub fn baseline() -> Self {
         Self {
+            number: 0,
             candidate: "largest |z|".to_owned(),
             scope: Scope::Global,
             params: DetectorParams::MaxZ(MaxZConfig {}),
@@ -38,45 +44,62 @@ impl Trial {
     }
 }
 
-/// Every trial of `candidates`, the grid of each in file order.
+/// Every point of the `candidates`' spaces, the grid of each in file order, numbered from 1.
 ///
 /// # Errors
-/// When there are more than `max_trials`, or more columns per tree or split than columns.
-pub fn trials(
-    candidates: &[Candidate],
-    n_features: usize,
-    max_trials: usize,
-) -> anyhow::Result<Vec<Trial>> {
+/// When a space is beyond all reason, or asks for columns that the data, whose features are `names`,
+/// don't have.
+pub fn trials(candidates: &[Candidate], names: &[String]) -> anyhow::Result<Vec<Trial>> {
     let mut trials = Vec::new();
     for candidate in candidates {
-        for params in expand(&candidate.detector) {
-            params
-                .check()
-                .with_context(|| format!("candidate `{}`", candidate.name))?;
+        let about = || format!("candidate `{}`", candidate.name);
+        for params in candidate.detector.grid().with_context(about)? {
+            params.check().with_context(about)?;
             let params = params.resolved();
-            if let DetectorParams::IsolationForest(config) = &params
-                && let Some((key, value)) = beyond(config, n_features)
-            {
-                anyhow::bail!(
-                    "candidate `{}`: {key} is {value}, but the data have {}",
-                    candidate.name,
-                    plural(n_features as u64, "feature")
-                );
-            }
+            check_columns(&params, names).with_context(about)?;
             trials.push(Trial {
+                number: trials.len() + 1,
                 candidate: candidate.name.clone(),
                 scope: candidate.scope,
                 params,
             });
         }
     }
-    if trials.len() > max_trials {
-        anyhow::bail!(
-            "the search spaces span {} trials; `search.max_trials` allows {max_trials}",
-            trials.len()
-        );
-    }
     Ok(trials)
+}
+
+/// Refuses parameters that ask for columns beyond `names`.
+fn check_columns(params: &DetectorParams, names: &[String]) -> anyhow::Result<()> {
+    let features = match params {
+        DetectorParams::IsolationForest(config) => {
+            if let Some((key, value)) = beyond(config, names.len()) {
+                anyhow::bail!(
+                    "{key} is {value}, but the data have {}",
+                    plural(names.len() as u64, "feature")
+                );
+            }
+            return Ok(());
+        }
+        DetectorParams::Consensus(config) => {
+            let mut members = config.members.iter();
+            return members.try_for_each(|member| check_columns(member, names));
+        }
+        DetectorParams::CandleZ(config) => config.features.as_deref(),
+        DetectorParams::SlidingWindow(config) => config.features.as_deref(),
+        _ => None,
+    };
+    let unknown = features
+        .unwrap_or_default()
+        .iter()
+        .find(|name| !names.contains(name));
+    match unknown {
+        Some(name) => anyhow::bail!(
+            "features names `{name}`, which the data don't have{}; there are {}",
+            did_you_mean(name, names),
+            list(names)
+        ),
+        None => Ok(()),
+    }
 }
 
 /// The first key whose value wants more columns than there are.
@@ -99,73 +122,6 @@ fn beyond(config: &IsolationForestConfig, n_features: usize) -> Option<(&'static
             .filter(|value| *value > most)
             .map(|value| (key, value))
     })
-}
-
-fn expand(space: &DetectorSpace) -> Vec<DetectorParams> {
-    match space {
-        DetectorSpace::MaxZ => vec![DetectorParams::MaxZ(MaxZConfig {})],
-        DetectorSpace::IsolationForest(space) => forests(space)
-            .into_iter()
-            .map(DetectorParams::IsolationForest)
-            .collect(),
-    }
-}
-
-/// The grid of `space`, the last key fastest. A key is varied only where it has an effect.
-fn forests(space: &ForestSpace) -> Vec<IsolationForestConfig> {
-    let everywhere = |_: &IsolationForestConfig| true;
-    let extended = |config: &IsolationForestConfig| config.form == ForestForm::Extended;
-    let by_gain = |config: &IsolationForestConfig| config.form.by_gain();
-    let grid = vec![IsolationForestConfig::default()];
-    let grid = across(grid, &space.form, everywhere, |to, form| to.form = form);
-    let grid = across(grid, &space.scoring, everywhere, |to, scoring| {
-        to.scoring = scoring
-    });
-    let grid = across(grid, &space.n_trees, everywhere, |to, n| to.n_trees = n);
-    let grid = across(grid, &space.sample_size, everywhere, |to, size| {
-        to.sample_size = size
-    });
-    let grid = across(grid, &space.max_depth, everywhere, |to, depth| {
-        to.max_depth = depth
-    });
-    let grid = across(grid, &space.max_features, everywhere, |to, columns| {
-        to.max_features = columns
-    });
-    let grid = across(grid, &space.extension_level, extended, |to, level| {
-        to.extension_level = level
-    });
-    let grid = across(grid, &space.n_candidates, by_gain, |to, n| {
-        to.n_candidates = n
-    });
-    let grid = across(grid, &space.hyperplane_columns, by_gain, |to, columns| {
-        to.hyperplane_columns = columns
-    });
-    let penalized = IsolationForestConfig::has_range_penalty;
-    across(grid, &space.penalize_range, penalized, |to, penalize| {
-        to.penalize_range = penalize
-    })
-}
-
-/// Every point of `grid` with every one of `values`; those that aren't `concerned` stay as they are.
-fn across<T: Copy>(
-    grid: Vec<IsolationForestConfig>,
-    values: &[T],
-    concerned: impl Fn(&IsolationForestConfig) -> bool,
-    set: impl Fn(&mut IsolationForestConfig, T),
-) -> Vec<IsolationForestConfig> {
-    let mut all = Vec::new();
-    for config in grid {
-        if !concerned(&config) {
-            all.push(config);
-            continue;
-        }
-        for &value in values {
-            let mut config = config.clone();
-            set(&mut config, value);
-            all.push(config);
-        }
-    }
-    all
 }
 
 /// Rows to fit on.
@@ -229,38 +185,145 @@ pub fn train_sample(
     })
 }
 
-/// Fits one trial.
+/// Rows that many trials are fitted on, and what all of them share.
+#[derive(Debug, Clone, Copy)]
+pub struct FitInput<'a> {
+    /// The training rows.
+    pub sample: &'a TrainSample,
+    /// Rows that nothing was fitted on, for the members of a consensus to be calibrated on.
+    pub unseen: Option<&'a TrainSample>,
+    /// Names of the symbols.
+    pub symbols: &'a [String],
+    /// Names of the features.
+    pub names: &'a [String],
+    /// What every random choice derives from.
+    pub seed: u64,
+    /// Where fitted trials are kept.
+    pub shelf: &'a Shelf,
+}
+
+/// Fits one trial; `watch` hears how the fit goes. Where there is a detector for each symbol, it
+/// hears of the one over all rows.
 ///
 /// # Errors
 /// What the detector refuses.
 pub fn fit(
     trial: &Trial,
-    sample: &TrainSample,
-    symbols: &[String],
-    seed: u64,
+    input: &FitInput<'_>,
+    watch: &mut dyn FitObserver,
 ) -> anyhow::Result<DetectorSet> {
-    let fit = |rows: ArrayView2<'_, f64>| {
-        Detector::fit(&trial.params, rows, seed)
-            .with_context(|| format!("can't fit candidate `{}`", trial.candidate))
+    let FitInput {
+        sample,
+        unseen,
+        symbols,
+        ..
+    } = *input;
+    let own = |sample: &TrainSample, index: usize| {
+        let own: Vec<usize> = (0..sample.symbol.len())
+            .filter(|&row| sample.symbol[row] as usize == index)
+            .collect();
+        sample.rows.select(Axis(0), &own)
     };
+    let all = fit_one(
+        &trial.params,
+        training(sample.rows.view(), input),
+        unseen.map(|unseen| unseen.rows.view()),
+        watch,
+    );
     match trial.scope {
-        Scope::Global => Ok(DetectorSet::Global(fit(sample.rows.view())?)),
+        Scope::Global => Ok(DetectorSet::Global(all?)),
         Scope::PerSymbol => {
+            // A symbol that has no training rows is scored by what all others look like.
+            let fallback = Some(all?);
             let mut by_symbol = BTreeMap::new();
             for (index, name) in symbols.iter().enumerate() {
-                let own: Vec<usize> = (0..sample.symbol.len())
-                    .filter(|&row| sample.symbol[row] as usize == index)
-                    .collect();
-                if !own.is_empty() {
-                    by_symbol.insert(name.clone(), fit(sample.rows.select(Axis(0), &own).view())?);
+                let rows = own(sample, index);
+                if rows.is_empty() {
+                    continue;
                 }
+                let unseen = unseen.map(|unseen| own(unseen, index));
+                let unseen = unseen.as_ref().map(Array2::view);
+                let detector = fit_one(
+                    &trial.params,
+                    training(rows.view(), input),
+                    unseen,
+                    &mut Unheard(&mut *watch),
+                )
+                .with_context(|| format!("symbol `{name}`"))?;
+                by_symbol.insert(name.clone(), detector);
             }
-            // A symbol that has no training rows is scored by what all others look like.
             Ok(DetectorSet::PerSymbol {
                 by_symbol,
-                fallback: Some(fit(sample.rows.view())?),
+                fallback,
             })
         }
+    }
+}
+
+fn training<'a>(rows: ArrayView2<'a, f64>, input: &FitInput<'a>) -> Training<'a> {
+    Training {
+        rows,
+        names: Some(input.names),
+        seed: input.seed,
+    }
+}
+
+fn fit_one(
+    params: &DetectorParams,
+    training: Training<'_>,
+    unseen: Option<ArrayView2<'_, f64>>,
+    watch: &mut dyn FitObserver,
+) -> anyhow::Result<Detector> {
+    let mut detector = Detector::fit_with(params, training, watch)?;
+    if let Some(unseen) = unseen.filter(|rows| !rows.is_empty()) {
+        detector.calibrate(unseen)?;
+    }
+    Ok(detector)
+}
+
+/// Passes on nothing but the question whether to stop.
+struct Unheard<'a>(&'a mut dyn FitObserver);
+
+impl FitObserver for Unheard<'_> {
+    fn should_stop(&mut self) -> bool {
+        self.0.should_stop()
+    }
+}
+
+/// What was heard of a fit.
+#[derive(Debug, Clone, Default)]
+pub struct Record {
+    /// What was found, by dotted names such as `dbscan.eps`, in order.
+    pub facts: Vec<(String, f64)>,
+    /// All epochs, in order.
+    pub epochs: Vec<Epoch>,
+}
+
+/// Keeps what it hears, and ends a fit that takes too long or that nobody waits for any more.
+#[derive(Debug)]
+pub struct Watch<'a> {
+    /// What it heard.
+    pub record: Record,
+    /// When the fit must be over.
+    pub deadline: Option<Instant>,
+    /// Whether somebody asked to stop.
+    pub interrupt: &'a Interrupt,
+}
+
+impl FitObserver for Watch<'_> {
+    fn fact(&mut self, name: &'static str, value: f64) {
+        self.record.facts.push((name.to_owned(), value));
+    }
+
+    fn epoch(&mut self, epoch: &Epoch) {
+        self.record.epochs.push(*epoch);
+    }
+
+    fn should_stop(&mut self) -> bool {
+        self.interrupt.check().is_err()
+            || self
+                .deadline
+                .is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 
@@ -273,19 +336,55 @@ pub fn score(
     index: &RowIndex,
     wanted: &[u32],
     sets: &[&DetectorSet],
-    mut advance: impl FnMut(u64),
+    advance: impl FnMut(u64),
     interrupt: &Interrupt,
 ) -> anyhow::Result<Vec<Vec<f64>>> {
-    let mut scores = vec![vec![0.0; wanted.len()]; sets.len()];
+    let mut spent = vec![Duration::ZERO; sets.len()];
+    let scores = score_each(
+        source, index, wanted, sets, &mut spent, None, advance, interrupt,
+    )?;
+    scores.into_iter().collect()
+}
+
+/// As [`score`], but what can't be scored by one of `sets` is no error of the others. `spent` is
+/// the time that each took so far, to which this is added; one that takes more than `limit` in all
+/// has failed.
+///
+/// # Errors
+/// When the rows can't be read; [`crate::interrupt::Interrupted`].
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what is scored, by what, within which limits"
+)]
+pub fn score_each(
+    source: &dyn RowSource,
+    index: &RowIndex,
+    wanted: &[u32],
+    sets: &[&DetectorSet],
+    spent: &mut [Duration],
+    limit: Option<Duration>,
+    mut advance: impl FnMut(u64),
+    interrupt: &Interrupt,
+) -> anyhow::Result<Vec<anyhow::Result<Vec<f64>>>> {
+    let mut scores: Vec<anyhow::Result<Vec<f64>>> =
+        sets.iter().map(|_| Ok(vec![0.0; wanted.len()])).collect();
     scan_rows(source, wanted, &mut |range, chunk| {
-        interrupt.check()?;
-        for (set, scores) in sets.iter().zip(&mut scores) {
-            let out = &mut scores[range.clone()];
-            match set {
-                DetectorSet::Global(detector) => detector.score_into(chunk, out)?,
-                DetectorSet::PerSymbol { .. } => {
-                    score_by_symbol(set, index, &wanted[range.clone()], chunk, out)?
+        for ((set, scores), spent) in sets.iter().zip(&mut scores).zip(&mut *spent) {
+            interrupt.check()?;
+            let Ok(all) = scores else { continue };
+            let out = &mut all[range.clone()];
+            let started = Instant::now();
+            let done = match set {
+                DetectorSet::Global(detector) => {
+                    detector.score_into(chunk, out).map_err(anyhow::Error::from)
                 }
+                DetectorSet::PerSymbol { .. } => {
+                    score_by_symbol(set, index, &wanted[range.clone()], chunk, out)
+                }
+            };
+            *spent += started.elapsed();
+            if let Err(error) = done.and_then(|()| within(*spent, limit)) {
+                *scores = Err(error);
             }
         }
         advance(chunk.nrows() as u64);
@@ -293,6 +392,20 @@ pub fn score(
     })?;
     Ok(scores)
 }
+
+/// # Errors
+/// When more time was spent than `limit`.
+pub fn within(spent: Duration, limit: Option<Duration>) -> anyhow::Result<()> {
+    match limit {
+        Some(limit) if spent > limit => Err(TooLong(limit).into()),
+        _ => Ok(()),
+    }
+}
+
+/// The error of a trial that took longer than it may.
+#[derive(Debug, thiserror::Error)]
+#[error("it took longer than `search.trial_limit` allows, {} s", .0.as_secs_f64())]
+pub struct TooLong(pub Duration);
 
 fn score_by_symbol(
     set: &DetectorSet,
@@ -321,135 +434,103 @@ fn score_by_symbol(
 
 #[cfg(test)]
 mod tests {
-    use detectors::ForestScoring;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::config::{DetectorSpace, KeySpace};
 
-    fn space() -> ForestSpace {
-        ForestSpace {
-            form: vec![ForestForm::Classic],
-            scoring: vec![ForestScoring::PathLength],
-            n_trees: vec![100],
-            sample_size: vec![256],
-            max_depth: vec![None],
-            max_features: vec![None],
-            extension_level: vec![None],
-            n_candidates: vec![None],
-            hyperplane_columns: vec![None],
-            penalize_range: vec![None],
-        }
-    }
-
-    fn of(space: ForestSpace, n_features: usize) -> anyhow::Result<Vec<IsolationForestConfig>> {
+    fn of(
+        detector: &'static str,
+        keys: &[(&'static str, Value)],
+        n_features: usize,
+    ) -> anyhow::Result<Vec<Trial>> {
+        let keys = keys.iter().map(|(key, value)| KeySpace {
+            key,
+            values: vec![value.clone()],
+        });
         let candidate = Candidate {
-            name: "iforest".to_owned(),
+            name: "candidate".to_owned(),
             scope: Scope::Global,
-            detector: DetectorSpace::IsolationForest(Box::new(space)),
-        };
-        let trials = trials(&[candidate], n_features, 64)?;
-        let config = |trial: Trial| match trial.params {
-            DetectorParams::IsolationForest(config) => config,
-            _ => panic!("a forest"),
-        };
-        Ok(trials.into_iter().map(config).collect())
-    }
-
-    #[test]
-    fn the_last_key_of_a_grid_is_the_fastest() {
-        let grid = of(
-            ForestSpace {
-                n_trees: vec![5, 20],
-                sample_size: vec![64, 128],
-                ..space()
+            detector: DetectorSpace {
+                detector,
+                keys: keys.collect(),
             },
-            3,
-        );
-        let grid: Vec<_> = grid
-            .unwrap()
-            .iter()
-            .map(|config| (config.n_trees, config.sample_size))
-            .collect();
-        assert_eq!(grid, [(5, 64), (5, 128), (20, 64), (20, 128)]);
+        };
+        let names: Vec<String> = (0..n_features).map(|i| format!("feature_{i}")).collect();
+        trials(&[candidate], &names)
     }
 
     #[test]
-    fn a_key_is_varied_only_where_it_has_an_effect() {
-        let grid = of(
-            ForestSpace {
-                form: vec![
-                    ForestForm::Classic,
-                    ForestForm::Extended,
-                    ForestForm::SciForest,
-                ],
-                scoring: vec![ForestScoring::PathLength, ForestScoring::Density],
-                extension_level: vec![Some(1), Some(2)],
-                n_candidates: vec![Some(1), Some(5)],
-                penalize_range: vec![Some(false), Some(true)],
-                ..space()
-            },
-            3,
-        )
-        .unwrap();
-        let count = |form, scoring| {
-            let same =
-                |config: &&IsolationForestConfig| (config.form, config.scoring) == (form, scoring);
-            grid.iter().filter(same).count()
-        };
-        let (path, density) = (ForestScoring::PathLength, ForestScoring::Density);
-        assert_eq!(count(ForestForm::Classic, path), 1);
-        assert_eq!(count(ForestForm::Extended, path), 2);
-        assert_eq!(count(ForestForm::Extended, density), 2);
-        assert_eq!(count(ForestForm::SciForest, path), 4);
-        assert_eq!(count(ForestForm::SciForest, density), 2);
-        for (at, config) in grid.iter().enumerate() {
-            assert!(!grid[..at].contains(config), "{config:?} twice");
-        }
-    }
-
-    #[test]
-    fn more_columns_than_the_data_have_are_refused_by_key() {
-        let extended = |level| ForestSpace {
-            form: vec![ForestForm::Extended],
-            extension_level: vec![level],
-            ..space()
-        };
-        let combining = |columns| ForestSpace {
-            form: vec![ForestForm::FairCut],
-            hyperplane_columns: vec![columns],
-            ..space()
-        };
-        let wide = ForestSpace {
-            max_features: vec![Some(4)],
-            ..space()
-        };
-        for (space, n_features, expected) in [
-            (wide, 3, "max_features is 4, but the data have 3 features"),
+    fn columns_that_the_data_do_not_have_are_refused_by_key() {
+        let forest = "isolation_forest";
+        let consensus = json!([
+            {"detector": "ecod"},
+            {"detector": forest, "max_features": 4},
+        ]);
+        for (detector, keys, n_features, expected) in [
             (
-                extended(Some(3)),
+                forest,
+                vec![("max_features", json!(4))],
+                3,
+                "max_features is 4, but the data have 3 features",
+            ),
+            (
+                forest,
+                vec![("form", json!("extended")), ("extension_level", json!(3))],
                 3,
                 "extension_level is 3, but the data have 3 features",
             ),
             (
-                extended(None),
+                forest,
+                vec![("form", json!("extended"))],
                 1,
                 "extension_level is 1, but the data have 1 feature",
             ),
             (
-                combining(Some(4)),
+                forest,
+                vec![
+                    ("form", json!("fair_cut")),
+                    ("hyperplane_columns", json!(4)),
+                ],
                 3,
                 "hyperplane_columns is 4, but the data have 3 features",
             ),
+            (
+                "consensus",
+                vec![("members", consensus)],
+                3,
+                "max_features is 4, but the data have 3 features",
+            ),
+            (
+                "candle_z",
+                vec![("features", json!(["feature_1", "feature2"]))],
+                3,
+                "names `feature2`, which the data don't have; did you mean `feature_2`?",
+            ),
         ] {
-            let error = of(space, n_features).unwrap_err().to_string();
+            let error = of(detector, &keys, n_features).unwrap_err();
+            let error = format!("{error:#}");
             assert!(error.contains(expected), "{error}");
         }
-        for (space, n_features) in [
-            (extended(Some(2)), 3),
-            (extended(Some(0)), 1),
-            (combining(Some(3)), 3),
-            (combining(None), 1),
+        for (keys, n_features) in [
+            (
+                vec![("form", json!("extended")), ("extension_level", json!(2))],
+                3,
+            ),
+            (
+                vec![("form", json!("extended")), ("extension_level", json!(0))],
+                1,
+            ),
+            (
+                vec![
+                    ("form", json!("fair_cut")),
+                    ("hyperplane_columns", json!(3)),
+                ],
+                3,
+            ),
+            (vec![("form", json!("fair_cut"))], 1),
         ] {
-            of(space, n_features).unwrap();
+            of(forest, &keys, n_features).unwrap();
         }
     }
 }

@@ -1,14 +1,18 @@
 //! Calibrates, sets the threshold, chooses on validation data, measures once on test data.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use detectors::evaluation::{
     BootstrapOptions, Evaluation, EvaluationOptions, Labels, Scored, evaluate,
+    resampled_average_precision,
 };
 use detectors::{AlertBudget, Calibrators, DetectorSet, Threshold};
 use market::DAY_US;
 use rayon::prelude::*;
 
-use super::fit::{self, Trial};
+use super::attempt::{self, Failed, Fitted};
+use super::fit::{self, Record, Trial};
 use super::prepare::Prepared;
 use super::rows::RowIndex;
 use super::split::Part;
@@ -23,6 +27,10 @@ pub struct Validated {
     pub trial: Trial,
     /// What scores.
     pub detectors: DetectorSet,
+    /// How its fit went.
+    pub record: Record,
+    /// How long fitting it and scoring the validation rows took.
+    pub spent: Duration,
     /// What makes its scores tail probabilities.
     pub calibrators: Calibrators,
     /// When a score is an alert.
@@ -94,101 +102,131 @@ pub fn alerts_per_symbol_day(flags: &[bool], rows_per_day: Option<f64>) -> Optio
         .map(|per_day| n_flagged as f64 / flags.len() as f64 * per_day)
 }
 
-/// Scores the validation rows by every trial, calibrates, sets thresholds, evaluates.
+/// Scores the validation rows by every trial, calibrates, sets thresholds, evaluates. A trial whose
+/// scores can't be had, or not within `limit`, is among the failed.
 ///
 /// # Errors
-/// When rows can't be read or scored.
+/// When rows can't be read, calibrated or judged.
 pub fn validate(
     prepared: &Prepared,
-    fitted: Vec<(Trial, DetectorSet)>,
+    fitted: Vec<Fitted>,
     evaluate: &Evaluate,
+    limit: Option<Duration>,
     interrupt: &Interrupt,
     progress: &Progress,
-) -> anyhow::Result<Vec<Validated>> {
+) -> anyhow::Result<(Vec<Validated>, Vec<Failed>)> {
     let (_, part, _) = parts(prepared);
     let rows = prepared.index.rows_of(part);
     let phase = progress.phase("validate", rows.len() as u64);
-    let sets: Vec<&DetectorSet> = fitted.iter().map(|(_, set)| set).collect();
-    let scores = fit::score(
+    let sets: Vec<&DetectorSet> = fitted.iter().map(|fitted| &fitted.detectors).collect();
+    let mut spent: Vec<Duration> = fitted.iter().map(|fitted| fitted.spent).collect();
+    let scores = fit::score_each(
         prepared.source.as_ref(),
         &prepared.index,
         &rows,
         &sets,
+        &mut spent,
+        limit,
         |steps| phase.advance(steps),
         interrupt,
     )?;
     // Thresholds come from the history as it was: an injected anomaly must not use up the budget.
-    let clean = match &prepared.calibration {
-        None => None,
+    let (clean_symbols, clean_scores) = match &prepared.calibration {
+        None => (None, fitted.iter().map(|_| Ok(Vec::new())).collect()),
         Some((source, index)) => {
             let rows = index.rows_of(part);
-            let scores = fit::score(source.as_ref(), index, &rows, &sets, |_| {}, interrupt)?;
-            Some((symbols_of(index, &rows), scores))
+            let source = source.as_ref();
+            let scores = fit::score_each(
+                source,
+                index,
+                &rows,
+                &sets,
+                &mut spent,
+                limit,
+                |_| {},
+                interrupt,
+            )?;
+            (Some(symbols_of(index, &rows)), scores)
         }
     };
+    let mut scored = Vec::with_capacity(fitted.len());
+    let mut failed = Vec::new();
+    let scores = scores.into_iter().zip(clean_scores).zip(spent);
+    for (fitted, ((scores, clean), spent)) in fitted.into_iter().zip(scores) {
+        let fitted = Fitted { spent, ..fitted };
+        match scores.and_then(|scores| Ok((scores, clean?))) {
+            Ok((scores, clean)) => scored.push((fitted, scores, clean)),
+            Err(error) => failed.push(Failed {
+                reason: attempt::reason(&error, limit),
+                trial: fitted.trial,
+                record: fitted.record,
+                spent,
+            }),
+        }
+    }
     let symbols = symbols_of(&prepared.index, &rows);
     let rows_per_day = rows_per_day(prepared);
-    let whole =
-        |(position, ((trial, detectors), raw)): (usize, ((Trial, DetectorSet), Vec<f64>))| {
-            interrupt.check()?;
-            let (calibration_symbols, calibration_scores) = match &clean {
-                Some((symbols, scores)) => (symbols, &scores[position]),
-                None => (&symbols, &raw),
-            };
-            let calibrators = Calibrators::fit(
-                calibration_scores,
-                calibration_symbols,
-                &prepared.index.symbols,
-            )?;
-            let threshold = match evaluate.threshold {
-                ThresholdRule::AlertsPerSymbolDay(alerts_per_symbol_day) => {
-                    let rows_per_day = rows_per_day.context("an alert budget needs time")?;
-                    AlertBudget {
-                        alerts_per_symbol_day,
-                    }
-                    .threshold(rows_per_day)?
+    let whole = |(fitted, raw, clean): (Fitted, Vec<f64>, Vec<f64>)| {
+        interrupt.check()?;
+        let (calibration_symbols, calibration_scores) = match &clean_symbols {
+            Some(symbols) => (symbols, &clean),
+            None => (&symbols, &raw),
+        };
+        let calibrators = Calibrators::fit(
+            calibration_scores,
+            calibration_symbols,
+            &prepared.index.symbols,
+        )?;
+        let threshold = match evaluate.threshold {
+            ThresholdRule::AlertsPerSymbolDay(alerts_per_symbol_day) => {
+                let rows_per_day = rows_per_day.context("an alert budget needs time")?;
+                AlertBudget {
+                    alerts_per_symbol_day,
                 }
-                ThresholdRule::Quantile(quantile) => {
-                    let tail = calibrate(
-                        &calibrators,
-                        &prepared.index.symbols,
-                        calibration_symbols,
-                        calibration_scores,
-                    );
-                    Threshold::from_quantile(&tail, quantile)?
-                }
-            };
-            let where_set = clean.as_ref().map(|_| {
+                .threshold(rows_per_day)?
+            }
+            ThresholdRule::Quantile(quantile) => {
                 let tail = calibrate(
                     &calibrators,
                     &prepared.index.symbols,
                     calibration_symbols,
                     calibration_scores,
                 );
-                threshold.flags(&tail)
-            });
-            let scores = part_scores(&calibrators, &threshold, &prepared.index, rows.clone(), raw);
-            let alerts_where_set =
-                alerts_per_symbol_day(where_set.as_ref().unwrap_or(&scores.flag), rows_per_day);
-            let validation = judge(prepared, &scores, evaluate, None)?;
-            Ok(Validated {
-                trial,
-                detectors,
-                calibrators,
-                threshold,
-                alerts_where_set,
-                validation,
-                validation_scores: scores,
-            })
+                Threshold::from_quantile(&tail, quantile)?
+            }
         };
-    let scored: Vec<_> = fitted.into_iter().zip(scores).enumerate().collect();
+        let where_set = clean_symbols.as_ref().map(|_| {
+            let tail = calibrate(
+                &calibrators,
+                &prepared.index.symbols,
+                calibration_symbols,
+                calibration_scores,
+            );
+            threshold.flags(&tail)
+        });
+        let scores = part_scores(&calibrators, &threshold, &prepared.index, rows.clone(), raw);
+        let alerts_where_set =
+            alerts_per_symbol_day(where_set.as_ref().unwrap_or(&scores.flag), rows_per_day);
+        let validation = judge(prepared, &scores, evaluate, None)?;
+        Ok(Validated {
+            trial: fitted.trial,
+            detectors: fitted.detectors,
+            record: fitted.record,
+            spent: fitted.spent,
+            calibrators,
+            threshold,
+            alerts_where_set,
+            validation,
+            validation_scores: scores,
+        })
+    };
     let validated = a_few_at_once(scored, whole)?;
     phase.done(&format!(
         "{} rows by {} detectors",
         rows.len(),
         validated.len()
     ));
-    Ok(validated)
+    Ok((validated, failed))
 }
 
 /// Maps `items`, in order, a few at once: sorts and single passes of one fill the gaps of another,
@@ -213,6 +251,16 @@ pub fn a_few_at_once<T: Send, U: Send>(
             mapped.push(item?);
         }
     }
+}
+
+/// Whether `part` has a labelled row.
+pub fn has_labels(prepared: &Prepared, part: Part) -> bool {
+    let index = &prepared.index;
+    let is_labelled = |row: usize| match &index.positive {
+        Some(positive) => positive[row],
+        None => index.event[row] != 0,
+    };
+    (0..index.len()).any(|row| index.part[row] == part && is_labelled(row))
 }
 
 /// Which of `validated` wins: the highest average precision on validation data; without any
@@ -283,6 +331,56 @@ pub fn judge(
     options: &Evaluate,
     seed: Option<u64>,
 ) -> anyhow::Result<Evaluation> {
+    let alerts_per_symbol_day = match options.threshold {
+        ThresholdRule::AlertsPerSymbolDay(budget) => Some(budget),
+        ThresholdRule::Quantile(_) => None,
+    };
+    let gap = i64::try_from(options.episode_gap).unwrap_or(i64::MAX);
+    let options = EvaluationOptions {
+        alerts_per_symbol_day,
+        episode_gap_us: prepared
+            .interval_us
+            .map(|interval| gap.saturating_mul(interval)),
+        bootstrap: seed.and_then(|seed| bootstrap(options, seed)),
+        ..EvaluationOptions::default()
+    };
+    with_scored(prepared, scores, |scored| Ok(evaluate(scored, &options)?))
+}
+
+/// Average precision on each resample of the bootstrap; paired with that of others on the same rows.
+/// Empty without a bootstrap.
+///
+/// # Errors
+/// What the evaluation refuses.
+pub fn resampled(
+    prepared: &Prepared,
+    scores: &PartScores,
+    options: &Evaluate,
+    seed: u64,
+) -> anyhow::Result<Vec<Option<f64>>> {
+    match bootstrap(options, seed) {
+        None => Ok(Vec::new()),
+        Some(options) => with_scored(prepared, scores, |scored| {
+            Ok(resampled_average_precision(scored, &options)?)
+        }),
+    }
+}
+
+fn bootstrap(options: &Evaluate, seed: u64) -> Option<BootstrapOptions> {
+    (options.resamples > 0).then_some(BootstrapOptions {
+        n_resamples: options.resamples,
+        level: options.confidence,
+        block_length: options.block,
+        seed,
+    })
+}
+
+/// Hands the scored rows with their labels to `work`.
+fn with_scored<T>(
+    prepared: &Prepared,
+    scores: &PartScores,
+    work: impl FnOnce(&Scored<'_>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
     let index = &prepared.index;
     let pick_u32 = |column: &[u32]| -> Vec<u32> {
         scores
@@ -322,7 +420,7 @@ pub fn judge(
     } else {
         &scores.tail
     };
-    let scored = Scored {
+    work(&Scored {
         time: time.as_deref(),
         interval_us: prepared.interval_us,
         symbol: &symbol,
@@ -330,29 +428,7 @@ pub fn judge(
         score,
         flag: &scores.flag,
         labels,
-    };
-    let alerts_per_symbol_day = match options.threshold {
-        ThresholdRule::AlertsPerSymbolDay(budget) => Some(budget),
-        ThresholdRule::Quantile(_) => None,
-    };
-    let bootstrap = seed
-        .filter(|_| options.resamples > 0)
-        .map(|seed| BootstrapOptions {
-            n_resamples: options.resamples,
-            level: options.confidence,
-            block_length: options.block,
-            seed,
-        });
-    let gap = i64::try_from(options.episode_gap).unwrap_or(i64::MAX);
-    let options = EvaluationOptions {
-        alerts_per_symbol_day,
-        episode_gap_us: prepared
-            .interval_us
-            .map(|interval| gap.saturating_mul(interval)),
-        bootstrap,
-        ..EvaluationOptions::default()
-    };
-    Ok(evaluate(&scored, &options)?)
+    })
 }
 
 fn symbols_of(index: &RowIndex, rows: &[u32]) -> Vec<u32> {

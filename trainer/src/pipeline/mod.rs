@@ -9,6 +9,7 @@
 //! **Invariant:** nothing here talks to a registry, and nothing depends on the
 //! number of threads.
 
+pub mod attempt;
 pub mod fit;
 pub mod judge;
 pub mod load;
@@ -17,13 +18,18 @@ pub mod prepare;
 pub mod provenance;
 pub mod rows;
 pub mod scores;
+pub mod search;
+pub mod shelf;
 pub mod split;
 pub mod table;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Context;
-use detectors::evaluation::{Evaluation, Importance, ImportanceOptions, permutation_importance_by};
+use detectors::evaluation::{
+    Evaluation, Importance, ImportanceOptions, Metric, permutation_importance_by,
+};
 use detectors::{Baseline, Model};
 use history::{DataObject, Fingerprint};
 use ndarray::{Array2, ArrayView2, Axis};
@@ -31,9 +37,11 @@ use ndarray::{Array2, ArrayView2, Axis};
 use crate::config::{Experiment, ExperimentFile};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
-use fit::{TrainSample, Trial};
+use attempt::{Failed, Limits};
+use fit::{Record, TrainSample, Trial};
 use judge::{PartScores, Validated};
 use prepare::Prepared;
+use shelf::Shelf;
 
 /// Everything that came of an experiment.
 #[derive(Debug)]
@@ -44,7 +52,11 @@ pub struct Outcome {
     pub fingerprint: Fingerprint,
     /// Every trial, the baseline last.
     pub validated: Vec<Validated>,
-    /// Which of them won on validation data.
+    /// Trials that failed.
+    pub failed: Vec<Failed>,
+    /// Trials that a halving left behind, or that there was no time for.
+    pub dropped: Vec<Dropped>,
+    /// Which of `validated` won on validation data.
     pub winner: usize,
     /// The trials that were measured on test data, and how they did: each candidate's best, the baseline last.
     pub tested: Vec<Tested>,
@@ -58,6 +70,22 @@ pub struct Outcome {
     pub example: Vec<Vec<f64>>,
     /// How many rows train, and how many of them were fitted on.
     pub train_rows: (usize, usize),
+}
+
+/// A trial that wasn't tried to the end.
+#[derive(Debug)]
+pub struct Dropped {
+    /// What it was.
+    pub trial: Trial,
+    /// Why.
+    pub reason: String,
+    /// Average precision on validation data when it was left behind; undefined where it was never
+    /// begun.
+    pub average_precision: Metric,
+    /// How its last fit went.
+    pub record: Record,
+    /// How long that took.
+    pub spent: Duration,
 }
 
 /// One fold of a walk forward.
@@ -82,6 +110,8 @@ pub struct Tested {
     pub evaluation: Evaluation,
     /// Its scores.
     pub scores: PartScores,
+    /// Average precision on each resample, paired with that of the others.
+    pub resampled: Vec<Option<f64>>,
 }
 
 impl Outcome {
@@ -99,20 +129,21 @@ impl Outcome {
     }
 }
 
-/// Runs `file` on `objects`.
+/// Runs `file` on `objects`; trials that lie on the `shelf` aren't fitted again.
 ///
 /// # Errors
 /// What can't be read, used, fitted or judged; [`crate::interrupt::Interrupted`].
 pub fn run(
     file: &ExperimentFile,
     objects: &[DataObject],
+    shelf: &Shelf,
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> anyhow::Result<Outcome> {
     // Hashing what may be gigabytes goes on beside the work.
     std::thread::scope(|scope| {
         let fingerprint = scope.spawn(|| history::fingerprint(objects));
-        let judged = judge_all(file, objects, interrupt, progress);
+        let judged = judge_all(file, objects, shelf, interrupt, progress);
         let fingerprint = fingerprint
             .join()
             .map_err(|_| anyhow::anyhow!("the data's fingerprint can't be computed"))?;
@@ -125,6 +156,7 @@ pub fn run(
 fn judge_all(
     file: &ExperimentFile,
     objects: &[DataObject],
+    shelf: &Shelf,
     interrupt: &Interrupt,
     progress: &Progress,
 ) -> anyhow::Result<Outcome> {
@@ -135,23 +167,24 @@ fn judge_all(
     let (_, _, test) = judge::parts(&prepared);
     let n_folds = prepared.plan.n_folds();
 
-    let mut trials = fit::trials(
-        &experiment.candidates,
-        names.len(),
-        experiment.search.max_trials,
-    )?;
-    trials.push(Trial::baseline());
+    let trials = search::drawn(experiment, &names)?;
     if n_folds > 1 {
         prepared.enter(Some(0));
     }
     let of_fold = progress.of_fold(0, n_folds);
-    let (validated, mut sample) =
-        fit_and_validate(experiment, &prepared, trials, interrupt, &of_fold)?;
+    let search::Found {
+        tried,
+        dropped,
+        mut failed,
+    } = search::search(experiment, &prepared, trials, shelf, interrupt, &of_fold)?;
+    let Tried {
+        validated,
+        mut sample,
+    } = tried;
     let baseline = validated.len() - 1;
     let winner = judge::choose(&validated[..baseline]);
     let mut shown = best_of_each(&validated[..baseline]);
     shown.push(baseline);
-    let winner_shown = shown.iter().position(|&trial| trial == winner).unwrap_or(0);
     let refs: Vec<&Validated> = shown.iter().map(|&trial| &validated[trial]).collect();
     let mut pooled = score_test(&prepared, &refs, interrupt, &of_fold)?;
 
@@ -159,28 +192,62 @@ fn judge_all(
     // say in any choice.
     let mut folds = Vec::new();
     let mut refitted: Option<Vec<Validated>> = None;
+    let place = |shown: &[usize]| shown.iter().position(|&trial| trial == winner).unwrap_or(0);
     if n_folds > 1 {
-        folds.push(judge_fold(experiment, &prepared, &pooled, winner_shown)?);
+        folds.push(judge_fold(experiment, &prepared, &pooled, place(&shown))?);
     }
     for fold in 1..n_folds {
         prepared.enter(Some(fold));
         let of_fold = progress.of_fold(fold, n_folds);
-        let again = refs.iter().map(|chosen| chosen.trial.clone()).collect();
-        let (fitted, fitted_on) =
-            fit_and_validate(experiment, &prepared, again, interrupt, &of_fold)?;
-        let scores = score_test(
+        let again = shown.iter().map(|&trial| validated[trial].trial.clone());
+        let unlimited = Limits {
+            threads: search::threads(experiment),
+            trial: None,
+            end: None,
+        };
+        let (fitted, failures) = search::fit_and_validate(
+            experiment,
             &prepared,
-            &fitted.iter().collect::<Vec<_>>(),
+            again.collect(),
+            experiment.data.max_train_rows,
+            &unlimited,
+            shelf,
             interrupt,
             &of_fold,
         )?;
-        folds.push(judge_fold(experiment, &prepared, &scores, winner_shown)?);
+        // A candidate that fails in a later fold leaves the comparison; the winner can't.
+        for failure in &failures {
+            let number = failure.trial.number;
+            let at = shown
+                .iter()
+                .position(|&trial| validated[trial].trial.number == number);
+            let Some(at) = at else { continue };
+            if shown[at] == winner || shown[at] == baseline {
+                anyhow::bail!(
+                    "candidate `{}` fails in fold {}: {}",
+                    failure.trial.candidate,
+                    fold + 1,
+                    failure.reason
+                );
+            }
+            shown.remove(at);
+            pooled.remove(at);
+        }
+        failed.extend(failures);
+        let scores = score_test(
+            &prepared,
+            &fitted.validated.iter().collect::<Vec<_>>(),
+            interrupt,
+            &of_fold,
+        )?;
+        folds.push(judge_fold(experiment, &prepared, &scores, place(&shown))?);
         for (pool, scores) in pooled.iter_mut().zip(scores) {
             pool.merge(scores);
         }
-        sample = fitted_on;
-        refitted = Some(fitted);
+        sample = fitted.sample;
+        refitted = Some(fitted.validated);
     }
+    let winner_shown = place(&shown);
     if n_folds > 1 {
         prepared.enter(None);
     }
@@ -189,12 +256,14 @@ fn judge_all(
     let scored: Vec<(usize, PartScores)> = shown.into_iter().zip(pooled).collect();
     let tested = judge::a_few_at_once(scored, |(trial, scores)| {
         interrupt.check()?;
-        let seed = Some(experiment.seed);
-        let evaluation = judge::judge(&prepared, &scores, &experiment.evaluate, seed)?;
+        let seed = experiment.seed;
+        let evaluation = judge::judge(&prepared, &scores, &experiment.evaluate, Some(seed))?;
+        let resampled = judge::resampled(&prepared, &scores, &experiment.evaluate, seed)?;
         Ok(Tested {
             trial,
             evaluation,
             scores,
+            resampled,
         })
     })?;
     phase.done(&format!(
@@ -237,6 +306,8 @@ fn judge_all(
             hash: String::new(),
         },
         validated,
+        failed,
+        dropped,
         winner,
         tested,
         folds,
@@ -247,46 +318,13 @@ fn judge_all(
     })
 }
 
-/// Fits `trials` on the training rows and calibrates them on the validation rows.
-fn fit_and_validate(
-    experiment: &Experiment,
-    prepared: &Prepared,
-    trials: Vec<Trial>,
-    interrupt: &Interrupt,
-    progress: &Progress,
-) -> anyhow::Result<(Vec<Validated>, TrainSample)> {
-    let into_train = experiment
-        .inject
-        .as_ref()
-        .is_some_and(|inject| inject.into_train);
-    let (source, index) = prepared.training(into_train);
-    let (train, _, _) = judge::parts(prepared);
-    let n_train = index.part.iter().filter(|&&part| part == train).count();
-    let n_steps = n_train.min(experiment.data.max_train_rows) + trials.len();
-    let phase = progress.phase("fit", n_steps as u64);
-    let sample = fit::train_sample(
-        source,
-        index,
-        train,
-        experiment.data.max_train_rows,
-        experiment.seed,
-        |steps| phase.advance(steps),
-        interrupt,
-    )?;
-    let mut fitted = Vec::with_capacity(trials.len());
-    for trial in trials {
-        interrupt.check()?;
-        let detectors = fit::fit(&trial, &sample, &index.symbols, experiment.seed)?;
-        fitted.push((trial, detectors));
-        phase.advance(1);
-    }
-    phase.done(&format!(
-        "{} detectors on {} of {n_train} training rows",
-        fitted.len(),
-        sample.rows.nrows()
-    ));
-    let validated = judge::validate(prepared, fitted, &experiment.evaluate, interrupt, progress)?;
-    Ok((validated, sample))
+/// Trials that were fitted and calibrated.
+#[derive(Debug)]
+pub struct Tried {
+    /// Those that can be judged, in order.
+    pub validated: Vec<Validated>,
+    /// What they were fitted on.
+    pub sample: TrainSample,
 }
 
 /// Scores the test rows.

@@ -18,6 +18,11 @@ pub struct ReportData {
     pub columns: Vec<Column>,
     /// Headline metrics on the test range, one row each.
     pub metrics: Vec<Metric>,
+    /// The candidates from the best on validation data down, the baseline last; empty where there is
+    /// just one candidate.
+    pub leaders: Vec<LeaderRow>,
+    /// The share of resampled test data on which another candidate does better than the winner.
+    pub flip_probability: Option<f64>,
     /// The test fold by fold, for the reported model; empty where there is just one.
     pub by_fold: Vec<FoldRow>,
     /// Recall by kind of anomaly.
@@ -96,6 +101,33 @@ pub struct TimeRange {
     pub start: i64,
     /// First instant after the range.
     pub end: i64,
+}
+
+/// A candidate of a leaderboard.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct LeaderRow {
+    /// Its place on validation data; `None` for a baseline.
+    pub rank: Option<u64>,
+    /// Its name.
+    pub candidate: String,
+    /// Its best parameters.
+    pub params: String,
+    /// Trials that came to the end.
+    pub trials: u64,
+    /// Trials that failed.
+    pub failed: u64,
+    /// Average precision on validation data.
+    pub validation: Estimate,
+    /// Average precision on test data.
+    pub average_precision: Estimate,
+    /// Share of the test events that it caught.
+    pub event_recall: Estimate,
+    /// False alerts per symbol and day on test data.
+    pub false_alerts: Estimate,
+    /// Share of resampled test data on which it does better than the winner.
+    pub beats_winner: Option<f64>,
+    /// What the best trial took.
+    pub seconds: f64,
 }
 
 /// A model among those that are compared.

@@ -30,7 +30,8 @@ pub fn render_html(data: &ReportData) -> String {
         Part {
             id: "results",
             title: "Results",
-            body: results::metrics(data)
+            body: results::leaderboard(data)
+                + &results::metrics(data)
                 + &results::by_fold(data)
                 + &figures(Section::Curves)
                 + &figures(Section::Scores),

@@ -38,6 +38,56 @@ pub(super) fn metrics(data: &ReportData) -> String {
     table.render(data.limits.table_rows)
 }
 
+/// The candidates from the best on validation data down.
+pub(super) fn leaderboard(data: &ReportData) -> String {
+    if data.leaders.is_empty() {
+        return String::new();
+    }
+    let mut table =
+        Table::new("Candidates, the best trial of each; chosen by validation data only")
+            .words("Candidate")
+            .numbers("Place")
+            .numbers("Average precision, validation")
+            .numbers("Average precision, test")
+            .numbers("Events caught")
+            .numbers("False alerts per symbol and day")
+            .numbers("Beats the winner")
+            .numbers("Trials")
+            .numbers("Seconds");
+    for row in &data.leaders {
+        let failed = match row.failed {
+            0 => String::new(),
+            n => format!("<span class=\"help\">{} failed</span>", count(n as f64)),
+        };
+        table.row(vec![
+            format!(
+                "{}<span class=\"help\">{}</span>",
+                escape(&row.candidate),
+                escape(&row.params)
+            ),
+            row.rank.map_or(NONE.to_owned(), |rank| count(rank as f64)),
+            estimate(&row.validation, Unit::Score),
+            estimate(&row.average_precision, Unit::Score),
+            estimate(&row.event_recall, Unit::Percent),
+            estimate(&row.false_alerts, Unit::PerSymbolDay),
+            row.beats_winner.map_or(NONE.to_owned(), |chance| {
+                format::number(chance, Unit::Percent)
+            }),
+            format!("{}{failed}", count(row.trials as f64)),
+            significant(row.seconds),
+        ]);
+    }
+    let flip = data.flip_probability.map_or(String::new(), |chance| {
+        format!(
+            "<p class=\"prose\">On other test data like these, another candidate would do better than the \
+             winner with a probability of <strong>{}</strong>: the share of paired block bootstrap \
+             resamples in which one has a higher average precision.</p>\n",
+            format::number(chance, Unit::Percent)
+        )
+    });
+    table.render(data.limits.table_rows) + &flip
+}
+
 /// Recall by kind of anomaly.
 pub(super) fn by_kind(data: &ReportData, kinds: &Kinds) -> String {
     groups(

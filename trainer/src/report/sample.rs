@@ -280,6 +280,18 @@ pub(crate) fn market() -> ReportData {
         metrics: metrics(&all),
         by_kind,
         by_magnitude,
+        leaders: (1..=2)
+            .map(|rank| LeaderRow {
+                rank: Some(rank),
+                candidate: format!("candidate <{rank}>"),
+                params: "{\"detector\":\"ecod\"}".to_owned(),
+                trials: 3,
+                failed: rank - 1,
+                beats_winner: (rank > 1).then_some(0.25),
+                ..LeaderRow::default()
+            })
+            .collect(),
+        flip_probability: Some(0.25),
         by_fold: vec![FoldRow {
             range: TimeRange {
                 start: START,

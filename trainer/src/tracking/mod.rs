@@ -14,4 +14,4 @@ pub mod stage;
 pub use connect::{DEFAULT_TRACKING_URI, Tracking};
 pub(crate) use connect::{is_registry_lost, now_ms};
 pub use publish::{Published, publish};
-pub use stage::{Bundle, RunState, Stage};
+pub use stage::{Bundle, Point, RunState, Stage, TrialRun};

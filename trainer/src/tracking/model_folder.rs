@@ -25,6 +25,8 @@ pub struct ModelFolder<'a> {
     pub created: &'a str,
     /// A random id, 32 hexadecimal digits.
     pub model_uuid: &'a str,
+    /// Statistics that people read, of a detector that has such: (name, JSON).
+    pub statistics: Vec<(String, String)>,
 }
 
 /// The native file's name.
@@ -41,7 +43,7 @@ pub fn files(folder: &ModelFolder<'_>) -> anyhow::Result<Vec<(String, Vec<u8>)>>
     let example = json!({ "columns": folder.features, "data": folder.example });
     let serving = json!({ "dataframe_split": example });
     let pretty = |value: &Value| serde_json::to_vec_pretty(value);
-    Ok(vec![
+    let mut files = vec![
         ("MLmodel".to_owned(), mlmodel(folder)?.into_bytes()),
         (NATIVE_FILE.to_owned(), folder.native.to_vec()),
         ("input_example.json".to_owned(), pretty(&example)?),
@@ -53,7 +55,10 @@ pub fn files(folder: &ModelFolder<'_>) -> anyhow::Result<Vec<(String, Vec<u8>)>>
             )?,
         ),
         ("baseline.json".to_owned(), pretty(folder.baseline)?),
-    ])
+    ];
+    let statistics = folder.statistics.iter();
+    files.extend(statistics.map(|(name, text)| (name.clone(), text.clone().into_bytes())));
+    Ok(files)
 }
 
 /// `MLmodel` is YAML; each value below is JSON, which is YAML too, so nothing needs another quoting.
@@ -122,6 +127,7 @@ mod tests {
             threshold: &json!({ "neg_log10_tail": 3.0 }),
             created: "2026-01-01 00:00:00.000000",
             model_uuid: "u",
+            statistics: Vec::new(),
         };
         let files = files(&folder).unwrap();
         let text = String::from_utf8(files[0].1.clone()).unwrap();

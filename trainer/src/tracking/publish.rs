@@ -1,10 +1,12 @@
 //! From a stage to the registry, step by step; each step can be repeated.
 
+use std::collections::BTreeMap;
+
 use mlflow_api::ArtifactContent;
-use mlflow_api::types::{KeyValue, Metric, RunStatus};
+use mlflow_api::types::{KeyValue, Metric, Run, RunStatus};
 
 use super::connect::now_ms;
-use super::{Bundle, RunState, Stage, Tracking};
+use super::{Bundle, Point, RunState, Stage, Tracking};
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 
@@ -29,37 +31,19 @@ pub fn publish(
     progress: &Progress,
 ) -> anyhow::Result<Published> {
     let artifacts = stage.artifacts()?;
-    let phase = progress.phase("register", artifacts.len() as u64 + 2);
+    let n_steps = artifacts.len() + bundle.trials.len() + 2;
+    let phase = progress.phase("register", n_steps as u64);
     let run_id = state.run_id.as_str();
-    let timestamp = now_ms();
     // A resumed run may have metrics already: what is there is not logged again under another time.
     let run = tracking.call(|client| async move { client.get_run(run_id).await })?;
-    let is_known = |key: &str, value: f64| {
-        let mut known = run.data.metrics.iter();
-        known.any(|metric| metric.key == key && metric.value.to_bits() == value.to_bits())
+    let logged = Logged {
+        params: &bundle.params,
+        tags: &bundle.tags,
+        metrics: &bundle.metrics,
+        points: &bundle.points,
     };
-    let metrics: Vec<Metric> = bundle
-        .metrics
-        .iter()
-        .filter(|(key, value)| !is_known(key, **value))
-        .map(|(key, value)| Metric {
-            key: key.clone(),
-            value: *value,
-            timestamp,
-            ..Metric::default()
-        })
-        .collect();
-    let pairs = |map: &std::collections::BTreeMap<String, String>| -> Vec<KeyValue> {
-        map.iter()
-            .map(|(key, value)| KeyValue {
-                key: key.clone(),
-                value: value.clone(),
-            })
-            .collect()
-    };
-    let (params, tags) = (pairs(&bundle.params), pairs(&bundle.tags));
-    tracking
-        .call(|client| async move { client.log_batch(run_id, &metrics, &params, &tags).await })?;
+    logged.log(tracking, &run)?;
+    publish_trials(tracking, state, bundle, interrupt, || phase.advance(1))?;
     phase.advance(1);
     for (path, file) in artifacts {
         interrupt.check()?;
@@ -91,6 +75,128 @@ pub fn publish(
         None => format!("run {run_id}"),
     });
     Ok(Published { model })
+}
+
+/// What is logged to a run.
+struct Logged<'a> {
+    params: &'a BTreeMap<String, String>,
+    tags: &'a BTreeMap<String, String>,
+    metrics: &'a BTreeMap<String, f64>,
+    points: &'a [Point],
+}
+
+impl Logged<'_> {
+    /// Logs what `run` doesn't have yet.
+    fn log(&self, tracking: &Tracking, run: &Run) -> anyhow::Result<()> {
+        let timestamp = now_ms();
+        let known = |key: &str| run.data.metrics.iter().find(|metric| metric.key == key);
+        let is_known = |key: &str, value: f64| {
+            known(key).is_some_and(|metric| metric.value.to_bits() == value.to_bits())
+        };
+        let single = self
+            .metrics
+            .iter()
+            .filter(|(key, value)| !is_known(key, **value))
+            .map(|(key, value)| Metric {
+                key: key.clone(),
+                value: *value,
+                timestamp,
+                ..Metric::default()
+            });
+        let stepped = self
+            .points
+            .iter()
+            .filter(|point| known(&point.name).is_none_or(|metric| metric.step < point.step))
+            .map(|point| Metric {
+                key: point.name.clone(),
+                value: point.value,
+                timestamp,
+                step: point.step,
+                ..Metric::default()
+            });
+        let metrics: Vec<Metric> = single.chain(stepped).collect();
+        let (params, tags) = (pairs(self.params), pairs(self.tags));
+        let run_id = run.info.run_id.as_str();
+        tracking
+            .call(|client| async move { client.log_batch(run_id, &metrics, &params, &tags).await })
+    }
+}
+
+fn pairs(map: &BTreeMap<String, String>) -> Vec<KeyValue> {
+    map.iter()
+        .map(|(key, value)| KeyValue {
+            key: key.clone(),
+            value: value.clone(),
+        })
+        .collect()
+}
+
+/// The tag of a trial's run that has its number.
+const TRIAL_TAG: &str = "foreshock.trial";
+
+/// Makes a run below the run for each trial, or takes up the one that an earlier attempt made.
+fn publish_trials(
+    tracking: &Tracking,
+    state: &RunState,
+    bundle: &Bundle,
+    interrupt: &Interrupt,
+    advance: impl Fn(),
+) -> anyhow::Result<()> {
+    if bundle.trials.is_empty() {
+        return Ok(());
+    }
+    let experiment = [state.experiment_id.clone()];
+    let parent = state.run_id.as_str();
+    let filter = format!("tags.`mlflow.parentRunId` = '{parent}'");
+    let limit = bundle.trials.len() + 1;
+    let (ids, filter) = (&experiment, filter.as_str());
+    let there =
+        tracking.call(|client| async move { client.search_runs(ids, filter, &[], limit).await })?;
+    for trial in &bundle.trials {
+        interrupt.check()?;
+        let number = trial.number.to_string();
+        let is_it = |run: &&Run| {
+            let mut tags = run.data.tags.iter();
+            tags.any(|tag| tag.key == TRIAL_TAG && tag.value == number)
+        };
+        let run = match there.iter().find(is_it) {
+            Some(run) => run.clone(),
+            None => {
+                let tags = BTreeMap::from([
+                    ("mlflow.parentRunId".to_owned(), parent.to_owned()),
+                    (TRIAL_TAG.to_owned(), number),
+                ]);
+                let (id, name) = (state.experiment_id.as_str(), Some(trial.name.as_str()));
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "a trial takes less than 2^53 ms"
+                )]
+                let started = now_ms() - (trial.seconds * 1e3) as i64;
+                tracking.call(|client| async move {
+                    client.create_run(id, name, started, pairs(&tags)).await
+                })?
+            }
+        };
+        let logged = Logged {
+            params: &trial.params,
+            tags: &trial.tags,
+            metrics: &trial.metrics,
+            points: &trial.points,
+        };
+        logged.log(tracking, &run)?;
+        let status = match trial.failed {
+            true => RunStatus::Failed,
+            false => RunStatus::Finished,
+        };
+        let id = run.info.run_id.as_str();
+        tracking.call(|client| async move {
+            client
+                .update_run(id, Some(status), Some(now_ms()), None)
+                .await
+        })?;
+        advance();
+    }
+    Ok(())
 }
 
 fn register_version(

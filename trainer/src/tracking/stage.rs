@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Register;
 use crate::exit::Environment;
+use crate::pipeline::shelf::Shelf;
 
 /// Which run a stage belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +39,50 @@ pub struct Bundle {
     pub tags: BTreeMap<String, String>,
     /// Metrics; an undefined one is absent here and has a tag that says why.
     pub metrics: BTreeMap<String, f64>,
+    /// Metrics that have a value at each of several steps.
+    #[serde(default)]
+    pub points: Vec<Point>,
+    /// The trials, each a run below this one.
+    #[serde(default)]
+    pub trials: Vec<TrialRun>,
     /// The model to register, made of the artifacts below `model/`.
     pub register: Option<Register>,
     /// Tags of the model version.
     pub version_tags: BTreeMap<String, String>,
     /// What the command prints in the end.
     pub summary: serde_json::Value,
+}
+
+/// A metric's value at a step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The metric.
+    pub name: String,
+    /// The step.
+    pub step: i64,
+    /// The value; finite.
+    pub value: f64,
+}
+
+/// A trial as a run of its own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TrialRun {
+    /// Its number among the trials of the run; 0 for the baseline.
+    pub number: usize,
+    /// Its name.
+    pub name: String,
+    /// Whether it failed.
+    pub failed: bool,
+    /// How long it took.
+    pub seconds: f64,
+    /// Parameters.
+    pub params: BTreeMap<String, String>,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// Metrics.
+    pub metrics: BTreeMap<String, f64>,
+    /// Metrics by step.
+    pub points: Vec<Point>,
 }
 
 /// A stage on disk.
@@ -160,6 +199,12 @@ impl Stage {
                 .with_context(|| format!("can't create the folder `{}`", folder.display()))?;
         }
         Ok(path)
+    }
+
+    /// Where the run keeps its fitted trials until it is done.
+    #[must_use]
+    pub fn shelf(&self) -> Shelf {
+        Shelf::at(self.folder.join("trials"))
     }
 
     /// Marks the work as done.

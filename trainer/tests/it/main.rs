@@ -6,6 +6,7 @@
 )]
 
 mod bad_input;
+mod bakeoff;
 mod full_disk;
 mod lab;
 mod market;

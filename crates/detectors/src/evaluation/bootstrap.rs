@@ -206,6 +206,31 @@ pub(super) fn intervals(
     }
 }
 
+/// Average precision on each resample, `None` where it is undefined. The resamples depend on the
+/// seed, the symbols' rows and the events' lengths, and not on scores: those of two detectors on the
+/// same rows are pairs.
+pub(super) fn average_precisions(
+    scored: &Scored<'_>,
+    by_symbol: &BySymbol,
+    ranking: &Ranking,
+    events: &EventRows<'_>,
+    options: &BootstrapOptions,
+) -> Vec<Option<f64>> {
+    let no_episodes = vec![false; scored.len()];
+    let plan = Plan::new(scored, by_symbol, ranking, events, &no_episodes, options);
+    (0..options.n_resamples)
+        .into_par_iter()
+        .map_init(
+            || plan.scratch(),
+            |scratch, resample| {
+                let mut random = Random::new(options.seed, resample as u64);
+                let counts = plan.draw(scratch, |n| random.below(n));
+                plan.metrics(&scratch[..plan.n_bins], counts)[1]
+            },
+        )
+        .collect()
+}
+
 /// `bounds` with the exact binomial interval at `level` around a `share` of `n_trials` that is 0 or
 /// 1; any other share keeps its bounds.
 fn widened(share: f64, (low, high): (f64, f64), n_trials: u64, level: f64) -> (f64, f64) {

@@ -5,9 +5,11 @@ mod candidates;
 mod data;
 mod evaluate;
 mod features;
+mod search;
+mod space;
 mod split;
 
-use super::experiment::{Experiment, Search};
+use super::experiment::Experiment;
 use super::section::{Section, Violations};
 use super::tree::Node;
 
@@ -15,6 +17,8 @@ use candidates::check_candidates;
 use data::{check_data, check_simulate};
 use evaluate::{check_evaluate, check_register};
 use features::{check_features, check_inject};
+use search::check_search;
+pub(crate) use space::did_you_mean;
 use split::check_split;
 
 /// Checks the whole document.
@@ -36,11 +40,7 @@ pub(super) fn check(root: &Node, out: &mut Violations) -> Option<Experiment> {
     let inject = check_inject(document.table("inject", out), kind, out);
     let split = check_split(document.table("split", out), data.as_ref(), out);
     let candidates = check_candidates(&mut document, kind, data.as_ref(), out);
-    let mut search_section = document.table("search", out);
-    let max_trials = search_section
-        .integer("max_trials", 1..=100_000, out)
-        .unwrap_or(64);
-    search_section.finish(out);
+    let search = check_search(document.table("search", out), out);
     let evaluate = check_evaluate(document.table("evaluate", out), data.as_ref(), out);
     let register = check_register(document.table("register", out), out);
     document.finish(out);
@@ -55,9 +55,7 @@ pub(super) fn check(root: &Node, out: &mut Violations) -> Option<Experiment> {
         inject,
         split: split?,
         candidates,
-        search: Search {
-            max_trials: count(max_trials),
-        },
+        search,
         evaluate: evaluate?,
         register,
     })
