@@ -7,7 +7,7 @@
 //!                                         REST
 //! ```
 //!
-//! The ids of trades are consecutive in each symbol, so the [`Ledger`](ledger::Ledger) knows what is
+//! The ids of trades are consecutive in each symbol, so the `ledger::Ledger` knows what is
 //! missing, whatever the connections lost; nothing passes it out of order. What REST can't give
 //! either becomes a gap record.
 
