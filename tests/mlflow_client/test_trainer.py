@@ -57,8 +57,12 @@ def trained(tmp_path_factory):
 
 def test_search_runs_shows_what_was_printed(trained):
     summary, client = trained
-    [run] = client.search_runs([summary["experiment_id"]], "attributes.status = 'FINISHED'")
+    runs = client.search_runs([summary["experiment_id"]], "attributes.status = 'FINISHED'")
+    [run] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert run.info.run_id == summary["run_id"]
+    # Each trial is a run below it.
+    trials = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert trials and all(trial.data.tags["mlflow.parentRunId"] == run.info.run_id for trial in trials)
     assert run.info.end_time >= run.info.start_time
     assert client.get_experiment(summary["experiment_id"]).name == "market-anomaly"
     for name, value in summary["metrics"].items():
