@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::bits;
 use crate::candle::Candle;
 use crate::event::EventId;
+use crate::interval::Interval;
 use crate::rolling::Sum;
 use crate::seen::SeenIds;
 use crate::trade::{MAX_EVENT_TIME, Side, Trade};
@@ -28,8 +29,11 @@ pub enum TradeOutcome {
 ///
 /// The *horizon* is the latest event time less the allowed lateness. A trade before the horizon is late; a candle closes
 /// when the horizon reaches its end, so that no trade can change a closed candle.
+///
+/// For candles of other lengths than the one that features are computed of, beside a [`FeatureEngine`](crate::FeatureEngine)
+/// that is given the same trades: with the same lateness both take and leave the same ones.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct CandleBuilder {
+pub struct CandleBuilder {
     interval: i64,
     lateness: i64,
     horizon: i64,
@@ -62,6 +66,11 @@ struct OpenCandle {
 }
 
 impl CandleBuilder {
+    /// A builder of candles of this length that takes trades up to `lateness` µs late.
+    pub fn of(interval: Interval, lateness: i64) -> CandleBuilder {
+        CandleBuilder::new(interval.micros(), lateness.max(0))
+    }
+
     pub(crate) fn new(interval: i64, lateness: i64) -> CandleBuilder {
         CandleBuilder {
             interval,
@@ -103,9 +112,10 @@ impl CandleBuilder {
         self.open.front().map(|candle| (candle.start, candle.end))
     }
 
-    /// Puts a checked trade into its candle. The second value tells whether it opened a candle.
+    /// Puts a trade into its candle; it must be one ([`Trade::check`]). The second value tells whether it opened a
+    /// candle.
     #[inline]
-    pub(crate) fn push(&mut self, trade: &Trade) -> (TradeOutcome, bool) {
+    pub fn push(&mut self, trade: &Trade) -> (TradeOutcome, bool) {
         if let Some(id) = trade.trade_id
             && !self.seen.insert(id, trade.event_time, self.horizon)
         {
@@ -152,17 +162,17 @@ impl CandleBuilder {
     }
 
     /// Moves the horizon to at least this moment: everything before it is closed.
-    pub(crate) fn close_until(&mut self, moment: i64) {
+    pub fn close_until(&mut self, moment: i64) {
         self.horizon = self.horizon.max(moment);
     }
 
     /// The end of the last open candle.
-    pub(crate) fn last_end(&self) -> Option<i64> {
+    pub fn last_end(&self) -> Option<i64> {
         self.open.back().map(|candle| candle.end)
     }
 
     /// Takes the first open candle if it is complete.
-    pub(crate) fn pop_closed(&mut self) -> Option<Candle> {
+    pub fn pop_closed(&mut self) -> Option<Candle> {
         if self.open.front()?.end > self.horizon {
             return None;
         }

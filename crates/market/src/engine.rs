@@ -10,6 +10,10 @@ use crate::feature::{Feature, FeatureMask};
 use crate::trade::{MAX_EVENT_TIME, Trade, TradeError};
 use crate::windows::Windows;
 
+/// Raised with every change after which the same trades may give other bits: what was stored by an engine of another
+/// version must be computed anew.
+pub const ENGINE_VERSION: u32 = 1;
+
 /// A closed candle with its features.
 #[derive(Debug, Clone, Copy)]
 pub struct FeatureRow {
@@ -269,6 +273,23 @@ impl FeatureEngine {
         if self.builder.horizon() >= self.due {
             self.emit(rows);
         }
+    }
+
+    /// Closes the open candles that end at or before this moment, as [`advance`](Self::advance) would, but never moves
+    /// event time beyond the end of the last open one: for a symbol that has fallen silent, whose next trade may come
+    /// from any time after.
+    pub fn close_until(&mut self, moment: i64, rows: &mut Vec<FeatureRow>) {
+        if let Some(end) = self.builder.last_end() {
+            self.builder.close_until(moment.min(end));
+            if self.builder.horizon() >= self.due {
+                self.emit(rows);
+            }
+        }
+    }
+
+    /// The start of the first candle that is still open, µs since the epoch.
+    pub fn first_open(&self) -> Option<i64> {
+        self.builder.first_open().map(|(start, _)| start)
     }
 
     /// Closes all open candles. The engine can go on; trades that belong to a closed candle are late then.

@@ -29,10 +29,10 @@ mod windows;
 mod wire;
 
 pub use batch::{BatchError, candles_of_trades, features_of_candles, features_of_trades};
-pub use builder::TradeOutcome;
+pub use builder::{CandleBuilder, TradeOutcome};
 pub use candle::{Candle, CandleError, MAX_VOLUME};
 pub use config::{FeatureConfig, FeatureConfigError, ValidFeatureConfig, Violation};
-pub use engine::{EngineCounts, FeatureEngine, FeatureRow, SnapshotError};
+pub use engine::{ENGINE_VERSION, EngineCounts, FeatureEngine, FeatureRow, SnapshotError};
 pub use event::{AnomalyKind, Event, EventId, ParseAnomalyKindError};
 pub use feature::{CandleField, Feature, FeatureMask, ParseFeatureError};
 pub use inject::{

@@ -21,11 +21,15 @@ pub enum Topic {
     Alerts,
     /// What drifted.
     Drift,
+    /// Trades that came too late for their candle.
+    LateTrades,
+    /// What a scorer's partitions remember of what they said: written with what they say.
+    ScorerState,
 }
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Topic; 8] = [
+    pub const ALL: [Topic; 10] = [
         Topic::RawTrades,
         Topic::AggTrades,
         Topic::Gaps,
@@ -34,6 +38,8 @@ impl Topic {
         Topic::Features,
         Topic::Alerts,
         Topic::Drift,
+        Topic::LateTrades,
+        Topic::ScorerState,
     ];
 
     /// The name without a prefix.
@@ -47,6 +53,8 @@ impl Topic {
             Topic::Features => "features",
             Topic::Alerts => "alerts",
             Topic::Drift => "drift",
+            Topic::LateTrades => "late-trades",
+            Topic::ScorerState => "scorer-state",
         }
     }
 

@@ -4,6 +4,7 @@
 //! it is what every trade of a feed goes through.
 
 mod candle;
+mod fast;
 mod gap;
 mod number;
 mod trade;

@@ -135,6 +135,15 @@ struct Members<'a> {
 /// # Errors
 /// What is missing or wrong.
 pub fn parse_trade<'a>(value: &'a [u8], key: Option<&'a [u8]>) -> Result<WireTrade<'a>, WireError> {
+    if let Some(trade) = super::fast::read(value) {
+        trade.trade().check()?;
+        return Ok(trade);
+    }
+    parse_any(value, key)
+}
+
+/// Reads a trade's value in whatever form it has.
+fn parse_any<'a>(value: &'a [u8], key: Option<&'a [u8]>) -> Result<WireTrade<'a>, WireError> {
     let members: Members<'a> = serde_json::from_slice(value)?;
     let symbol = match members.symbol {
         Some(symbol) if !symbol.is_empty() => symbol,
@@ -229,8 +238,51 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_short_way_is_taken_by_the_usual_trade_and_by_nothing_unusual() {
+        let usual = br#"{"symbol":"BTCUSDT","trade_id":7,"price":42000.5,"quantity":0.001,"side":"sell","event_time":1704067200000000}"#;
+        assert!(crate::wire::fast::read(usual).is_some());
+        let usual = String::from_utf8(usual.to_vec()).unwrap();
+        for (from, to) in [
+            ("42000.5", "042000.5"),
+            ("42000.5", "42000."),
+            ("42000.5", ".5"),
+            ("42000.5", "4.2e4"),
+            ("42000.5", "42000.512345678901234"),
+            ("42000.5", "-1.5"),
+            ("0.001", "\"0.001\""),
+            ("BTCUSDT", ""),
+            ("BTCUSDT", "BTC\\u0055SDT"),
+            (":7,", ":007,"),
+            (":7,", ":18446744073709551616,"),
+            ("sell", "SELL"),
+            ("000}", "000,\"label\":\"\"}"),
+            ("000}", "000 }"),
+            ("000}", "000}}"),
+            ("000}", "000"),
+        ] {
+            let value = usual.replacen(from, to, 1);
+            assert!(crate::wire::fast::read(value.as_bytes()).is_none(), "{value}");
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn the_short_way_reads_what_serde_json_reads(
+            text in "[0-9]{1,20}(\\.[0-9]{1,20})?([eE][0-9])?",
+            id in "[0-9]{1,20}",
+        ) {
+            let value = format!(
+                r#"{{"symbol":"A","trade_id":{id},"price":{text},"quantity":1,"side":"buy","event_time":1}}"#
+            );
+            if let Some(trade) = crate::wire::fast::read(value.as_bytes()) {
+                let members: Members<'_> = serde_json::from_str(&value).unwrap();
+                prop_assert_eq!(Some(trade.price), members.price);
+                prop_assert_eq!(trade.trade_id, members.trade_id);
+            }
+        }
 
         #[test]
         fn writes_what_serde_json_writes_and_reads_it_back(
@@ -259,6 +311,7 @@ mod tests {
                 serde_json::to_string(&wire).unwrap()
             );
             let read = parse_trade(&written, None).unwrap();
+            prop_assert_eq!(&read, &parse_any(&written, None).unwrap());
             prop_assert_eq!(&read.symbol, &wire.symbol);
             prop_assert_eq!(read.event_time, wire.event_time);
             prop_assert_eq!((read.price, read.quantity), (price, quantity));
