@@ -218,6 +218,12 @@ impl Consensus {
         self.members.iter().map(|m| (m.name.as_str(), &m.detector))
     }
 
+    /// The calibrated score, −log₁₀ tail probability, beyond which a member votes for an anomaly.
+    #[must_use]
+    pub fn vote_limit(&self) -> f64 {
+        self.vote_limit
+    }
+
     /// Every member's word on a row, in order.
     ///
     /// # Errors

@@ -44,6 +44,14 @@ pub struct CandleBuilder {
     pub(crate) n_duplicates: u64,
 }
 
+/// Tells whether the open candles before the last one are still what they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OpenStamp {
+    newest: i64,
+    pub(crate) n_before: usize,
+    n_trades_before: u64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct OpenCandle {
     start: i64,
@@ -161,7 +169,7 @@ impl CandleBuilder {
         self.horizon = self.horizon.max(event_time.saturating_sub(self.lateness));
     }
 
-    /// Moves the horizon to at least this moment: everything before it is closed.
+    /// Moves the horizon to at least this moment: what ends before it is complete, and trades from before it are late.
     pub fn close_until(&mut self, moment: i64) {
         self.horizon = self.horizon.max(moment);
     }
@@ -169,6 +177,24 @@ impl CandleBuilder {
     /// The end of the last open candle.
     pub fn last_end(&self) -> Option<i64> {
         self.open.back().map(|candle| candle.end)
+    }
+
+    /// The last open candle as it is now, and what stands before it.
+    pub(crate) fn newest(&self) -> Option<(Candle, OpenStamp)> {
+        let newest = self.open.back()?;
+        let before = self.open.iter().take(self.open.len() - 1);
+        let stamp = OpenStamp {
+            newest: newest.start,
+            n_before: self.open.len() - 1,
+            n_trades_before: before.map(|candle| candle.trade_count).sum(),
+        };
+        Some((newest.close(), stamp))
+    }
+
+    /// The open candles before the last one as they are now, in order.
+    pub(crate) fn before_newest(&self) -> impl Iterator<Item = Candle> {
+        let n_before = self.open.len().saturating_sub(1);
+        self.open.iter().take(n_before).map(OpenCandle::close)
     }
 
     /// Takes the first open candle if it is complete.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 use crate::feature::Feature;
@@ -10,8 +10,7 @@ use crate::interval::{DAY_US, HOUR_US, Interval, SECOND_US};
 
 /// The feature engine's configuration as written in a file or stored with a model; [`FeatureConfig::check`] makes it
 /// usable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "WrittenConfig")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct FeatureConfig {
     /// The candle's length; the only value without a default.
     pub interval: Interval,
@@ -44,6 +43,36 @@ struct WrittenConfig {
     allowed_lateness: Option<i64>,
     macro_window: Option<i64>,
     macro_baseline: Option<i64>,
+}
+
+/// A [`FeatureConfig`] in a binary format, which has no names for what is absent: everything is there.
+#[derive(Deserialize)]
+struct StoredConfig {
+    interval: Interval,
+    window: usize,
+    momentum: usize,
+    max_gap: usize,
+    allowed_lateness: i64,
+    macro_window: i64,
+    macro_baseline: i64,
+}
+
+impl<'de> Deserialize<'de> for FeatureConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            return WrittenConfig::deserialize(deserializer).map(Into::into);
+        }
+        let stored = StoredConfig::deserialize(deserializer)?;
+        Ok(FeatureConfig {
+            interval: stored.interval,
+            window: stored.window,
+            momentum: stored.momentum,
+            max_gap: stored.max_gap,
+            allowed_lateness: stored.allowed_lateness,
+            macro_window: stored.macro_window,
+            macro_baseline: stored.macro_baseline,
+        })
+    }
 }
 
 impl From<WrittenConfig> for FeatureConfig {

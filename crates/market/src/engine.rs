@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::builder::{CandleBuilder, TradeOutcome};
+use crate::builder::{CandleBuilder, OpenStamp, TradeOutcome};
 use crate::candle::{Candle, CandleError};
 use crate::config::ValidFeatureConfig;
 use crate::feature::{Feature, FeatureMask};
 use crate::trade::{MAX_EVENT_TIME, Trade, TradeError};
-use crate::windows::Windows;
+use crate::windows::{Values, Windows};
 
 /// Raised with every change after which the same trades may give other bits: what was stored by an engine of another
 /// version must be computed anew.
@@ -123,6 +123,38 @@ pub struct FeatureEngine {
     n_candles: u64,
     n_filled: u64,
     n_restarts: u64,
+    #[serde(skip)]
+    ahead: Cache,
+}
+
+/// The windows as they will be when the last open candle closes, while others before it are open too: kept between
+/// previews.
+#[derive(Debug, Clone)]
+struct Ahead {
+    /// What they were made of: the open candles before, and the last closed one.
+    stamp: (OpenStamp, Option<i64>),
+    windows: Windows,
+}
+
+/// Something that can be made again, and so makes no difference.
+#[derive(Debug, Clone, Default)]
+struct Cache(Option<Box<Ahead>>);
+
+impl PartialEq for Cache {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Values {
+    fn row(self, candle: &Candle, filled: bool) -> FeatureRow {
+        FeatureRow {
+            candle: *candle,
+            filled,
+            values: self.values,
+            warm: self.warm,
+        }
+    }
 }
 
 /// A [`FeatureEngine`] as it was stored, not yet trusted.
@@ -176,6 +208,7 @@ impl TryFrom<Snapshot> for FeatureEngine {
             n_candles,
             n_filled,
             n_restarts,
+            ahead: Cache::default(),
         })
     }
 }
@@ -207,6 +240,7 @@ impl FeatureEngine {
             n_candles: 0,
             n_filled: 0,
             n_restarts: 0,
+            ahead: Cache::default(),
         }
     }
 
@@ -275,21 +309,21 @@ impl FeatureEngine {
         }
     }
 
-    /// Closes the open candles that end at or before this moment, as [`advance`](Self::advance) would, but never moves
-    /// event time beyond the end of the last open one: for a symbol that has fallen silent, whose next trade may come
-    /// from any time after.
+    /// Closes the open candles that end at or before this moment; trades from before it are late then. For a symbol that
+    /// has fallen silent: unlike [`advance`](Self::advance) it knows of no lateness, and does nothing where no candle is
+    /// open.
     pub fn close_until(&mut self, moment: i64, rows: &mut Vec<FeatureRow>) {
-        if let Some(end) = self.builder.last_end() {
-            self.builder.close_until(moment.min(end));
+        if self.builder.last_end().is_some() {
+            self.builder.close_until(moment);
             if self.builder.horizon() >= self.due {
                 self.emit(rows);
             }
         }
     }
 
-    /// The start of the first candle that is still open, µs since the epoch.
-    pub fn first_open(&self) -> Option<i64> {
-        self.builder.first_open().map(|(start, _)| start)
+    /// The end of the last candle that is still open, µs since the epoch.
+    pub fn last_end(&self) -> Option<i64> {
+        self.builder.last_end()
     }
 
     /// Closes all open candles. The engine can go on; trades that belong to a closed candle are late then.
@@ -298,6 +332,39 @@ impl FeatureEngine {
             self.builder.close_until(end);
             self.emit(rows);
         }
+    }
+
+    /// The row of the last open candle as it would be if it closed now, after the open ones before it; `None` where no
+    /// candle is open. Takes nothing in: rows that follow are the same bits with and without it, and where no trade
+    /// follows it is the row that the candle gives.
+    pub fn preview(&mut self) -> Option<FeatureRow> {
+        let (candle, stamp) = self.builder.newest()?;
+        let is_next = self.last.is_none_or(|last| {
+            last.open_time + self.config.interval().micros() == candle.open_time
+        });
+        if stamp.n_before == 0 && is_next {
+            self.ahead.0 = None;
+            return Some(self.windows.preview(&candle).row(&candle, false));
+        }
+        let stamp = (stamp, self.last.map(|last| last.open_time));
+        let ahead = match self.ahead.0.take() {
+            Some(ahead) if ahead.stamp == stamp => ahead,
+            _ => {
+                let (mut windows, mut last) = (self.windows.clone(), self.last);
+                let go_to = |windows: &mut Windows, last: &mut _, open_time| {
+                    fill_gap(windows, last, &self.config, open_time, |_| ());
+                };
+                for before in self.builder.before_newest() {
+                    go_to(&mut windows, &mut last, before.open_time);
+                    windows.push(&before);
+                    last = Some(LastCandle::of(&before));
+                }
+                go_to(&mut windows, &mut last, candle.open_time);
+                Box::new(Ahead { stamp, windows })
+            }
+        };
+        let ahead = self.ahead.0.insert(ahead);
+        Some(ahead.windows.preview(&candle).row(&candle, false))
     }
 
     /// What it has counted.
@@ -337,52 +404,62 @@ impl FeatureEngine {
 
     /// Fills the empty intervals before this candle, or starts afresh.
     fn settle_gap(&mut self, open_time: i64, rows: &mut Vec<FeatureRow>) {
-        let Some(last) = self.last else { return };
-        let interval = self.config.interval().micros();
-        let n_missing = (open_time - last.open_time) / interval - 1;
-        if n_missing > self.config.max_gap() as i64 {
-            self.windows.clear();
-            self.last = None;
+        let n_rows = rows.len();
+        let row = |row| rows.push(row);
+        let config = &self.config;
+        if fill_gap(&mut self.windows, &mut self.last, config, open_time, row) {
             self.n_restarts += 1;
-            return;
         }
-        for step in 1..=n_missing {
-            let candle = last.carried_forward(last.open_time + step * interval);
-            let values = self.windows.push(&candle);
-            rows.push(FeatureRow {
-                candle,
-                filled: true,
-                values: values.values,
-                warm: values.warm,
-            });
-            self.last = Some(LastCandle {
-                open_time: candle.open_time,
-                ..last
-            });
-            self.n_filled += 1;
-        }
+        self.n_filled += (rows.len() - n_rows) as u64;
     }
 
     fn push_row(&mut self, candle: &Candle, rows: &mut Vec<FeatureRow>) {
         let values = self.windows.push(candle);
-        rows.push(FeatureRow {
-            candle: *candle,
-            filled: false,
-            values: values.values,
-            warm: values.warm,
+        rows.push(values.row(candle, false));
+        self.last = Some(LastCandle::of(candle));
+        self.n_candles += 1;
+    }
+}
+
+/// Fills the empty intervals before a candle that opens at this time, or, where there are too many of them, starts
+/// afresh and says so.
+fn fill_gap(
+    windows: &mut Windows,
+    last: &mut Option<LastCandle>,
+    config: &ValidFeatureConfig,
+    open_time: i64,
+    mut row: impl FnMut(FeatureRow),
+) -> bool {
+    let Some(before) = *last else { return false };
+    let interval = config.interval().micros();
+    let n_missing = (open_time - before.open_time) / interval - 1;
+    if n_missing > config.max_gap() as i64 {
+        windows.clear();
+        *last = None;
+        return true;
+    }
+    for step in 1..=n_missing {
+        let candle = before.carried_forward(before.open_time + step * interval);
+        row(windows.push(&candle).row(&candle, true));
+        *last = Some(LastCandle {
+            open_time: candle.open_time,
+            ..before
         });
-        self.last = Some(LastCandle {
+    }
+    false
+}
+
+impl LastCandle {
+    fn of(candle: &Candle) -> LastCandle {
+        LastCandle {
             open_time: candle.open_time,
             close: candle.close,
             has_quote_volume: candle.quote_volume.is_some(),
             has_buy_volume: candle.buy_volume.is_some(),
             has_trade_count: candle.trade_count.is_some(),
-        });
-        self.n_candles += 1;
+        }
     }
-}
 
-impl LastCandle {
     /// The candle of an interval without trades after this one: the close carried forward, no volume, no event.
     fn carried_forward(&self, open_time: i64) -> Candle {
         Candle {

@@ -161,37 +161,125 @@ impl RollingMoments {
                 sd: 0.0,
             });
         }
-        let n = self.values.len() as f64;
-        let mut sum = self.sum.value();
-        let mut sum_of_squares = self.sum_of_squares.value();
-        let mut remainder = sum_of_squares - sum * sum / n;
-        if remainder <= MIN_REMAINDER * sum_of_squares {
+        let n_values = self.values.len();
+        if self.sums().cancel(n_values) {
             self.recompute();
-            sum = self.sum.value();
-            sum_of_squares = self.sum_of_squares.value();
-            remainder = sum_of_squares - sum * sum / n;
         }
-        Some(Moments {
-            shift: self.shift,
-            mean_offset: sum / n,
-            sd: (remainder / (n - 1.0)).sqrt(),
-        })
+        Some(self.sums().moments(n_values))
+    }
+
+    /// The moments as they would be after `push(value)`, to the last bit.
+    pub(crate) fn peek(&self, value: f64) -> Option<Moments> {
+        let n_dropped = usize::from(self.values.len() >= self.capacity);
+        let n_values = self.values.len() - n_dropped + 1;
+        if n_values < self.capacity {
+            return None;
+        }
+        let run = match self.values.back() {
+            Some(last) if *last == value => self.run + 1,
+            _ => 1,
+        };
+        if run >= n_values {
+            return Some(Moments {
+                shift: value,
+                mean_offset: 0.0,
+                sd: 0.0,
+            });
+        }
+        let values = || {
+            let kept = self.values.iter().skip(n_dropped).copied();
+            kept.chain(std::iter::once(value))
+        };
+        let mut sums = if n_values == 1 || self.since_exact + 1 >= self.capacity {
+            Sums::exact(values())
+        } else {
+            let mut sums = Sums {
+                shift: self.shift,
+                sum: self.sum,
+                sum_of_squares: self.sum_of_squares,
+            };
+            if n_dropped > 0
+                && let Some(oldest) = self.values.front()
+            {
+                let difference = oldest - sums.shift;
+                sums.sum.add(-difference);
+                sums.sum_of_squares.add(-(difference * difference));
+            }
+            sums.add(value);
+            sums
+        };
+        if sums.cancel(n_values) {
+            sums = Sums::exact(values());
+        }
+        Some(sums.moments(n_values))
     }
 
     fn recompute(&mut self) {
         self.since_exact = 0;
-        let first = self.values.front().copied().unwrap_or(0.0);
-        let mut offset = Sum::default();
-        for value in &self.values {
-            offset.add(value - first);
+        let sums = Sums::exact(self.values.iter().copied());
+        self.shift = sums.shift;
+        self.sum = sums.sum;
+        self.sum_of_squares = sums.sum_of_squares;
+    }
+
+    fn sums(&self) -> Sums {
+        Sums {
+            shift: self.shift,
+            sum: self.sum,
+            sum_of_squares: self.sum_of_squares,
         }
-        self.shift = first + offset.value() / self.values.len().max(1) as f64;
-        self.sum = Sum::default();
-        self.sum_of_squares = Sum::default();
-        for value in &self.values {
-            let difference = value - self.shift;
-            self.sum.add(difference);
-            self.sum_of_squares.add(difference * difference);
+    }
+}
+
+/// The sums behind moments: of differences from a shift, and of their squares.
+#[derive(Debug, Clone, Copy)]
+struct Sums {
+    shift: f64,
+    sum: Sum,
+    sum_of_squares: Sum,
+}
+
+impl Sums {
+    /// From the values themselves, with their mean as shift.
+    fn exact(values: impl Iterator<Item = f64> + Clone) -> Sums {
+        let first = values.clone().next().unwrap_or(0.0);
+        let mut offset = Sum::default();
+        let mut n_values = 0_usize;
+        for value in values.clone() {
+            offset.add(value - first);
+            n_values += 1;
+        }
+        let mut sums = Sums {
+            shift: first + offset.value() / n_values.max(1) as f64,
+            sum: Sum::default(),
+            sum_of_squares: Sum::default(),
+        };
+        values.for_each(|value| sums.add(value));
+        sums
+    }
+
+    fn add(&mut self, value: f64) {
+        let difference = value - self.shift;
+        self.sum.add(difference);
+        self.sum_of_squares.add(difference * difference);
+    }
+
+    fn remainder(&self, n_values: usize) -> f64 {
+        let sum = self.sum.value();
+        self.sum_of_squares.value() - sum * sum / n_values as f64
+    }
+
+    /// Whether too many digits have cancelled.
+    fn cancel(&self, n_values: usize) -> bool {
+        self.remainder(n_values) <= MIN_REMAINDER * self.sum_of_squares.value()
+    }
+
+    fn moments(&self, n_values: usize) -> Moments {
+        let n = n_values as f64;
+        Moments {
+            shift: self.shift,
+            mean_offset: self.sum.value() / n,
+            sd: (self.remainder(n_values) / (n - 1.0)).sqrt(),
         }
     }
 }
@@ -260,6 +348,31 @@ impl RollingSum {
         }
     }
 
+    /// The sum as it would be after `push(value)`, to the last bit.
+    pub(crate) fn peek(&self, value: f64) -> Option<f64> {
+        let n_dropped = usize::from(self.values.len() >= self.capacity);
+        if self.values.len() - n_dropped + 1 < self.capacity {
+            return None;
+        }
+        let oldest = self.values.front().copied().filter(|_| n_dropped > 0);
+        let n_positive = self.n_positive + usize::from(value > 0.0)
+            - usize::from(oldest.is_some_and(|oldest| oldest > 0.0));
+        if n_positive == 0 {
+            return Some(0.0);
+        }
+        let mut sum = self.sum;
+        if let Some(oldest) = oldest {
+            sum.add(-oldest);
+        }
+        sum.add(value);
+        if self.since_exact + 1 >= self.capacity || sum.value() <= MIN_SHRINK * self.sum.value() {
+            sum = Sum::default();
+            let kept = self.values.iter().skip(n_dropped).copied();
+            kept.chain(std::iter::once(value)).for_each(|v| sum.add(v));
+        }
+        Some(sum.value())
+    }
+
     /// `None` until the window is full; exactly 0 if and only if all values are.
     pub(crate) fn value(&self) -> Option<f64> {
         if self.values.len() < self.capacity {
@@ -326,6 +439,18 @@ impl RollingMax {
             self.values.pop_front();
             self.positions.pop_front();
         }
+    }
+
+    /// The largest as it would be after `push(value)`.
+    pub(crate) fn peek(&self, value: f64) -> Option<f64> {
+        let n_pushed = self.n_pushed + 1;
+        if n_pushed < self.capacity as u64 {
+            return None;
+        }
+        let is_kept = |position: &u64| position + self.capacity as u64 >= n_pushed;
+        let first = self.positions.iter().position(is_kept);
+        let kept = first.and_then(|place| self.values.get(place));
+        Some(kept.map_or(value, |kept| kept.max(value)))
     }
 
     /// `None` until the window is full.
@@ -432,6 +557,37 @@ mod tests {
             price *= (1e-3 * (random.uniform() - 0.5)).exp();
             price
         });
+    }
+
+    #[test]
+    fn a_peek_is_the_push_to_the_last_bit() {
+        let mut random = Random::new(6, "rolling", "peek");
+        for capacity in [1, 2, 3, 7, 60] {
+            let mut moments = RollingMoments::new(capacity);
+            let mut sum = RollingSum::new(capacity);
+            let mut max = RollingMax::new(capacity);
+            for idx in 0..20_000_usize {
+                // Constant stretches, zeros, spikes and level shifts.
+                let value = match (idx / 50) % 5 {
+                    0 => 3.25,
+                    1 => 0.0,
+                    2 => 1e9 + random.uniform(),
+                    _ if random.below(40) == 0 => 1e12,
+                    _ => random.uniform(),
+                };
+                let (peeked, peeked_sum, peeked_max) =
+                    (moments.peek(value), sum.peek(value), max.peek(value));
+                moments.push(value);
+                sum.push(value);
+                max.push(value);
+                let bits = |moments: Option<Moments>| {
+                    moments.map(|m| [m.shift, m.mean_offset, m.sd].map(f64::to_bits))
+                };
+                assert_eq!(bits(peeked), bits(moments.moments()), "{capacity} at {idx}");
+                assert_eq!(peeked_sum.map(f64::to_bits), sum.value().map(f64::to_bits));
+                assert_eq!(peeked_max, max.value());
+            }
+        }
     }
 
     #[test]

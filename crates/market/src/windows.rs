@@ -8,7 +8,7 @@ use crate::bits;
 use crate::candle::Candle;
 use crate::config::ValidFeatureConfig;
 use crate::feature::{Feature, FeatureMask};
-use crate::rolling::{RollingMax, RollingMoments, RollingSum};
+use crate::rolling::{Moments, RollingMax, RollingMoments, RollingSum};
 
 /// The trailing windows of one symbol.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +38,38 @@ pub(crate) struct Values {
     pub(crate) warm: FeatureMask,
 }
 
+/// How a candle moves from the one before it.
+#[derive(Debug)]
+struct Moves {
+    price_range: f64,
+    /// close_t / close_{t−1}; `None` for the first candle.
+    ratio: Option<f64>,
+}
+
+/// The windows that end with a candle.
+#[derive(Debug)]
+struct Ending {
+    close: Option<Moments>,
+    volume: Option<Moments>,
+    log_return: Option<Moments>,
+    macro_return: Option<Moments>,
+    macro_range: Option<f64>,
+    macro_volume: Option<f64>,
+}
+
 impl Values {
+    /// What describes the windows that end with the candle.
+    fn describe(&mut self, ending: &Ending) {
+        let relative_sd = |moments: Option<Moments>| moments.map(|m| m.relative_sd());
+        let sd = |moments: Option<Moments>| moments.map(|m| m.sd);
+        self.set(Feature::PriceStd, relative_sd(ending.close));
+        self.set(Feature::VolumeStd, relative_sd(ending.volume));
+        self.set(Feature::Volatility, sd(ending.log_return));
+        self.set(Feature::MacroReturnStd, sd(ending.macro_return));
+        self.set(Feature::MacroMaxRange, ending.macro_range);
+        self.set(Feature::MacroAvgVolume, ending.macro_volume);
+    }
+
     fn set(&mut self, feature: Feature, value: Option<f64>) {
         if let Some(value) = value {
             self.values[feature.index()] = value;
@@ -108,6 +139,47 @@ impl Windows {
     /// The features of the next candle. First what judges it by the windows before it, then the windows take it in, then
     /// what describes the windows that end with it.
     pub(crate) fn push(&mut self, candle: &Candle) -> Values {
+        let (mut row, moves) = self.judge(candle);
+        self.take(candle, &moves);
+        row.describe(&Ending {
+            close: self.close.moments(),
+            volume: self.volume.moments(),
+            log_return: self.log_return.moments(),
+            macro_return: self.macro_return.moments(),
+            macro_range: self.macro_range.value(),
+            macro_volume: self.macro_avg_volume(
+                self.macro_volume.value(),
+                self.baseline_volume.value(),
+            ),
+        });
+        row
+    }
+
+    /// What [`push`](Self::push) would give for this candle, to the last bit, without taking it in.
+    pub(crate) fn preview(&mut self, candle: &Candle) -> Values {
+        let (mut row, moves) = self.judge(candle);
+        row.describe(&Ending {
+            close: self.close.peek(candle.close),
+            volume: self.volume.peek(candle.volume),
+            log_return: match moves.ratio {
+                Some(ratio) => self.log_return.peek(ratio.ln()),
+                None => self.log_return.moments(),
+            },
+            macro_return: match moves.ratio {
+                Some(ratio) => self.macro_return.peek(ratio - 1.0),
+                None => self.macro_return.moments(),
+            },
+            macro_range: self.macro_range.peek(moves.price_range),
+            macro_volume: self.macro_avg_volume(
+                self.macro_volume.peek(candle.volume),
+                self.baseline_volume.peek(candle.volume),
+            ),
+        });
+        row
+    }
+
+    /// What judges a candle by the windows before it.
+    fn judge(&mut self, candle: &Candle) -> (Values, Moves) {
         let mut row = Values {
             values: [f64::NAN; Feature::COUNT],
             warm: FeatureMask::default(),
@@ -125,8 +197,8 @@ impl Windows {
             zscore(&mut self.volume, candle.volume),
         );
         row.set(Feature::VwapDeviation, self.vwap_deviation(candle.close));
-        if let Some(previous) = self.closes.back() {
-            let ratio = candle.close / previous;
+        let ratio = self.closes.back().map(|previous| candle.close / previous);
+        if let Some(ratio) = ratio {
             let log_return = ratio.ln();
             row.set(Feature::Return, Some(ratio - 1.0));
             row.set(Feature::LogReturn, Some(log_return));
@@ -134,25 +206,33 @@ impl Windows {
                 Feature::LogReturnZscore,
                 zscore(&mut self.log_return, log_return),
             );
-            self.log_return.push(log_return);
-            self.macro_return.push(ratio - 1.0);
         }
         if self.closes.len() >= self.momentum
-            && let Some(past) = self.closes.pop_front()
+            && let Some(past) = self.closes.front()
         {
             row.set(Feature::Momentum, Some(candle.close / past - 1.0));
         }
-        self.closes.push_back(candle.close);
+        if let Some(trade_count) = candle.trade_count {
+            row.set(
+                Feature::TradeCountZscore,
+                zscore(&mut self.trade_count, trade_count as f64),
+            );
+        }
+        (row, Moves { price_range, ratio })
+    }
 
+    /// Takes a candle into the windows.
+    fn take(&mut self, candle: &Candle, moves: &Moves) {
+        if let Some(ratio) = moves.ratio {
+            self.log_return.push(ratio.ln());
+            self.macro_return.push(ratio - 1.0);
+        }
+        if self.closes.len() >= self.momentum {
+            self.closes.pop_front();
+        }
+        self.closes.push_back(candle.close);
         match candle.trade_count {
-            Some(trade_count) => {
-                let trade_count = trade_count as f64;
-                row.set(
-                    Feature::TradeCountZscore,
-                    zscore(&mut self.trade_count, trade_count),
-                );
-                self.trade_count.push(trade_count);
-            }
+            Some(trade_count) => self.trade_count.push(trade_count as f64),
             // A window with holes would be a different statistic: it starts afresh.
             None => self.trade_count.clear(),
         }
@@ -166,32 +246,11 @@ impl Windows {
                 self.vwap_base.clear();
             }
         }
-
         self.close.push(candle.close);
         self.volume.push(candle.volume);
-        self.macro_range.push(price_range);
+        self.macro_range.push(moves.price_range);
         self.macro_volume.push(candle.volume);
         self.baseline_volume.push(candle.volume);
-
-        row.set(
-            Feature::PriceStd,
-            self.close.moments().map(|moments| moments.relative_sd()),
-        );
-        row.set(
-            Feature::VolumeStd,
-            self.volume.moments().map(|moments| moments.relative_sd()),
-        );
-        row.set(
-            Feature::Volatility,
-            self.log_return.moments().map(|moments| moments.sd),
-        );
-        row.set(
-            Feature::MacroReturnStd,
-            self.macro_return.moments().map(|moments| moments.sd),
-        );
-        row.set(Feature::MacroMaxRange, self.macro_range.value());
-        row.set(Feature::MacroAvgVolume, self.macro_avg_volume());
-        row
     }
 
     fn vwap_deviation(&self, close: f64) -> Option<f64> {
@@ -203,8 +262,8 @@ impl Windows {
         })
     }
 
-    fn macro_avg_volume(&self) -> Option<f64> {
-        let (recent, baseline) = (self.macro_volume.value()?, self.baseline_volume.value()?);
+    fn macro_avg_volume(&self, recent: Option<f64>, baseline: Option<f64>) -> Option<f64> {
+        let (recent, baseline) = (recent?, baseline?);
         let (n_recent, n_baseline) = (self.macro_candles as f64, self.baseline_candles as f64);
         Some(if baseline > 0.0 {
             (recent / n_recent) / (baseline / n_baseline)

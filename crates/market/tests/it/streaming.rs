@@ -141,3 +141,34 @@ fn refuses_a_snapshot_whose_parts_do_not_fit() {
         assert!(error.to_string().contains(part), "{error}");
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn a_preview_changes_no_bit_and_is_the_row_that_comes(trades in trades(300), swaps in prop::collection::vec(0usize..299, 0..60)) {
+        // Out of order by a little, so that several candles are open at once.
+        let mut trades = trades;
+        for swap in swaps {
+            if swap + 1 < trades.len() {
+                trades.swap(swap, swap + 1);
+            }
+        }
+        let mut plain = FeatureEngine::new(small_config());
+        let mut looking = FeatureEngine::new(small_config());
+        let (mut expected, mut rows) = (Vec::new(), Vec::new());
+        for trade in &trades {
+            plain.push_trade(trade, &mut expected).unwrap();
+            looking.push_trade(trade, &mut rows).unwrap();
+            let preview = looking.preview();
+            // What it says is what would come of closing everything now.
+            let mut closed = Vec::new();
+            looking.clone().finish(&mut closed);
+            prop_assert_eq!(preview, closed.last().copied());
+        }
+        plain.finish(&mut expected);
+        looking.finish(&mut rows);
+        prop_assert_eq!(&rows, &expected);
+        prop_assert_eq!(plain, looking);
+    }
+}

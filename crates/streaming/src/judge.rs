@@ -1,0 +1,283 @@
+//! What scores feature rows.
+
+use std::sync::Arc;
+
+use detectors::{Confidence, Detector, Model, severity};
+use market::{Feature, FeatureConfig, ValidFeatureConfig};
+use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::wire::Severity;
+
+/// Which model a score comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ModelId {
+    /// The registered model's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The run that made it; empty where none is known.
+    pub run_id: String,
+}
+
+/// A row's score.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Score {
+    /// As the detector gives it; higher is more anomalous.
+    pub raw: f64,
+    /// −log₁₀ tail probability for the symbol.
+    pub score: f64,
+    /// Whether it is beyond the threshold.
+    pub flagged: bool,
+}
+
+/// One detector's word on a row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Vote {
+    /// The detector, or the member of a consensus.
+    pub detector: String,
+    /// Its calibrated score.
+    pub score: f64,
+    /// Beyond which it votes for an anomaly.
+    pub threshold: f64,
+    /// Whether it does.
+    pub flag: bool,
+}
+
+/// A row that can't be scored, or a model that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum JudgeError {
+    /// The model won't score this row.
+    #[error("{0}")]
+    Row(String),
+    /// It wants a feature that the engine does not compute.
+    #[error("the model wants `{0}`, which is no feature of the engine")]
+    Feature(String),
+    /// It was trained on features computed in another way.
+    #[error(
+        "the model was trained on features computed with {trained}, but this scorer computes them with {computed}"
+    )]
+    Engine {
+        /// The configuration it was trained with, as JSON.
+        trained: String,
+        /// This scorer's.
+        computed: String,
+    },
+    /// It does not say how its features were computed.
+    #[error("the model does not say how its features are computed: it was trained on a table")]
+    NoEngine,
+    /// What it says of the engine can't be read.
+    #[error("what the model says of the feature engine can't be read: {0}")]
+    UnreadableEngine(String),
+}
+
+/// Scores rows of features. One judge is one version of a model: it never changes.
+pub trait Judge: std::fmt::Debug + Send + Sync {
+    /// Which model it is.
+    fn model(&self) -> &ModelId;
+
+    /// The features it looks at, in its order.
+    fn features(&self) -> &[Feature];
+
+    /// The calibrated score beyond which a row is flagged.
+    fn threshold(&self) -> f64;
+
+    /// Scores `rows`, (n_samples, n_features) in the order of [`features`](Self::features), `symbols[i]` being the
+    /// symbol of row `i`. A row's score does not depend on the rows beside it.
+    fn score(
+        &self,
+        symbols: &[Arc<str>],
+        rows: ArrayView2<'_, f64>,
+        out: &mut Vec<Result<Score, JudgeError>>,
+    );
+
+    /// What each detector says of a row.
+    ///
+    /// # Errors
+    /// A row that can't be scored.
+    fn votes(&self, symbol: &str, row: &[f64], score: &Score) -> Result<Vec<Vote>, JudgeError>;
+
+    /// The share of each feature in a row's score, in the order of [`features`](Self::features); they add up to 1, or
+    /// are all 0 where the model can't say.
+    ///
+    /// # Errors
+    /// A row that can't be scored.
+    fn shares(&self, symbol: &str, row: &[f64]) -> Result<Vec<f64>, JudgeError>;
+
+    /// How much a flagged row matters, and the same from 0 to 100, where a symbol has `rows_per_day` rows a day.
+    fn severity(&self, score: &Score, votes: &[Vote], rows_per_day: f64) -> (Severity, f64) {
+        let number = severity(score.score, rows_per_day);
+        let n_votes = votes.iter().filter(|vote| vote.flag).count();
+        let word = match votes.len() {
+            // One detector: once a month or less often, once a day or less often, more often.
+            0 | 1 if number >= 75.0 => Severity::High,
+            0 | 1 if number >= 50.0 => Severity::Medium,
+            0 | 1 => Severity::Low,
+            _ => match Confidence::of(n_votes) {
+                Some(Confidence::High) => Severity::High,
+                Some(Confidence::Medium) => Severity::Medium,
+                Some(Confidence::Low) | None => Severity::Low,
+            },
+        };
+        (word, number)
+    }
+}
+
+/// A model of our own.
+#[derive(Debug)]
+pub struct NativeJudge {
+    id: ModelId,
+    features: Vec<Feature>,
+    model: Model,
+}
+
+impl NativeJudge {
+    /// Makes a judge of a model whose features this engine computes.
+    ///
+    /// # Errors
+    /// Features that the engine doesn't know, or computes in another way than the model was trained with.
+    pub fn new(
+        id: ModelId,
+        model: Model,
+        computed: &ValidFeatureConfig,
+    ) -> Result<Self, JudgeError> {
+        let features = features_of(&model.feature_names)?;
+        let trained = engine_of(&model)?;
+        if trained != *computed.config() {
+            return Err(JudgeError::Engine {
+                trained: json(&trained),
+                computed: json(computed.config()),
+            });
+        }
+        Ok(Self {
+            id,
+            features,
+            model,
+        })
+    }
+
+    /// The model itself.
+    #[must_use]
+    pub fn inner(&self) -> &Model {
+        &self.model
+    }
+
+    fn detector(&self, symbol: &str) -> Result<&Detector, JudgeError> {
+        self.model.detectors.get(symbol).map_err(refused)
+    }
+}
+
+/// The features that these names stand for.
+///
+/// # Errors
+/// The first name that is no feature.
+pub fn features_of(names: &[String]) -> Result<Vec<Feature>, JudgeError> {
+    let feature = |name: &String| {
+        name.parse()
+            .map_err(|_| JudgeError::Feature(name.to_owned()))
+    };
+    names.iter().map(feature).collect()
+}
+
+/// How the features of a model were computed.
+///
+/// # Errors
+/// It doesn't say, or not readably.
+pub fn engine_of(model: &Model) -> Result<FeatureConfig, JudgeError> {
+    if model.engine.is_null() {
+        return Err(JudgeError::NoEngine);
+    }
+    serde_json::from_value(model.engine.clone())
+        .map_err(|error| JudgeError::UnreadableEngine(error.to_string()))
+}
+
+fn json(config: &FeatureConfig) -> String {
+    serde_json::to_string(config).unwrap_or_default()
+}
+
+fn refused(error: impl std::fmt::Display) -> JudgeError {
+    JudgeError::Row(error.to_string())
+}
+
+impl Judge for NativeJudge {
+    fn model(&self) -> &ModelId {
+        &self.id
+    }
+
+    fn features(&self) -> &[Feature] {
+        &self.features
+    }
+
+    fn threshold(&self) -> f64 {
+        self.model.threshold.neg_log10_tail
+    }
+
+    fn score(
+        &self,
+        symbols: &[Arc<str>],
+        rows: ArrayView2<'_, f64>,
+        out: &mut Vec<Result<Score, JudgeError>>,
+    ) {
+        let one = |symbol: &Arc<str>, row: &[f64]| {
+            let score = self.model.score_one(symbol, row).map_err(refused)?;
+            Ok(Score {
+                raw: score.raw,
+                score: score.neg_log10_tail,
+                flagged: score.flagged,
+            })
+        };
+        if let detectors::DetectorSet::Global(detector) = &self.model.detectors
+            && rows.nrows() > 1
+        {
+            let mut raw = vec![0.0; rows.nrows()];
+            if detector.score_into(rows, &mut raw).is_ok() {
+                out.extend(symbols.iter().zip(raw).map(|(symbol, raw)| {
+                    let score = self.model.calibrators.get(symbol).neg_log10_tail(raw);
+                    Ok(Score {
+                        raw,
+                        score,
+                        flagged: self.model.threshold.is_flagged(score),
+                    })
+                }));
+                return;
+            }
+            // One of them is refused: each for itself then.
+        }
+        out.extend(
+            symbols
+                .iter()
+                .zip(rows.rows())
+                .map(|(symbol, row)| match row.as_slice() {
+                    Some(row) => one(symbol, row),
+                    None => one(symbol, &row.to_vec()),
+                }),
+        );
+    }
+
+    fn votes(&self, symbol: &str, row: &[f64], score: &Score) -> Result<Vec<Vote>, JudgeError> {
+        let detector = self.detector(symbol)?;
+        let Detector::Consensus(consensus) = detector else {
+            return Ok(vec![Vote {
+                detector: detector.name().to_owned(),
+                score: score.score,
+                threshold: self.threshold(),
+                flag: score.flagged,
+            }]);
+        };
+        let votes = consensus.votes(row).map_err(refused)?;
+        Ok(votes
+            .into_iter()
+            .map(|vote| Vote {
+                detector: vote.member.to_owned(),
+                score: vote.neg_log10_tail,
+                threshold: consensus.vote_limit(),
+                flag: vote.flagged,
+            })
+            .collect())
+    }
+
+    fn shares(&self, symbol: &str, row: &[f64]) -> Result<Vec<f64>, JudgeError> {
+        self.detector(symbol)?.shares(row).map_err(refused)
+    }
+}
