@@ -147,10 +147,8 @@ impl Windows {
             log_return: self.log_return.moments(),
             macro_return: self.macro_return.moments(),
             macro_range: self.macro_range.value(),
-            macro_volume: self.macro_avg_volume(
-                self.macro_volume.value(),
-                self.baseline_volume.value(),
-            ),
+            macro_volume: self
+                .macro_avg_volume(self.macro_volume.value(), self.baseline_volume.value()),
         });
         row
     }

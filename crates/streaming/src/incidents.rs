@@ -199,12 +199,9 @@ mod tests {
                 is_open,
             };
             let place = incidents.judge("A", look, 5 * MINUTE, id);
-            alerts.extend(place.map(|place| {
-                (
-                    place.incident_id.parse::<i64>().unwrap(),
-                    place.sequence,
-                )
-            }));
+            alerts.extend(
+                place.map(|place| (place.incident_id.parse::<i64>().unwrap(), place.sequence)),
+            );
             // Stored and read at every step, it goes on alike.
             incidents = Incidents::from_bytes(&incidents.to_bytes().unwrap()).unwrap();
         }

@@ -382,12 +382,7 @@ impl Partition {
     }
 
     /// Whether a record with this time is to be taken now; what was held before it is dealt with.
-    fn is_believed(
-        &mut self,
-        event_time: i64,
-        record: &Record<'_>,
-        sink: &mut impl Sink,
-    ) -> bool {
+    fn is_believed(&mut self, event_time: i64, record: &Record<'_>, sink: &mut impl Sink) -> bool {
         match self.guard.judge(event_time, self.settings.max_jump) {
             Verdict::Take => true,
             Verdict::TakeBoth(held) => {

@@ -68,9 +68,10 @@ impl Outputs {
             key: entry.key.as_ref().map(piece),
             value: entry.value.as_ref().map(piece),
             offset: entry.offset,
-            reason: entry.reason.as_ref().map(|(word, text)| {
-                (*word, std::str::from_utf8(piece(text)).unwrap_or_default())
-            }),
+            reason: entry
+                .reason
+                .as_ref()
+                .map(|(word, text)| (*word, std::str::from_utf8(piece(text)).unwrap_or_default())),
         })
     }
 
@@ -165,8 +166,7 @@ impl Sink for Split<'_> {
     }
 
     fn refuse(&mut self, record: &Record<'_>, reason: &Reason) {
-        self.out
-            .record(Channel::DeadLetters, record, Some(reason));
+        self.out.record(Channel::DeadLetters, record, Some(reason));
     }
 }
 
@@ -347,7 +347,9 @@ impl Saying<'_> {
         let values: Vec<f64> = match ok {
             Some(_) => {
                 let features = self.judge.features().iter();
-                features.map(|feature| pending.row.value(*feature)).collect()
+                features
+                    .map(|feature| pending.row.value(*feature))
+                    .collect()
             }
             None => Vec::new(),
         };
@@ -394,7 +396,9 @@ impl Saying<'_> {
                 self.judge.model(),
             )
         };
-        let place = self.incidents.judge(&pending.symbol, look, self.quiet, id)?;
+        let place = self
+            .incidents
+            .judge(&pending.symbol, look, self.quiet, id)?;
         let score = ok?;
         let shares = self
             .judge

@@ -18,6 +18,9 @@ use streaming::{
 
 type Random = Xoshiro256PlusPlus;
 type Said = (Channel, Vec<u8>, Vec<u8>);
+/// Key and value.
+type Raw = (Option<Vec<u8>>, Option<Vec<u8>>);
+type ByChannel<'a> = BTreeMap<Channel, Vec<(&'a [u8], &'a [u8])>>;
 
 /// A model that is quick to judge by, and whose versions differ.
 #[derive(Debug)]
@@ -112,11 +115,11 @@ fn settings(random: &mut Random) -> Settings {
 }
 
 /// Records of a partition: several symbols, late and repeated trades, silent symbols, gaps, wrong clocks, garbage.
-fn records(random: &mut Random) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
+fn records(random: &mut Random) -> Vec<Raw> {
     let names = ["AAA", "BBB", "UNKNOWN", "QUIET"];
     let mut time = 1_700_000_000_000_000_i64;
     let mut ids: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut all: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> = Vec::new();
+    let mut all: Vec<Raw> = Vec::new();
     for _ in 0..random.random_range(100..400) {
         time += match random.random_range(0..100) {
             0 => 300_000_000,
@@ -144,7 +147,11 @@ fn records(random: &mut Random) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
             trade_id: random.random_bool(0.9).then_some(*id),
             price: 100.0 + wild * random.random::<f64>(),
             quantity: wild * (0.1 + random.random::<f64>()),
-            side: if random.random() { Side::Buy } else { Side::Sell },
+            side: if random.random() {
+                Side::Buy
+            } else {
+                Side::Sell
+            },
             event: None,
         };
         let label = random.random_bool(0.05).then_some("pump");
@@ -168,7 +175,7 @@ fn records(random: &mut Random) -> Vec<(Option<Vec<u8>>, Option<Vec<u8>>)> {
 /// What outlives a crash.
 #[derive(Default)]
 struct World {
-    records: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+    records: Vec<Raw>,
     committed: i64,
     incidents: Option<Vec<u8>>,
     said: Vec<Said>,
@@ -251,8 +258,8 @@ fn undisturbed(settings: &Arc<Settings>, world: &World, version: u32) -> (Vec<Sa
 }
 
 /// What was said, topic by topic: within one, order is promised.
-fn by_channel(said: &[Said]) -> BTreeMap<Channel, Vec<(&[u8], &[u8])>> {
-    let mut channels: BTreeMap<Channel, Vec<(&[u8], &[u8])>> = BTreeMap::new();
+fn by_channel(said: &[Said]) -> ByChannel<'_> {
+    let mut channels: ByChannel<'_> = BTreeMap::new();
     for (channel, key, value) in said {
         channels.entry(*channel).or_default().push((key, value));
     }
@@ -277,8 +284,18 @@ fn disturbed(
         .unwrap();
         assert_eq!(restored.missing, 0);
         let is_damaged = |stored: &Stored| world.damaged.contains(&stored.next_offset);
-        assert!(restored.unusable.iter().all(|(stored, _)| is_damaged(stored)));
-        assert!(restored.snapshot.as_ref().is_none_or(|stored| !is_damaged(stored)));
+        assert!(
+            restored
+                .unusable
+                .iter()
+                .all(|(stored, _)| is_damaged(stored))
+        );
+        assert!(
+            restored
+                .snapshot
+                .as_ref()
+                .is_none_or(|stored| !is_damaged(stored))
+        );
         let mut pipeline = restored.pipeline;
         let end = world.end();
         let mut next = world.committed;
@@ -394,7 +411,7 @@ fn with_models_promoted_meanwhile_every_row_is_scored_once_by_the_version_it_nam
             version
         });
         let found = by_channel(&world.said);
-        let features = |said: &BTreeMap<Channel, Vec<(&[u8], &[u8])>>| -> Vec<Vec<u8>> {
+        let features = |said: &ByChannel<'_>| -> Vec<Vec<u8>> {
             let rows = said.get(&Channel::Features).into_iter().flatten();
             rows.map(|(_, value)| value.to_vec()).collect()
         };
@@ -408,7 +425,11 @@ fn with_models_promoted_meanwhile_every_row_is_scored_once_by_the_version_it_nam
         for (place, row) in features(&found).iter().enumerate() {
             let json: serde_json::Value = serde_json::from_slice(row).unwrap();
             let version: usize = json["model"]["version"].as_str().unwrap().parse().unwrap();
-            assert_eq!(row, &by_version[version - 1][place], "FORESHOCK_SEED={seed}");
+            assert_eq!(
+                row,
+                &by_version[version - 1][place],
+                "FORESHOCK_SEED={seed}"
+            );
         }
         assert_eq!(features(&found).len(), by_version[0].len());
         assert_eq!(state, all[0].1);

@@ -19,6 +19,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("history", &["market"]),
     ("feed", &["history", "market", "terminal"]),
     ("registry", &["mlflow-api"]),
+    ("streaming", &["detectors", "market"]),
+    (
+        "scorer",
+        &[
+            "detectors",
+            "history",
+            "market",
+            "mlflow-api",
+            "streaming",
+            "terminal",
+        ],
+    ),
     (
         "trainer",
         &[
@@ -33,7 +45,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that compute do no IO, know no clock and no async runtime: nothing else is let in.
-const PURE: &[&str] = &["market", "linfa-isolation", "detectors"];
+const PURE: &[&str] = &["market", "linfa-isolation", "detectors", "streaming"];
 const PURE_MAY_USE: &[&str] = &[
     "linfa",
     "ndarray",

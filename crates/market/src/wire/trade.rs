@@ -262,7 +262,10 @@ mod tests {
             ("000}", "000"),
         ] {
             let value = usual.replacen(from, to, 1);
-            assert!(crate::wire::fast::read(value.as_bytes()).is_none(), "{value}");
+            assert!(
+                crate::wire::fast::read(value.as_bytes()).is_none(),
+                "{value}"
+            );
         }
     }
 

@@ -156,7 +156,7 @@ impl AliasWatch {
         }
     }
 
-    async fn read(&self) -> Result<Option<String>, ClientError> {
+    async fn read(&mut self) -> Result<Option<String>, ClientError> {
         match self.client.get_by_alias(&self.name, &self.alias).await {
             Ok(version) => Ok(Some(version.version)),
             Err(error) if error.is_not_found() => Ok(None),

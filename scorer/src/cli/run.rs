@@ -1,0 +1,250 @@
+//! `scorer run`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use market::ValidFeatureConfig;
+use streaming::Judge;
+use terminal::exit::{Environment, ExitStatus};
+use terminal::interrupt::Interrupt;
+use tokio::runtime::Runtime;
+
+use super::CommandResult;
+use crate::api;
+use crate::config::{Config, read};
+use crate::model::{
+    Alias, Current, LoadError, Loaded, ModelUri, Registered, causes, follow, load_path,
+};
+use crate::stream::{Ended, Names, Parts, Worker, ensure_topics};
+use crate::telemetry::Telemetry;
+
+pub(super) const HELP: &str = "\
+What is said is committed together with how far was read: a scorer that is killed, or one whose
+partitions go to another, says nothing twice and leaves nothing out.
+
+Examples:
+  scorer run scorer.toml
+  SCORER_BROKERS=kafka:9092 MLFLOW_TRACKING_URI=http://registry:5000 scorer run scorer.toml";
+
+/// `scorer run`
+#[derive(Debug, Clone, Args)]
+pub(super) struct RunArgs {
+    /// The configuration.
+    #[arg(value_name = "CONFIG.toml")]
+    config: PathBuf,
+}
+
+/// What the first Ctrl-C says.
+const STOPPING: &str = "stopping: what is under way is committed (Ctrl-C again stops at once)";
+
+pub(super) fn run(args: &RunArgs) -> CommandResult {
+    let config = Arc::new(read(&args.config)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("scorer")
+        .enable_all()
+        .build()
+        .context("start the threads")?;
+    let interrupt = Interrupt::listen(&runtime, STOPPING);
+    let telemetry = Arc::new(Telemetry::default());
+    telemetry.beat();
+    let listen = &config.api.listen;
+    let bound = runtime
+        .block_on(api::serve(listen, Arc::clone(&telemetry)))
+        .with_context(|| Environment(format!("could not listen at `{listen}`")))?;
+    tracing::info!(%bound, "answering /metrics, /livez and /readyz");
+
+    let Some((current, features)) = first_model(&runtime, &config, &interrupt, &telemetry)? else {
+        return Ok(ExitStatus::Done);
+    };
+    let settings = Arc::new(config.settings(features));
+    settings
+        .check()
+        .context("the configuration does not fit the model's features")?;
+    let names = Names::new(&config, features.interval());
+    runtime.block_on(ensure_topics(&config, &names))?;
+    let instance = instance(&config)?;
+    let worker = Worker::new(
+        Parts {
+            config: Arc::clone(&config),
+            settings,
+            instance,
+            current,
+            telemetry: Arc::clone(&telemetry),
+            interrupt: interrupt.clone(),
+        },
+        Box::new(|_| ()),
+    )?;
+    match worker.run()? {
+        Ended::Stopped => Ok(ExitStatus::Done),
+        Ended::Tripped { refused, of } => {
+            tracing::error!(
+                refused,
+                of,
+                "too many of the last records can't be taken; nothing is read any more until this scorer is started again"
+            );
+            // Alive, unready and loud: a restart would only run into the same records.
+            while !interrupt.is_asked() {
+                telemetry.beat();
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            bail!(
+                "{refused} of the last {of} records could not be taken, more than `dead_letters.max_share` allows"
+            )
+        }
+    }
+}
+
+/// This scorer's name in its group: the same after a restart on the same host.
+fn instance(config: &Config) -> anyhow::Result<String> {
+    if let Some(instance) = &config.kafka.instance {
+        return Ok(instance.clone());
+    }
+    let name = std::env::var("HOSTNAME")
+        .ok()
+        .filter(|name| !name.is_empty());
+    let name = name.or_else(|| std::fs::read_to_string("/etc/hostname").ok());
+    name.map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .context(Environment(
+            "this host has no name; give the scorer one in `kafka.instance`".to_owned(),
+        ))
+}
+
+/// The model to begin with, and how features are computed; follows its alias from then on. `None` when somebody asked
+/// to stop before there was one.
+fn first_model(
+    runtime: &Runtime,
+    config: &Config,
+    interrupt: &Interrupt,
+    telemetry: &Arc<Telemetry>,
+) -> anyhow::Result<Option<(Current, ValidFeatureConfig)>> {
+    let uri: ModelUri = config.model.uri.parse().map_err(anyhow::Error::msg)?;
+    let given = config
+        .features
+        .map(market::FeatureConfig::check)
+        .transpose()?;
+    let put = |loaded: Loaded| -> anyhow::Result<(Current, ValidFeatureConfig)> {
+        let features = match given {
+            Some(features) => features,
+            None => loaded.features()?,
+        };
+        let judge = loaded.judge(&features)?;
+        let alias = match &uri {
+            ModelUri::Alias { alias, .. } => alias.as_str(),
+            ModelUri::Version { .. } | ModelUri::Path(_) => "",
+        };
+        telemetry.model_loaded(alias, judge.model());
+        Ok((Current::with(judge), features))
+    };
+    let registered = || -> anyhow::Result<Registered> {
+        let uri = config.registry.uri.as_deref().unwrap_or_default();
+        Registered::at(uri).context(Environment("can't use the registry's URL".to_owned()))
+    };
+    match &uri {
+        ModelUri::Path(path) => Ok(Some(put(load_path(path)?)?)),
+        ModelUri::Version { name, version } => {
+            let registered = registered()?;
+            let loaded = runtime.block_on(registered.load(name, version))?;
+            Ok(Some(put(loaded)?))
+        }
+        ModelUri::Alias { name, alias } => {
+            let registered = registered()?;
+            let waiting = wait_for(&registered, name, alias, telemetry);
+            let loaded = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = interrupt.requested() => None,
+                    loaded = waiting => Some(loaded),
+                }
+            });
+            let Some(loaded) = loaded else {
+                return Ok(None);
+            };
+            let (current, features) = put(loaded?)?;
+            let of = |alias: &str, keeps| Alias {
+                name: name.clone(),
+                alias: alias.to_owned(),
+                features,
+                poll: config.model.poll.0,
+                keeps,
+            };
+            runtime.spawn(follow(
+                registered,
+                of(alias, true),
+                current.clone(),
+                Arc::clone(telemetry),
+            ));
+            Ok(Some((current, features)))
+        }
+    }
+}
+
+/// Waits until an alias names a model that can be had.
+async fn wait_for(
+    registered: &Registered,
+    name: &str,
+    alias: &str,
+    telemetry: &Telemetry,
+) -> Result<Loaded, LoadError> {
+    const AGAIN: Duration = Duration::from_secs(2);
+    let mut said = String::new();
+    loop {
+        telemetry.beat();
+        let version = registered.version_of(name, alias).await;
+        let loaded = match version {
+            Ok(version) => registered.load(name, &version).await,
+            Err(error) => Err(error),
+        };
+        match loaded {
+            Err(error) if error.is_passing() || error.is_not_found() => {
+                let reason = causes(&error);
+                if reason != said {
+                    tracing::warn!(model = name, alias, reason, "waiting for a model");
+                    said = reason;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// A judge that was loaded once, for commands that end.
+pub(super) fn load_once(
+    runtime: &Runtime,
+    uri: &ModelUri,
+    registry: Option<&str>,
+) -> anyhow::Result<Loaded> {
+    let registered = || -> anyhow::Result<Registered> {
+        let uri = registry.context(Environment(
+            "a registered model needs a registry: give --tracking-uri or MLFLOW_TRACKING_URI"
+                .to_owned(),
+        ))?;
+        Ok(Registered::at(uri)?)
+    };
+    let loaded = match uri {
+        ModelUri::Path(path) => load_path(path)?,
+        ModelUri::Version { name, version } => {
+            let registered = registered()?;
+            runtime.block_on(registered.load(name, version))?
+        }
+        ModelUri::Alias { name, alias } => {
+            let registered = registered()?;
+            runtime.block_on(async {
+                let version = registered.version_of(name, alias).await?;
+                registered.load(name, &version).await
+            })?
+        }
+    };
+    Ok(loaded)
+}
+
+/// Which model a judge is, for people.
+pub(super) fn show(judge: &dyn Judge) -> String {
+    let model = judge.model();
+    format!("{} version {}", model.name, model.version)
+}

@@ -1,0 +1,185 @@
+//! Reading models, from disk and from a registry.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use detectors::{FormatError, Model};
+use market::{FeatureConfig, FeatureConfigError, ValidFeatureConfig};
+use mlflow_api::{Client, ClientError, ClientOptions, Credentials};
+use streaming::judge::engine_of;
+use streaming::{Judge, JudgeError, ModelId, NativeJudge};
+use thiserror::Error;
+
+/// The native file in a model's folder.
+const NATIVE_FILE: &str = "model.foreshock";
+
+/// A model that can't be used.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// A file can't be read.
+    #[error("the model `{path}` can't be read")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The registry refuses, or does not answer.
+    #[error("the registry does not give the model")]
+    Registry(#[from] ClientError),
+    /// The bytes are no model.
+    #[error("it is no sound model")]
+    Format(#[from] FormatError),
+    /// It can't judge what this scorer computes.
+    #[error(transparent)]
+    Judge(#[from] JudgeError),
+    /// How its features are computed makes no sense.
+    #[error("it says how its features are computed, but")]
+    Features(#[from] FeatureConfigError),
+}
+
+impl LoadError {
+    /// Whether there is no such model, alias or version.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_not_found(),
+            _ => false,
+        }
+    }
+
+    /// Whether trying again may help.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Registry(error) => error.is_unreachable(),
+            _ => false,
+        }
+    }
+}
+
+/// A sound model that has no judge yet.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Which one.
+    pub id: ModelId,
+    /// The model.
+    pub model: Model,
+}
+
+impl Loaded {
+    fn of(id: ModelId, bytes: &[u8]) -> Result<Self, LoadError> {
+        let model = Model::from_bytes(bytes)?;
+        Ok(Self { id, model })
+    }
+
+    /// How its features are computed.
+    ///
+    /// # Errors
+    /// It doesn't say, or not sensibly.
+    pub fn features(&self) -> Result<ValidFeatureConfig, LoadError> {
+        let config: FeatureConfig = engine_of(&self.model)?;
+        Ok(config.check()?)
+    }
+
+    /// The judge that it makes where features are computed like this.
+    ///
+    /// # Errors
+    /// They are computed in another way than it was trained with.
+    pub fn judge(self, features: &ValidFeatureConfig) -> Result<Arc<dyn Judge>, LoadError> {
+        Ok(Arc::new(NativeJudge::new(self.id, self.model, features)?))
+    }
+}
+
+/// Loads a model's folder or native file. It has the name of the folder or file, and version 0.
+///
+/// # Errors
+/// It can't be read, or is no sound model.
+pub fn load_path(path: &Path) -> Result<Loaded, LoadError> {
+    let file = match path.is_dir() {
+        true => path.join(NATIVE_FILE),
+        false => path.to_owned(),
+    };
+    let bytes = std::fs::read(&file).map_err(|source| LoadError::Io {
+        path: file.display().to_string(),
+        source,
+    })?;
+    let named = match file.file_name().is_some_and(|name| name == NATIVE_FILE) {
+        true => file.parent().unwrap_or(&file),
+        false => &file,
+    };
+    let name = named.file_stem().unwrap_or_default();
+    let id = ModelId {
+        name: name.to_string_lossy().into_owned(),
+        version: "0".to_owned(),
+        run_id: String::new(),
+    };
+    Loaded::of(id, &bytes)
+}
+
+/// Models of a registry.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    client: Client,
+}
+
+impl Registered {
+    /// A registry at this URL, with the credentials in MLflow's variables.
+    ///
+    /// # Errors
+    /// It is no URL of one.
+    pub fn at(uri: &str) -> Result<Self, LoadError> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+        let credentials = Credentials::from_parts(
+            variable("MLFLOW_TRACKING_USERNAME"),
+            variable("MLFLOW_TRACKING_PASSWORD"),
+            variable("MLFLOW_TRACKING_TOKEN"),
+        );
+        let options = ClientOptions {
+            connect_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(30),
+            max_retries: 2,
+            ..ClientOptions::default()
+        };
+        Ok(Self {
+            client: Client::new(uri, credentials, options)?,
+        })
+    }
+
+    /// The client itself.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The version that an alias names.
+    ///
+    /// # Errors
+    /// There is no such alias, or nobody answers.
+    pub async fn version_of(&self, name: &str, alias: &str) -> Result<String, LoadError> {
+        Ok(self.client.get_by_alias(name, alias).await?.version)
+    }
+
+    /// Loads a version.
+    ///
+    /// # Errors
+    /// There is none, its files can't be had, or they are no sound model.
+    pub async fn load(&self, name: &str, version: &str) -> Result<Loaded, LoadError> {
+        let entry = self.client.get_model_version(name, version).await?;
+        let uri = self.client.get_download_uri(name, version).await?;
+        let bytes = self.client.download_artifact(&uri, NATIVE_FILE).await?;
+        let id = ModelId {
+            name: name.to_owned(),
+            version: version.to_owned(),
+            run_id: entry.run_id.unwrap_or_default(),
+        };
+        // Checking a large model takes a moment.
+        let checked = tokio::task::spawn_blocking(move || Loaded::of(id, &bytes));
+        match checked.await {
+            Ok(loaded) => loaded,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The scorer as its users meet it: the program, a real broker, files.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
