@@ -1,13 +1,14 @@
 //! Consumers and producers, configured for what is promised.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use market::{Interval, Topic};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::producer::{BaseProducer, DeliveryResult, ProducerContext};
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{Message as _, TopicPartitionList};
@@ -110,6 +111,8 @@ pub(crate) enum Rebalance {
 #[derive(Debug, Default)]
 pub(crate) struct GroupContext {
     changes: Mutex<Vec<Rebalance>>,
+    /// Nobody will act on changes any more.
+    is_leaving: AtomicBool,
 }
 
 impl GroupContext {
@@ -119,6 +122,11 @@ impl GroupContext {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .is_empty()
+    }
+
+    /// From now on partitions are given up as soon as the group takes them.
+    pub(crate) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn take_changes(&self) -> Vec<Rebalance> {
@@ -139,10 +147,17 @@ impl ClientContext for GroupContext {
 impl ConsumerContext for GroupContext {
     fn rebalance(
         &self,
-        _: &BaseConsumer<Self>,
+        consumer: &BaseConsumer<Self>,
         err: RDKafkaRespErr,
         partitions: &mut TopicPartitionList,
     ) {
+        if self.is_leaving.load(Ordering::Relaxed) {
+            // Closing waits for this answer, whatever was taken or given.
+            if let Err(error) = consumer.incremental_unassign(partitions) {
+                tracing::debug!(%error, "while leaving the group");
+            }
+            return;
+        }
         let change = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 Rebalance::Given(partitions.clone())

@@ -251,8 +251,39 @@ impl Worker {
             let held: Vec<i32> = self.parts.keys().copied().collect();
             self.leave(&held);
         }
-        self.consumer.unsubscribe();
+        self.leave_group();
         result
+    }
+
+    /// Tells the group, so that it needn't wait for the session to run out. A broker that is away is not waited for.
+    fn leave_group(self) {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        self.consumer.context().leave();
+        // What the group has said and nobody has answered would hold up closing.
+        let told = self.consumer.context().take_changes();
+        for change in self.changes.iter().chain(&told) {
+            let (Rebalance::Given(partitions) | Rebalance::Taken(partitions)) = change;
+            if let Err(error) = self.consumer.incremental_unassign(partitions) {
+                tracing::debug!(%error, "while leaving the group");
+            }
+        }
+        let Self {
+            consumer,
+            snapshots,
+            ..
+        } = self;
+        // Waits for snapshots that are under way.
+        drop(snapshots);
+        let (done, closed) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            consumer.unsubscribe();
+            drop(consumer);
+            // Nobody may be waiting any more.
+            done.send(()).ok();
+        });
+        if closed.recv_timeout(PATIENCE).is_err() {
+            tracing::warn!("the group was not told in time that this scorer leaves");
+        }
     }
 
     fn rounds(&mut self) -> Result<Ended, WorkerError> {

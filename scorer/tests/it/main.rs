@@ -1,3 +1,7 @@
 //! The scorer as its users meet it: the program, a real broker, files.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
+
+mod live;
+mod replay;
+mod support;
