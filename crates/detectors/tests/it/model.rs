@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use detectors::{
     AlertBudget, Baseline, Calibrators, Detector, DetectorParams, DetectorSet, ForestForm,
-    ForestScoring, FormatError, IsolationForestConfig, MaxZConfig, Model,
+    ForestScoring, FormatError, Golden, IsolationForestConfig, MaxZConfig, Model,
 };
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -49,6 +49,7 @@ fn model(per_symbol: bool) -> Model {
         engine: serde_json::json!({"window": 60, "use": ["return"], "alpha": 0.1, "b": {"z": 1, "a": null}}),
         metadata: BTreeMap::from([("seed".into(), "42".into())]),
         baseline: Baseline::fit(rows.view()).unwrap(),
+        golden: Golden::default(),
     }
 }
 
@@ -186,10 +187,10 @@ fn touched_bytes_are_refused() {
         assert!(Model::from_bytes(&bytes[..cut]).is_err(), "cut at {cut}");
     }
     let mut later = bytes;
-    later[8] = 2;
+    later[8] = 3;
     assert!(matches!(
         Model::from_bytes(&later),
-        Err(FormatError::Version { found: 2, .. })
+        Err(FormatError::Version { found: 3, .. })
     ));
 }
 
