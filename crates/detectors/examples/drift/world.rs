@@ -50,7 +50,7 @@ pub(crate) struct Rows {
 
 impl Rows {
     pub(crate) fn len(&self) -> usize {
-        self.time.len()
+        self.symbol.len()
     }
 
     pub(crate) fn row(&self, at: usize) -> &[f64] {
@@ -163,4 +163,26 @@ pub(crate) fn simulate(plan: &Plan) -> Result<Rows> {
         minute += MINUTE_US;
     }
     Ok(out)
+}
+
+/// Independent rows without time.
+pub(crate) fn independent(seed: u64, n: usize, n_symbols: u32, n_features: usize) -> Rows {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut uniform = move || {
+        // splitmix64 (Steele, Lea and Flood 2014).
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
+    };
+    let mut normal = || {
+        // Irwin and Hall's, near enough to normal and quick.
+        (0..6).map(|_| uniform()).sum::<f64>() - 3.0
+    };
+    Rows {
+        symbol: (0..n).map(|at| at as u32 % n_symbols).collect(),
+        values: (0..n * n_features).map(|_| normal()).collect(),
+        n_features,
+        ..Rows::default()
+    }
 }

@@ -8,7 +8,8 @@ use super::DriftConfig;
 use super::family::{Family, Measure, Size, Statistic};
 use super::fit::{self, Columns, Rows};
 use super::ranks::BINS;
-use super::season::STRATA;
+use super::limit::Rule;
+use super::season::{Days, STRATA};
 use super::variance::VarianceCurve;
 use crate::bytes::{Reader, Writer, checksum};
 use crate::detector::check_finite;
@@ -304,11 +305,12 @@ fn check_rows(
 /// What the limits of a family don't cover.
 fn remark(name: &str, family: &Family, config: &DriftConfig, remarks: &mut Vec<String>) {
     let days = (family.to - family.from) as f64 / DAY_US as f64;
-    if family.has_time && days < 7.0 - 1.0 / 24.0 {
+    if family.days != Days::None && days < 7.0 - 1.0 / 24.0 {
         let known = family.is_known.iter().filter(|known| **known).count();
         remarks.push(format!(
-            "the reference of the {name} covers {days:.1} days, not a week: {known} of {STRATA} hours \
-             (of working days and weekends) are known, rows at others aren't watched"
+            "the reference of the {name} covers {days:.1} days, not a week: {known} of {} hours \
+             of the week are known, rows at others aren't watched",
+            family.days.n_strata()
         ));
     }
     for rows in &config.windows {
@@ -325,7 +327,7 @@ fn write_family(family: &Family, out: &mut Writer) {
     out.u64(family.n_rows);
     out.u64(family.from as u64);
     out.u64(family.to as u64);
-    out.u8(u8::from(family.has_time));
+    out.u8(family.days as u8);
     out.u64(family.symbols.len() as u64);
     for symbol in &family.symbols {
         out.text(symbol);
@@ -350,6 +352,7 @@ fn write_family(family: &Family, out: &mut Writer) {
     out.u64(family.sizes.len() as u64);
     for size in &family.sizes {
         out.u64(size.rows);
+        out.u8(u8::from(size.rule == Rule::Accumulated));
         out.f64(size.limit);
         out.f64(size.allowance);
     }
@@ -366,7 +369,13 @@ fn read_family(from: &mut Reader<'_>) -> Result<Family, FormatError> {
         )),
     };
     let (n_rows, begin, end) = (from.u64(WHAT)?, from.u64(WHAT)?, from.u64(WHAT)?);
-    let has_time = flag(from)?;
+    let days = from.u8(WHAT)?;
+    let Some(&days) = Days::ALL.get(usize::from(days)) else {
+        return Err(FormatError::content(
+            WHAT,
+            format!("`{days}` is no way to tell days apart"),
+        ));
+    };
     let n_symbols = from.count(WHAT, 8)?;
     let symbols: Vec<String> = (0..n_symbols)
         .map(|_| from.text(WHAT))
@@ -401,11 +410,16 @@ fn read_family(from: &mut Reader<'_>) -> Result<Family, FormatError> {
             });
         }
     }
-    let n_sizes = from.count(WHAT, 24)?;
+    let n_sizes = from.count(WHAT, 25)?;
     let sizes: Vec<Size> = (0..n_sizes)
         .map(|_| {
             Ok(Size {
                 rows: from.u64(WHAT)?,
+                rule: if flag(from)? {
+                    Rule::Accumulated
+                } else {
+                    Rule::TwoOfThree
+                },
                 limit: from.f64(WHAT)?,
                 allowance: from.f64(WHAT)?,
             })
@@ -415,7 +429,7 @@ fn read_family(from: &mut Reader<'_>) -> Result<Family, FormatError> {
         n_rows,
         from: begin as i64,
         to: end as i64,
-        has_time,
+        days,
         symbols,
         channels,
         is_known,
@@ -450,7 +464,7 @@ fn is_sound(family: &Family) -> bool {
             && curve.is_sorted()
             && (0.0..=1.0).contains(&statistic.shared)
     });
-    let sizes_fit = family.sizes.is_sorted_by(|a, b| a.rows < b.rows)
+    let sizes_fit = family.sizes.is_sorted_by(|a, b| a.rows <= b.rows)
         && family.sizes.iter().all(|size| {
             size.rows > 0
                 && size.limit > 0.0

@@ -32,6 +32,18 @@ impl WindowCounts {
         }
     }
 
+    /// Counts a row in these bins.
+    pub(super) fn add(&mut self, symbol: usize, stratum: usize, time: i64, bins: &[usize]) {
+        for &bin in bins {
+            self.bins[bin] += 1;
+        }
+        self.symbols[symbol] += 1;
+        self.strata[stratum] += 1;
+        self.rows += 1;
+        self.from = self.from.min(time);
+        self.to = self.to.max(time);
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::new(self.bins.len(), self.symbols.len());
     }

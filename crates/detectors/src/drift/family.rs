@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::counts::WindowCounts;
 use super::ranks::{self, BINS, rank_scores};
-use super::season::{STRATA, stratum};
+use super::limit::Rule;
+use super::season::{Days, STRATA};
 use super::variance::{VarianceCurve, alone_and_together, composition};
 
 /// What a statistic is about.
@@ -68,10 +69,11 @@ pub(super) struct Statistic {
     pub(super) shared: f64,
 }
 
-/// A window's size and what is unusual in it.
+/// A window's size, how windows are judged, and from where on they are unusual.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Size {
     pub(super) rows: u64,
+    pub(super) rule: Rule,
     pub(super) limit: f64,
     /// What variances are multiplied by, since the reference is finite.
     pub(super) allowance: f64,
@@ -83,7 +85,7 @@ pub(super) struct Family {
     pub(super) n_rows: u64,
     pub(super) from: i64,
     pub(super) to: i64,
-    pub(super) has_time: bool,
+    pub(super) days: Days,
     /// Names in order.
     pub(super) symbols: Vec<String>,
     pub(super) channels: Vec<Channel>,
@@ -131,37 +133,27 @@ impl Family {
     }
 
     pub(super) fn stratum(&self, time: i64) -> Option<usize> {
-        let stratum = if self.has_time { stratum(time) } else { 0 };
+        let stratum = self.days.stratum(time);
         self.is_known[stratum].then_some(stratum)
     }
 
-    /// Counts a row of a known symbol at a known hour; `values` has an entry a channel, 0 or 1
-    /// where it is a flag.
-    pub(super) fn count(
-        &self,
-        counts: &mut WindowCounts,
-        (symbol, stratum): (usize, usize),
-        time: i64,
-        values: impl Iterator<Item = f64>,
-    ) {
+    /// The bins, as positions in a window's counters, of a row of a known symbol; `values` has an
+    /// entry a channel, 0 or 1 where it is a flag.
+    pub(super) fn bins(&self, symbol: usize, values: &[f64], bins: &mut Vec<usize>) {
         let n_edges = BINS - 1;
         let n_real = self.edges.len() / (n_edges * self.symbols.len().max(1));
         let mut at = symbol * n_real * n_edges;
-        for (channel, value) in self.channels.iter().zip(values) {
+        bins.clear();
+        bins.extend(self.channels.iter().zip(values).map(|(channel, value)| {
             let bin = if channel.is_flag {
-                usize::from(value != 0.0)
+                usize::from(*value != 0.0)
             } else {
                 let edges = &self.edges[at..at + n_edges];
                 at += n_edges;
-                usize::from(ranks::bin(edges, value))
+                usize::from(ranks::bin(edges, *value))
             };
-            counts.bins[channel.first_bin + bin] += 1;
-        }
-        counts.symbols[symbol] += 1;
-        counts.strata[stratum] += 1;
-        counts.rows += 1;
-        counts.from = counts.from.min(time);
-        counts.to = counts.to.max(time);
+            channel.first_bin + bin
+        }));
     }
 
     /// Every statistic of a window in standard deviations of what the reference expects of windows
@@ -214,6 +206,16 @@ impl Family {
             .sum();
         (found - expected) / n(counts.rows.max(1))
     }
+}
+
+/// Whether a flag counts towards the alert rate: one an hour (or as long as features remember) and
+/// symbol does. A single symbol in turmoil is one anomaly, not drift.
+pub(super) fn is_new_alert(flagged: bool, time: i64, last: &mut i64, memory_us: i64) -> bool {
+    let counts = flagged && (*last == i64::MIN || time.saturating_sub(*last) >= memory_us);
+    if counts {
+        *last = time;
+    }
+    counts
 }
 
 /// A sum in standard deviations. Counts of what is rare are skewed; their square root is not

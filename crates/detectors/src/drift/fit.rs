@@ -7,10 +7,10 @@ use ndarray::{ArrayView1, ArrayView2};
 use rayon::prelude::*;
 
 use super::DriftConfig;
-use super::family::{Channel, Family, Size, Statistic, standardised};
-use super::limit::{Sequence, limit};
+use super::family::{self, Channel, Family, Size, Statistic, standardised};
+use super::limit::{Rule, Sequence, limit};
 use super::ranks::{self, BINS, rank_scores};
-use super::season::{STRATA, day, stratum};
+use super::season::{Days, STRATA, day};
 use super::variance::{VarianceCurve, allowance, alone_and_together, composition};
 
 /// A symbol with fewer reference rows is left out: its tail bins would be empty.
@@ -62,15 +62,19 @@ impl Columns<'_> {
     }
 
     /// The bins of the kept rows, and the edges of each symbol.
-    fn bins(&self, channel: usize, kept: &Kept) -> (Vec<u8>, Vec<[f64; BINS - 1]>) {
+    fn bins(
+        &self,
+        channel: usize,
+        kept: &Kept,
+        memory_us: i64,
+    ) -> (Vec<u8>, Vec<[f64; BINS - 1]>) {
         let pick = |column: ArrayView1<'_, f64>| -> Vec<f64> {
             kept.rows.iter().map(|&row| column[row as usize]).collect()
         };
         let values = match self {
             Self::Features(rows, _) => pick(rows.column(channel)),
             Self::Scores(_, flags) if channel == 0 => {
-                let bins = kept.rows.iter().map(|&row| u8::from(flags[row as usize]));
-                return (bins.collect(), Vec::new());
+                return (kept.alerts(flags, memory_us), Vec::new());
             }
             Self::Scores(scores, _) => pick(ArrayView1::from(*scores)),
         };
@@ -98,7 +102,25 @@ struct Kept {
     /// Positions in `rows` by symbol.
     of_symbol: Vec<Vec<u32>>,
     names: Vec<String>,
+    days: Days,
     is_known: [bool; STRATA],
+}
+
+impl Kept {
+    /// Which rows are alerts that count; see [`family::is_new_alert`].
+    fn alerts(&self, flags: &[bool], memory_us: i64) -> Vec<u8> {
+        let mut last = vec![i64::MIN; self.names.len()];
+        let rows = self.rows.iter().zip(&self.symbol).enumerate();
+        rows.map(|(at, (&row, &symbol))| {
+            let flagged = flags[row as usize];
+            let last = &mut last[symbol as usize];
+            u8::from(match self.time.get(at) {
+                Some(&time) => family::is_new_alert(flagged, time, last, memory_us),
+                None => flagged,
+            })
+        })
+        .collect()
+    }
 }
 
 /// What is usual for each statistic: with it the residuals' windows.
@@ -130,7 +152,7 @@ pub(super) fn fit(rows: Rows<'_>, config: &DriftConfig) -> Result<Family, String
     let by_channel: Vec<(Fitted, Vec<[f64; BINS - 1]>)> = (0..rows.columns.n())
         .into_par_iter()
         .map(|index| {
-            let (bins, edges) = rows.columns.bins(index, &kept);
+            let (bins, edges) = rows.columns.bins(index, &kept, config.memory_us);
             (
                 fit_channel(&channels[index], index, &bins, &kept, &layouts),
                 edges,
@@ -162,24 +184,33 @@ pub(super) fn fit(rows: Rows<'_>, config: &DriftConfig) -> Result<Family, String
             }
         }
     }
-    let sizes = sizes
-        .par_iter()
-        .zip(&columns)
+    let sequences: Vec<Vec<Sequence>> = columns
+        .iter()
+        .map(|phases| phases.iter().map(|of| side_by_side(of)).collect())
+        .collect();
+    // Every size by the two-of-three rule, the largest also by accumulation.
+    let mut rules: Vec<(usize, Rule)> = (0..sizes.len())
+        .map(|size| (size, Rule::TwoOfThree))
+        .collect();
+    rules.push((sizes.len() - 1, Rule::Accumulated));
+    let n_rules = rules.len();
+    let sizes = rules
+        .into_par_iter()
         .enumerate()
-        .map(|(index, (&size, columns))| {
-            // Each size gets its share of the false alarms.
-            let sequences: Vec<Sequence> = columns.iter().map(|of| side_by_side(of)).collect();
-            let run_length =
-                config.run_length * (largest * sizes.len()) as f64 / size as f64;
+        .map(|(index, (size, rule))| {
+            // Each has its share of the false alarms.
+            let windows = (largest * n_rules) as f64 / sizes[size] as f64;
             Size {
-                rows: size as u64,
+                rows: sizes[size] as u64,
+                rule,
                 limit: limit(
-                    &sequences,
+                    &sequences[size],
                     statistics.len(),
-                    run_length,
+                    rule,
+                    config.run_length * windows,
                     config.seed.wrapping_add(index as u64),
                 ),
-                allowance: window_allowance(size, n),
+                allowance: window_allowance(sizes[size], n),
             }
         })
         .collect();
@@ -187,7 +218,7 @@ pub(super) fn fit(rows: Rows<'_>, config: &DriftConfig) -> Result<Family, String
         n_rows: n as u64,
         from: kept.time.first().copied().unwrap_or(0),
         to: kept.time.last().copied().unwrap_or(0),
-        has_time: rows.time.is_some(),
+        days: kept.days,
         symbols: kept.names,
         channels,
         is_known: kept.is_known,
@@ -236,21 +267,22 @@ fn keep(rows: &Rows<'_>) -> Result<Kept, String> {
         .map(|(row, _)| row)
         .collect();
     let mut is_known = [false; STRATA];
+    let mut days = Days::None;
     if let Some(time) = rows.time {
         all.sort_by_key(|&row| time[row as usize]);
-        let mut days: [BTreeSet<i64>; STRATA] = std::array::from_fn(|_| BTreeSet::new());
-        let mut hour = i64::MIN;
-        for &row in &all {
-            let time = time[row as usize];
-            if time.div_euclid(HOUR_US) != hour {
-                hour = time.div_euclid(HOUR_US);
-                days[stratum(time)].insert(day(time));
-            }
-        }
-        for (known, days) in is_known.iter_mut().zip(&days) {
-            *known = days.len() >= FEWEST_DAYS;
-        }
-        all.retain(|&row| is_known[stratum(time[row as usize])]);
+        // The finer groups, unless that leaves hours out which the coarser would know.
+        let [two, four] = [Days::Two, Days::Four].map(|days| known_hours(days, &all, time));
+        let n_known = |days: Days, known: &[bool; STRATA]| {
+            all.iter()
+                .filter(|&&row| known[days.stratum(time[row as usize])])
+                .count()
+        };
+        (days, is_known) = if n_known(Days::Four, &four) >= n_known(Days::Two, &two) {
+            (Days::Four, four)
+        } else {
+            (Days::Two, two)
+        };
+        all.retain(|&row| is_known[days.stratum(time[row as usize])]);
         if all.is_empty() {
             return Err("no hour of the day was there on two days".to_owned());
         }
@@ -264,6 +296,7 @@ fn keep(rows: &Rows<'_>) -> Result<Kept, String> {
         strata: Vec::new(),
         of_symbol: vec![Vec::new(); chosen.len()],
         names: chosen.iter().map(|&at| rows.names[at].clone()).collect(),
+        days,
         is_known,
         rows: all,
     };
@@ -278,7 +311,7 @@ fn keep(rows: &Rows<'_>) -> Result<Kept, String> {
         }
         let next = slots.len() as u32;
         let slot = *slots.entry(time.div_euclid(HOUR_US)).or_insert_with(|| {
-            kept.strata.push(if rows.time.is_some() { stratum(time) as u8 } else { 0 });
+            kept.strata.push(days.stratum(time) as u8);
             next
         });
         kept.slot[at as usize] = slot;
@@ -288,6 +321,20 @@ fn keep(rows: &Rows<'_>) -> Result<Kept, String> {
         return Err("a symbol has rows only at hours that were there on one day alone".to_owned());
     }
     Ok(kept)
+}
+
+/// The hours of the week that were there on days enough.
+fn known_hours(days: Days, rows: &[u32], time: &[i64]) -> [bool; STRATA] {
+    let mut seen: [BTreeSet<i64>; STRATA] = std::array::from_fn(|_| BTreeSet::new());
+    let mut hour = i64::MIN;
+    for &row in rows {
+        let time = time[row as usize];
+        if time.div_euclid(HOUR_US) != hour {
+            hour = time.div_euclid(HOUR_US);
+            seen[days.stratum(time)].insert(day(time));
+        }
+    }
+    seen.map(|days| days.len() >= FEWEST_DAYS)
 }
 
 /// Windows of one size over the reference.

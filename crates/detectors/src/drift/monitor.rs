@@ -7,9 +7,10 @@ use serde::Serialize;
 
 use super::baseline::DriftBaseline;
 use super::counts::WindowCounts;
-use super::family::{Family, Measure};
-use super::limit::{CALM, CALM_WINDOWS, two_of_three};
+use super::family::{Family, Measure, Size, is_new_alert};
+use super::limit::{CALM, CALM_WINDOWS, Memory, Rule};
 use super::quality::Quality;
+use super::season::Days;
 use super::verdict::{Action, Direction, DriftVerdict};
 use crate::error::{Error, Result};
 
@@ -72,9 +73,11 @@ pub struct DriftGauge<'a> {
     pub measure: Measure,
     /// Rows of a window.
     pub window: u64,
-    /// In standard deviations.
+    /// `two_of_three` or `accumulated`.
+    pub rule: &'static str,
+    /// The last window's value in standard deviations, or the accumulated sum of what exceeds one.
     pub value: f64,
-    /// Two of three windows beyond it, on one side, raise.
+    /// Two of three windows beyond it, on one side, raise; or the sum beyond it.
     pub limit: f64,
     /// Whether the family's windows of this size are raised.
     pub raised: bool,
@@ -103,10 +106,12 @@ pub struct Counts {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Track {
     pub(super) counts: WindowCounts,
-    /// The last three values of each statistic, the latest last.
-    pub(super) last: Vec<[f64; 3]>,
-    /// First rows of the last three windows.
+    /// By statistic; the latest value first.
+    pub(super) memory: Vec<Memory>,
+    /// First rows of the last three windows, the latest first.
     pub(super) begun: [i64; 3],
+    /// By statistic, the first row of the window since which its sum is above 0.
+    pub(super) since: Vec<i64>,
     pub(super) raised: Option<Raised>,
 }
 
@@ -142,7 +147,11 @@ pub struct DriftMonitor {
     /// By family, by size.
     pub(super) tracks: [Vec<Track>; 2],
     pub(super) requests: Requests,
+    /// By symbol of the model's family, the event time of the last alert that counted.
+    pub(super) last_alerts: Vec<i64>,
     pub(super) counts: Counts,
+    /// Room for the bins of a row.
+    bins: Vec<usize>,
 }
 
 impl DriftMonitor {
@@ -153,14 +162,17 @@ impl DriftMonitor {
             family.as_ref().map_or_else(Vec::new, |family| {
                 let track = Track {
                     counts: family.counts(),
-                    last: vec![[0.0; 3]; family.statistics.len()],
+                    memory: vec![Memory::default(); family.statistics.len()],
                     begun: [i64::MAX; 3],
+                    since: vec![i64::MAX; family.statistics.len()],
                     raised: None,
                 };
                 vec![track; family.sizes.len()]
             })
         });
+        let n_symbols = baseline.model.as_ref().map_or(0, |family| family.symbols.len());
         Self {
+            last_alerts: vec![i64::MIN; n_symbols],
             baseline,
             model: model.into(),
             policy,
@@ -171,6 +183,7 @@ impl DriftMonitor {
                 cooldown: policy.cooldown_us,
             },
             counts: Counts::default(),
+            bins: Vec::new(),
         }
     }
 
@@ -214,7 +227,16 @@ impl DriftMonitor {
             return Ok(());
         }
         if let Some(family) = &baseline.model {
-            let values = [f64::from(u8::from(row.flagged)), row.score];
+            let flagged = match family.symbol(row.symbol) {
+                Some(symbol) if family.days != Days::None => is_new_alert(
+                    row.flagged,
+                    row.event_time,
+                    &mut self.last_alerts[symbol],
+                    config.memory_us,
+                ),
+                _ => row.flagged,
+            };
+            let values = [f64::from(u8::from(flagged)), row.score];
             self.take(FamilyKind::Model, family, row, &values, verdicts);
         }
         if let Some(family) = &baseline.features {
@@ -276,18 +298,16 @@ impl DriftMonitor {
             self.counts.unknown_hour += u64::from(is_first);
             return;
         };
+        let mut bins = std::mem::take(&mut self.bins);
+        family.bins(symbol, values, &mut bins);
         for size in 0..family.sizes.len() {
-            let track = &mut self.tracks[kind as usize][size];
-            family.count(
-                &mut track.counts,
-                (symbol, stratum),
-                row.event_time,
-                values.iter().copied(),
-            );
-            if track.counts.rows >= family.sizes[size].rows {
+            let counts = &mut self.tracks[kind as usize][size].counts;
+            counts.add(symbol, stratum, row.event_time, &bins);
+            if counts.rows >= family.sizes[size].rows {
                 self.close(kind, family, size, verdicts);
             }
         }
+        self.bins = bins;
     }
 
     /// A window is full.
@@ -300,32 +320,30 @@ impl DriftMonitor {
     ) {
         self.counts.windows += 1;
         let track = &mut self.tracks[kind as usize][size];
-        let limit = family.sizes[size].limit;
+        let Size { rule, limit, rows, .. } = family.sizes[size];
         let values = family.judge(size, &track.counts);
-        track.begun = [track.begun[1], track.begun[2], track.counts.from];
-        // The statistic that two of the last three windows have furthest out.
-        let (mut statistic, mut value) = (0, 0.0_f64);
-        let mut largest = 0.0_f64;
-        for (index, (last, latest)) in track.last.iter_mut().zip(&values).enumerate() {
-            *last = [last[1], last[2], *latest];
-            let passed = two_of_three(*last);
-            if passed.abs() > value.abs() {
-                (statistic, value) = (index, passed);
+        track.begun = [track.counts.from, track.begun[0], track.begun[1]];
+        // The statistic that is furthest out by the rule.
+        let (mut statistic, mut value, mut unrest) = (0, 0.0_f64, 0.0_f64);
+        let memories = track.memory.iter_mut().zip(&mut track.since);
+        for (index, ((memory, since), latest)) in memories.zip(&values).enumerate() {
+            let judged = rule.take(memory, *latest, limit);
+            if judged.abs() > value.abs() {
+                (statistic, value) = (index, judged);
             }
-            largest = largest.max(latest.abs());
+            unrest = unrest.max(rule.unrest(*latest, judged));
+            *since = match judged {
+                0.0 => i64::MAX,
+                _ => (*since).min(track.counts.from),
+            };
         }
         let is_beyond = value.abs() > limit;
         let mut action = None;
         match &mut track.raised {
             None if is_beyond => {
-                let beyond = track.last[statistic].iter().zip(&track.begun);
-                let since = beyond
-                    .filter(|(z, _)| z.abs() > limit && z.is_sign_positive() == (value > 0.0))
-                    .map(|(_, begun)| *begun)
-                    .min();
                 track.raised = Some(Raised {
                     statistic,
-                    since: since.unwrap_or(track.counts.from),
+                    since: track.since(rule, statistic, limit),
                     calm: 0,
                     is_asked: false,
                 });
@@ -333,7 +351,7 @@ impl DriftMonitor {
                 action = Some(Action::Warn);
             }
             None => {}
-            Some(raised) if largest < CALM * limit => {
+            Some(raised) if unrest < CALM * limit => {
                 raised.calm += 1;
                 if raised.calm >= CALM_WINDOWS {
                     action = Some(Action::Clear);
@@ -364,7 +382,7 @@ impl DriftMonitor {
         }
         if let (Some(action), Some(raised)) = (action, track.raised) {
             let (statistic, value) = if action == Action::Clear {
-                (raised.statistic, largest)
+                (raised.statistic, unrest)
             } else {
                 (statistic, value)
             };
@@ -383,10 +401,11 @@ impl DriftMonitor {
                 feature: feature.cloned(),
                 value: value.abs(),
                 limit,
-                window: family.sizes[size].rows,
+                window: rows,
+                rule: rule.name().to_owned(),
                 since: raised.since,
                 until: track.counts.to,
-                direction: if track.last[statistic][2] >= 0.0 {
+                direction: if track.memory[statistic][0] >= 0.0 {
                     Direction::Up
                 } else {
                     Direction::Down
@@ -403,6 +422,21 @@ impl DriftMonitor {
     }
 }
 
+impl Track {
+    /// Where what was raised began.
+    fn since(&self, rule: Rule, statistic: usize, limit: f64) -> i64 {
+        let beyond = self.memory[statistic].iter().zip(&self.begun);
+        match rule {
+            Rule::Accumulated => self.since[statistic],
+            Rule::TwoOfThree => beyond
+                .filter(|(value, _)| value.abs() > limit)
+                .map(|(_, begun)| *begun)
+                .min()
+                .unwrap_or(self.begun[0]),
+        }
+    }
+}
+
 fn gauges<'a>(
     kind: FamilyKind,
     family: Option<&'a Family>,
@@ -411,13 +445,17 @@ fn gauges<'a>(
     family.into_iter().flat_map(move |family| {
         let sizes = family.sizes.iter().zip(tracks);
         sizes.flat_map(move |(size, track)| {
-            let statistics = family.statistics.iter().zip(&track.last);
-            statistics.map(move |(statistic, last)| DriftGauge {
+            let statistics = family.statistics.iter().zip(&track.memory);
+            statistics.map(move |(statistic, memory)| DriftGauge {
                 family: kind,
                 name: &family.channels[statistic.channel].name,
                 measure: statistic.measure,
                 window: size.rows,
-                value: last[2],
+                rule: size.rule.name(),
+                value: match size.rule {
+                    Rule::TwoOfThree => memory[0],
+                    Rule::Accumulated => memory[1].max(memory[2]),
+                },
                 limit: size.limit,
                 raised: track.raised.is_some(),
             })

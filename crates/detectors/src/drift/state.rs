@@ -50,6 +50,9 @@ impl DriftMonitor {
         time(self.requests.not_before, &mut out);
         time(self.requests.cooldown, &mut out);
         write_quality(&self.quality, &mut out);
+        for last in &self.last_alerts {
+            time(*last, &mut out);
+        }
         for track in self.tracks.iter().flatten() {
             write_track(track, &mut out);
         }
@@ -118,6 +121,9 @@ impl DriftMonitor {
             cooldown: read_time(&mut from)?.max(0),
         };
         monitor.quality = read_quality(&mut from)?;
+        for last in &mut monitor.last_alerts {
+            *last = read_time(&mut from)?;
+        }
         let families = [&monitor.baseline.model, &monitor.baseline.features];
         for (family, tracks) in families.into_iter().zip(&mut monitor.tracks) {
             let Some(family) = family else { continue };
@@ -193,13 +199,11 @@ fn write_track(track: &Track, out: &mut Writer) {
     for n in counts.bins.iter().chain(&counts.symbols).chain(&counts.strata) {
         out.u64(*n);
     }
-    for last in &track.last {
-        for value in last {
-            out.f64(*value);
-        }
+    for value in track.memory.iter().flatten() {
+        out.f64(*value);
     }
-    for begun in track.begun {
-        time(begun, out);
+    for begun in track.begun.iter().chain(&track.since) {
+        time(*begun, out);
     }
     out.u8(u8::from(track.raised.is_some()));
     if let Some(raised) = track.raised {
@@ -229,13 +233,13 @@ fn read_track(from: &mut Reader<'_>, track: &mut Track) -> Result<(), FormatErro
             return Err(FormatError::content(NAME, "a counter exceeds its window"));
         }
     }
-    for value in track.last.iter_mut().flatten() {
+    for value in track.memory.iter_mut().flatten() {
         *value = from.f64(NAME)?;
         if !value.is_finite() {
             return Err(FormatError::content(NAME, "a statistic is not finite"));
         }
     }
-    for begun in &mut track.begun {
+    for begun in track.begun.iter_mut().chain(&mut track.since) {
         *begun = read_time(from)?;
     }
     track.raised = match from.u8(NAME)? {
@@ -253,7 +257,7 @@ fn read_track(from: &mut Reader<'_>, track: &mut Track) -> Result<(), FormatErro
             ));
         }
     };
-    let n_statistics = track.last.len();
+    let n_statistics = track.memory.len();
     let is_known = track.raised.is_none_or(|raised| raised.statistic < n_statistics && raised.calm < 3);
     if is_known {
         Ok(())

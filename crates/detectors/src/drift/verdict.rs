@@ -34,14 +34,17 @@ pub struct DriftVerdict {
     pub statistic: String,
     /// The feature, where it is about one.
     pub feature: Option<String>,
-    /// The weaker of the (at least) two windows that passed the limit, in standard deviations of windows
+    /// By the rule: the weaker of the two windows that passed the limit, or the sum, in standard deviations of windows
     /// of the reference; of a verdict that clears, the largest of the last window.
     pub value: f64,
     /// The limit.
     pub limit: f64,
     /// Rows of a window.
     pub window: u64,
-    /// Event time of the first row of the first window beyond the limit, µs since the epoch.
+    /// `two_of_three`: two of the last three windows are beyond the limit, on one side; `accumulated`: the
+    /// sum over windows of what exceeds one standard deviation is.
+    pub rule: String,
+    /// Event time of the first row of the first window that counts towards it, µs since the epoch.
     pub since: i64,
     /// Event time of the last row of the window that decided.
     pub until: i64,
