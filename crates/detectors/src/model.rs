@@ -244,7 +244,12 @@ impl Model {
                 "the model's features in its order are needed",
             ));
         }
-        if let Some(golden) = self.golden.rows().iter().find(|row| row.features.len() != n) {
+        if let Some(golden) = self
+            .golden
+            .rows()
+            .iter()
+            .find(|row| row.features.len() != n)
+        {
             return Err(Error::Shape {
                 what: "features of a golden row",
                 expected: n,

@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use detectors::{
-    Baseline, Calibrator, Calibrators, DetectorSet, Epoch, Golden, Model, Threshold,
-};
+use detectors::{Baseline, Calibrator, Calibrators, DetectorSet, Epoch, Golden, Model, Threshold};
 use ndarray::s;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

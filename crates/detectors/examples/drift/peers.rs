@@ -63,7 +63,11 @@ impl Peers {
             peers.psi_median[feature] = of[of.len() / 2].max(1e-9);
             let m = js.len() as f64;
             let mean = js.iter().map(|js| js[feature]).sum::<f64>() / m;
-            let variance = js.iter().map(|js| (js[feature] - mean).powi(2)).sum::<f64>() / m;
+            let variance = js
+                .iter()
+                .map(|js| (js[feature] - mean).powi(2))
+                .sum::<f64>()
+                / m;
             peers.js_limit[feature] = mean + 3.0 * variance.sqrt();
         }
         let mut largest: Vec<f64> = psi.iter().map(|psi| peers.over_median(psi)).collect();
@@ -80,7 +84,11 @@ impl Peers {
                 let first = window * self.window;
                 let counts = self.count(stream, first, first + self.window);
                 let psi = self.psi(&counts);
-                beyond = [beyond[1], beyond[2], self.over_median(&psi) > self.psi_limit];
+                beyond = [
+                    beyond[1],
+                    beyond[2],
+                    self.over_median(&psi) > self.psi_limit,
+                ];
                 let js = self.js(&counts);
                 let (ks, wasserstein) = self.distances(&counts);
                 let n = self.window as f64;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use detectors::drift::{
-    Action, DriftBaseline, DriftConfig, DriftMonitor, DriftPolicy, DriftVerdict,
-    FeatureReference, Observation, ScoreReference,
+    Action, DriftBaseline, DriftConfig, DriftMonitor, DriftPolicy, DriftVerdict, FeatureReference,
+    Observation, ScoreReference,
 };
 use detectors::{
     AlertBudget, Calibrators, Detector, DetectorParams, IsolationForestConfig, Threshold,
@@ -82,7 +82,9 @@ pub(crate) fn train(
 
 fn calibrate(calibrators: &Calibrators, names: &[String], symbol: &[u32], score: &mut [f64]) {
     for (score, symbol) in score.iter_mut().zip(symbol) {
-        *score = calibrators.get(&names[*symbol as usize]).neg_log10_tail(*score);
+        *score = calibrators
+            .get(&names[*symbol as usize])
+            .neg_log10_tail(*score);
     }
 }
 
@@ -99,7 +101,11 @@ impl Trained {
     }
 
     pub(crate) fn monitor(&self) -> DriftMonitor {
-        DriftMonitor::new(Arc::clone(&self.baseline), "study/1", DriftPolicy::default())
+        DriftMonitor::new(
+            Arc::clone(&self.baseline),
+            "study/1",
+            DriftPolicy::default(),
+        )
     }
 
     /// Shows the monitor one row.

@@ -125,9 +125,13 @@ fn families(said: &Said, rows: usize) -> [Alarms; 3] {
 }
 
 fn print_families(all: &[[Alarms; 3]]) {
-    for (index, name) in ["model: raised", "model: retrain asked for", "features: raised"]
-        .iter()
-        .enumerate()
+    for (index, name) in [
+        "model: raised",
+        "model: retrain asked for",
+        "features: raised",
+    ]
+    .iter()
+    .enumerate()
     {
         let mut sum = Alarms::default();
         all.iter().for_each(|of| sum.add(of[index]));
@@ -136,7 +140,10 @@ fn print_families(all: &[[Alarms; 3]]) {
 }
 
 fn season(options: &Options) -> Result<()> {
-    println!("\nnothing happens: GARCH, hour-of-week season, {} days a stream", options.days);
+    println!(
+        "\nnothing happens: GARCH, hour-of-week season, {} days a stream",
+        options.days
+    );
     let found = of_streams(options, |seed| {
         let (reference, trained) = reference(options, seed)?;
         let stream = world::simulate(&Plan {
@@ -435,7 +442,11 @@ fn rebalanced(trained: &Trained, stream: &Scored) -> Result<(usize, usize)> {
                 *monitor = brought_back(trained, monitor)?;
             }
         }
-        debug_assert!(partitions.iter().all(|of| !of.is_raised(FamilyKind::Model) || !verdicts.is_empty()));
+        debug_assert!(
+            partitions
+                .iter()
+                .all(|of| !of.is_raised(FamilyKind::Model) || !verdicts.is_empty())
+        );
         *count = raised(&verdicts);
     }
     Ok((counts[1], usize::from(counts[0] != counts[1])))

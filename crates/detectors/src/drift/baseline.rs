@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::DriftConfig;
 use super::family::{Family, Measure, Size, Statistic};
 use super::fit::{self, Columns, Rows};
-use super::ranks::BINS;
 use super::limit::Rule;
+use super::ranks::BINS;
 use super::season::{Days, STRATA};
 use super::variance::VarianceCurve;
 use crate::bytes::{Reader, Writer, checksum};
@@ -83,12 +83,24 @@ impl DriftBaseline {
         config: &DriftConfig,
     ) -> Result<Self> {
         config.check()?;
-        check_rows(features.time, features.symbol, features.rows.nrows(), symbols)?;
+        check_rows(
+            features.time,
+            features.symbol,
+            features.rows.nrows(),
+            symbols,
+        )?;
         check_rows(scores.time, scores.symbol, scores.score.len(), symbols)?;
         same("drift flags", scores.score.len(), scores.flagged.len())?;
         same("feature names", features.rows.ncols(), feature_names.len())?;
         check_finite("drift reference", features.rows)?;
-        check_finite("drift scores", ArrayView2::from_shape((scores.score.len(), 1), scores.score).map_err(|_| Error::Empty { what: "drift scores" })?)?;
+        check_finite(
+            "drift scores",
+            ArrayView2::from_shape((scores.score.len(), 1), scores.score).map_err(|_| {
+                Error::Empty {
+                    what: "drift scores",
+                }
+            })?,
+        )?;
         let of_features = || {
             let rows = Rows {
                 time: features.time,
@@ -252,7 +264,10 @@ impl DriftBaseline {
             .as_ref()
             .is_none_or(|family| family.channels.iter().all(|channel| !channel.is_flag));
         if !is_model || !is_features {
-            return Err(FormatError::content(WHAT, "its channels are not those of a model"));
+            return Err(FormatError::content(
+                WHAT,
+                "its channels are not those of a model",
+            ));
         }
         Ok(Self {
             config,
@@ -292,7 +307,10 @@ fn check_rows(
             "fewer than 2³² rows are needed",
         ));
     }
-    match symbol.iter().find(|symbol| **symbol as usize >= symbols.len()) {
+    match symbol
+        .iter()
+        .find(|symbol| **symbol as usize >= symbols.len())
+    {
         Some(symbol) => Err(Error::invalid(
             "symbol index",
             symbol,
@@ -460,7 +478,9 @@ fn is_sound(family: &Family) -> bool {
             && finite(&statistic.by_symbol)
             && finite(&statistic.by_stratum)
             && (1..=64).contains(&curve.len())
-            && curve.iter().all(|variance| *variance > 0.0 && variance.is_finite())
+            && curve
+                .iter()
+                .all(|variance| *variance > 0.0 && variance.is_finite())
             && curve.is_sorted()
             && (0.0..=1.0).contains(&statistic.shared)
     });

@@ -51,8 +51,7 @@ impl WindowCounts {
     /// Adds those of another stream; `false`, and nothing is added, where they are of another
     /// baseline.
     pub fn merge(&mut self, other: &Self) -> bool {
-        let fits =
-            self.bins.len() == other.bins.len() && self.symbols.len() == other.symbols.len();
+        let fits = self.bins.len() == other.bins.len() && self.symbols.len() == other.symbols.len();
         if fits {
             self.rows += other.rows;
             self.from = self.from.min(other.from);

@@ -4,8 +4,8 @@
 use serde::Serialize;
 
 use super::counts::WindowCounts;
-use super::ranks::{self, BINS, rank_scores};
 use super::limit::Rule;
+use super::ranks::{self, BINS, rank_scores};
 use super::season::{Days, STRATA};
 use super::variance::{VarianceCurve, alone_and_together, composition};
 
@@ -179,8 +179,7 @@ impl Family {
                 let expected = weighted(&counts.symbols, &statistic.by_symbol)
                     + weighted(&counts.strata, &statistic.by_stratum);
                 let (alone, together) = alone_and_together(&statistic.variance, &composition);
-                let variance =
-                    (alone + statistic.shared * (together - alone)) * allowance;
+                let variance = (alone + statistic.shared * (together - alone)) * allowance;
                 standardised(statistic.measure, found, expected, variance)
             })
             .collect()

@@ -62,12 +62,7 @@ impl Columns<'_> {
     }
 
     /// The bins of the kept rows, and the edges of each symbol.
-    fn bins(
-        &self,
-        channel: usize,
-        kept: &Kept,
-        memory_us: i64,
-    ) -> (Vec<u8>, Vec<[f64; BINS - 1]>) {
+    fn bins(&self, channel: usize, kept: &Kept, memory_us: i64) -> (Vec<u8>, Vec<[f64; BINS - 1]>) {
         let pick = |column: ArrayView1<'_, f64>| -> Vec<f64> {
             kept.rows.iter().map(|&row| column[row as usize]).collect()
         };
@@ -391,7 +386,12 @@ fn fit_channel(
         let prefixes: Vec<Vec<f64>> = kept
             .of_symbol
             .iter()
-            .map(|of| prefix(of.iter().map(|&at| score(at as usize) - expected[at as usize])))
+            .map(|of| {
+                prefix(
+                    of.iter()
+                        .map(|&at| score(at as usize) - expected[at as usize]),
+                )
+            })
             .collect();
         let variance = VarianceCurve::fit(prefixes.iter().map(Vec::as_slice));
         let found = prefix((0..bins.len()).map(score));

@@ -101,10 +101,7 @@ pub(super) fn limit(
         .filter(|sequence| sequence.values.len() >= n)
         .map(|sequence| {
             let windows = sequence.values.len() / n;
-            (
-                sequence.values.as_slice(),
-                windows - BLOCK.min(windows) + 1,
-            )
+            (sequence.values.as_slice(), windows - BLOCK.min(windows) + 1)
         })
         .collect();
     if blocks.is_empty() || n == 0 {
@@ -194,7 +191,9 @@ mod tests {
         let n = 8;
         let mut random = Random::new(1, 0);
         let draw = |random: &mut Random, windows: usize| {
-            (0..windows * n).map(|_| random.normal()).collect::<Vec<_>>()
+            (0..windows * n)
+                .map(|_| random.normal())
+                .collect::<Vec<_>>()
         };
         let sequences = [Sequence {
             values: draw(&mut random, 4_000),
@@ -209,7 +208,10 @@ mod tests {
                 .collect();
             // 100 were asked for; the tails of the bootstrap are a little heavier than normal ones.
             let alarms = n_alarms(&series, limit as f32);
-            assert!((20..=140).contains(&alarms), "{rule:?}: {alarms} at {limit}");
+            assert!(
+                (20..=140).contains(&alarms),
+                "{rule:?}: {alarms} at {limit}"
+            );
         }
     }
 }

@@ -157,7 +157,11 @@ pub struct DriftMonitor {
 impl DriftMonitor {
     /// A monitor that has seen nothing; `model` is what its verdicts name.
     #[must_use]
-    pub fn new(baseline: Arc<DriftBaseline>, model: impl Into<String>, policy: DriftPolicy) -> Self {
+    pub fn new(
+        baseline: Arc<DriftBaseline>,
+        model: impl Into<String>,
+        policy: DriftPolicy,
+    ) -> Self {
         let tracks = [&baseline.model, &baseline.features].map(|family| {
             family.as_ref().map_or_else(Vec::new, |family| {
                 let track = Track {
@@ -170,7 +174,10 @@ impl DriftMonitor {
                 vec![track; family.sizes.len()]
             })
         });
-        let n_symbols = baseline.model.as_ref().map_or(0, |family| family.symbols.len());
+        let n_symbols = baseline
+            .model
+            .as_ref()
+            .map_or(0, |family| family.symbols.len());
         Self {
             last_alerts: vec![i64::MIN; n_symbols],
             baseline,
@@ -277,7 +284,9 @@ impl DriftMonitor {
     /// The counters of the windows that are being filled, by window size: those of several
     /// partitions [add up](WindowCounts::merge).
     pub fn open_windows(&self, family: FamilyKind) -> impl Iterator<Item = &WindowCounts> {
-        self.tracks[family as usize].iter().map(|track| &track.counts)
+        self.tracks[family as usize]
+            .iter()
+            .map(|track| &track.counts)
     }
 
     fn take(
@@ -320,7 +329,9 @@ impl DriftMonitor {
     ) {
         self.counts.windows += 1;
         let track = &mut self.tracks[kind as usize][size];
-        let Size { rule, limit, rows, .. } = family.sizes[size];
+        let Size {
+            rule, limit, rows, ..
+        } = family.sizes[size];
         let values = family.judge(size, &track.counts);
         track.begun = [track.counts.from, track.begun[0], track.begun[1]];
         // The statistic that is furthest out by the rule.

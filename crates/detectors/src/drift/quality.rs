@@ -173,6 +173,9 @@ mod tests {
             counted += usize::from(counts && minute >= 1_450);
         }
         // Half a day and the memory are left out, no more.
-        assert!((2 * 1_440 - 820..2 * 1_440 - 720).contains(&counted), "{counted}");
+        assert!(
+            (2 * 1_440 - 820..2 * 1_440 - 720).contains(&counted),
+            "{counted}"
+        );
     }
 }

@@ -98,10 +98,7 @@ impl DriftMonitor {
         }
         let mut from = Reader::new(&content[MAGIC.len() + 4..]);
         if from.u64("fingerprint")? != baseline.fingerprint() {
-            return Err(FormatError::content(
-                NAME,
-                "it belongs to another baseline",
-            ));
+            return Err(FormatError::content(NAME, "it belongs to another baseline"));
         }
         let mut monitor = Self::new(baseline, model, policy);
         let counts = &mut monitor.counts;
@@ -196,7 +193,12 @@ fn write_track(track: &Track, out: &mut Writer) {
     out.u64(counts.rows);
     time(counts.from, out);
     time(counts.to, out);
-    for n in counts.bins.iter().chain(&counts.symbols).chain(&counts.strata) {
+    for n in counts
+        .bins
+        .iter()
+        .chain(&counts.symbols)
+        .chain(&counts.strata)
+    {
         out.u64(*n);
     }
     for value in track.memory.iter().flatten() {
@@ -258,10 +260,15 @@ fn read_track(from: &mut Reader<'_>, track: &mut Track) -> Result<(), FormatErro
         }
     };
     let n_statistics = track.memory.len();
-    let is_known = track.raised.is_none_or(|raised| raised.statistic < n_statistics && raised.calm < 3);
+    let is_known = track
+        .raised
+        .is_none_or(|raised| raised.statistic < n_statistics && raised.calm < 3);
     if is_known {
         Ok(())
     } else {
-        Err(FormatError::content(NAME, "what is raised is no statistic of the baseline"))
+        Err(FormatError::content(
+            NAME,
+            "what is raised is no statistic of the baseline",
+        ))
     }
 }

@@ -9,7 +9,11 @@ use crate::error::{Error, FormatError, Result};
 const PLATFORM: [&str; 3] = [
     std::env::consts::ARCH,
     std::env::consts::OS,
-    if cfg!(target_env = "musl") { "musl" } else { "" },
+    if cfg!(target_env = "musl") {
+        "musl"
+    } else {
+        ""
+    },
 ];
 /// How far a score from another platform may be off, relative to its size (at least 1).
 const TOLERANCE: f64 = 1e-9;
@@ -116,13 +120,14 @@ impl Golden {
                 features,
                 score: expected,
             } = golden;
-            let found = model
-                .score_one(symbol, features)
-                .map_err(|source| GoldenError::Refused {
-                    row,
-                    symbol: symbol.clone(),
-                    source,
-                })?;
+            let found =
+                model
+                    .score_one(symbol, features)
+                    .map_err(|source| GoldenError::Refused {
+                        row,
+                        symbol: symbol.clone(),
+                        source,
+                    })?;
             let differs = |what, expected: String, found: String| GoldenError::Differs {
                 row,
                 symbol: symbol.clone(),
