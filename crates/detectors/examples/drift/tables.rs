@@ -1,6 +1,6 @@
 //! The tables.
 
-use detectors::drift::{DriftConfig, DriftMonitor, FamilyKind};
+use detectors::drift::{DriftConfig, DriftMonitor};
 use market::{DAY_US, HOUR_US, MINUTE_US};
 use rayon::prelude::*;
 
@@ -442,11 +442,6 @@ fn rebalanced(trained: &Trained, stream: &Scored) -> Result<(usize, usize)> {
                 *monitor = brought_back(trained, monitor)?;
             }
         }
-        debug_assert!(
-            partitions
-                .iter()
-                .all(|of| !of.is_raised(FamilyKind::Model) || !verdicts.is_empty())
-        );
         *count = raised(&verdicts);
     }
     Ok((counts[1], usize::from(counts[0] != counts[1])))

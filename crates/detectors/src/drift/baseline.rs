@@ -159,12 +159,14 @@ impl DriftBaseline {
         &self.config
     }
 
-    /// (rows, limit) of the window sizes of the model's family, then of the features'. Limits are in standard deviations.
+    /// (rows of a window, rule, limit in standard deviations) of the model's family, then of the features'.
     #[must_use]
-    pub fn limits(&self) -> [Vec<(u64, f64)>; 2] {
+    pub fn limits(&self) -> [Vec<(u64, &'static str, f64)>; 2] {
         [&self.model, &self.features].map(|family| {
             let sizes = family.iter().flat_map(|family| &family.sizes);
-            sizes.map(|size| (size.rows, size.limit)).collect()
+            sizes
+                .map(|size| (size.rows, size.rule.name(), size.limit))
+                .collect()
         })
     }
 

@@ -9,8 +9,8 @@ const MOST_HOLDS: usize = 64;
 /// The span over which trades are averaged, and how many such spans make the average of the day.
 const SLOT_US: i64 = 10 * MINUTE_US;
 pub(super) const MOST_SLOTS: usize = (DAY_US / SLOT_US) as usize;
-/// With fewer there is no telling what is a burst.
-const FEWEST_SLOTS: usize = 36;
+/// With fewer there is no telling a burst from the morning.
+const FEWEST_SLOTS: usize = MOST_SLOTS * 3 / 4;
 /// So many times the median of the day is a burst: more than season and volatility make of a market.
 const BURST: f64 = 5.0;
 /// Rows before a slot says something.

@@ -328,7 +328,9 @@ fn watch_a_little(drift: std::sync::Arc<DriftBaseline>) {
             filled: false,
             n_trades: None,
         };
-        let _ = monitor.observe(&row, &mut verdicts);
+        if monitor.observe(&row, &mut verdicts).is_err() {
+            return;
+        }
     }
 }
 
@@ -361,7 +363,8 @@ proptest! {
         if let Ok(model) = Model::from_bytes(&hostile) {
             let score = model.score_one("ETHUSD", &[1.0, 2.0]);
             prop_assert!(score.is_err() || score.unwrap().neg_log10_tail.is_finite());
-            let _ = model.verify();
+            let verified = model.verify();
+            prop_assert!(verified.is_ok() || verified.is_err());
             if let Some(drift) = model.baseline.drift {
                 watch_a_little(drift);
             }
