@@ -131,10 +131,10 @@ mod tests {
     #[test]
     fn independent_rows_add_up_linearly_and_dependent_ones_by_their_memory() {
         let mut random = Random::new(5, 0);
-        let independent: Vec<f64> = (0..50_000).map(|_| random.normal()).collect();
+        let independent: Vec<f64> = (0..400_000).map(|_| random.normal()).collect();
         let mut x = 0.0;
         let memory = 0.95;
-        let dependent: Vec<f64> = (0..50_000)
+        let dependent: Vec<f64> = (0..400_000)
             .map(|_| {
                 x = memory * x + (1.0_f64 - memory * memory).sqrt() * random.normal();
                 x
