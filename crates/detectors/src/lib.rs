@@ -20,7 +20,7 @@
 //! | [`threshold`] | [`AlertBudget`], [`Threshold`]: how many alerts per symbol and day |
 //! | [`severity`](mod@severity) | from 0 to 100: how seldom ordinary data score so |
 //! | [`model`] | [`Model`]: detectors, calibrators, threshold and baseline, to and from bytes |
-//! | [`drift`] | [`DriftBaseline`](drift::DriftBaseline), [`DriftMonitor`](drift::DriftMonitor): when scored rows are no longer what they were at training |
+//! | [`drift`] | [`DriftBaseline`], [`DriftMonitor`]: when scored rows are no longer what they were at training |
 //! | [`evaluation`] | [`evaluate`](evaluation::evaluate): metrics, events, intervals, feature importance |
 //!
 //! Nothing here does IO, reads a clock or draws from a generator that was not seeded by an

@@ -331,12 +331,12 @@ fn a_monitor_brought_back_at_any_row_goes_on_as_if_nothing_had_been() {
         let bytes = monitor.to_bytes();
         let baseline = Arc::clone(&trained().baseline);
         monitor = DriftMonitor::restore(baseline, "m/7", DriftPolicy::default(), &bytes).unwrap();
-        assert_eq!(monitor.to_bytes(), bytes);
+        assert!(monitor.to_bytes() == bytes, "row {at}");
         observe(&mut monitor, row, &mut verdicts);
         again.extend(verdicts.drain(..).map(|verdict| (at, verdict)));
     }
     assert_eq!(again, said);
-    assert_eq!(monitor.to_bytes(), undisturbed.to_bytes());
+    assert!(monitor.to_bytes() == undisturbed.to_bytes());
 }
 
 #[test]
@@ -402,7 +402,7 @@ fn rows_that_say_nothing_are_counted_or_refused() {
     };
     let error = monitor.observe(&infinite, &mut verdicts).unwrap_err();
     assert!(error.to_string().contains("column 1"), "{error}");
-    assert_eq!(monitor.to_bytes(), before);
+    assert!(monitor.to_bytes() == before);
 }
 
 #[test]
