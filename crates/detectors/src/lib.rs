@@ -20,6 +20,7 @@
 //! | [`threshold`] | [`AlertBudget`], [`Threshold`]: how many alerts per symbol and day |
 //! | [`severity`](mod@severity) | from 0 to 100: how seldom ordinary data score so |
 //! | [`model`] | [`Model`]: detectors, calibrators, threshold and baseline, to and from bytes |
+//! | [`drift`] | [`DriftBaseline`], [`DriftMonitor`]: when scored rows are no longer what they were at training |
 //! | [`evaluation`] | [`evaluate`](evaluation::evaluate): metrics, events, intervals, feature importance |
 //!
 //! Nothing here does IO, reads a clock or draws from a generator that was not seeded by an
@@ -32,6 +33,7 @@ pub mod calibration;
 pub mod consensus;
 pub mod dbscan;
 pub mod detector;
+pub mod drift;
 pub mod ecod;
 pub mod error;
 pub mod evaluation;
@@ -65,6 +67,7 @@ pub use calibration::Calibrator;
 pub use consensus::{Confidence, ConsensusConfig};
 pub use dbscan::{DbscanConfig, dbscan_labels};
 pub use detector::{Detector, Training};
+pub use drift::{DriftBaseline, DriftConfig, DriftMonitor, DriftVerdict};
 pub use ecod::EcodConfig;
 pub use error::{Error, FormatError, ParamsError, Result};
 pub use flock::FlockConfig;
@@ -75,7 +78,9 @@ pub use linfa_isolation::Scoring as ForestScoring;
 pub use mahalanobis::MahalanobisConfig;
 pub use max_z::MaxZ;
 pub use mixture::GaussianMixtureConfig;
-pub use model::{Baseline, Calibrators, DetectorSet, Model, ModelScore};
+pub use model::{
+    Baseline, Calibrators, DetectorSet, Golden, GoldenError, GoldenRow, Model, ModelScore,
+};
 pub use observer::{Epoch, FitObserver, FitRecord};
 pub use params::{DetectorParams, ForestForm, IsolationForestConfig, MaxZConfig};
 pub use scaler::Scaling;

@@ -2,6 +2,7 @@
 
 mod baseline;
 mod format;
+mod golden;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +14,7 @@ use crate::detector::Detector;
 use crate::error::{Error, FormatError, Result};
 use crate::threshold::Threshold;
 pub use baseline::{Baseline, FeatureBaseline};
+pub use golden::{Golden, GoldenError, GoldenRow};
 
 /// One detector for all symbols, or one for each.
 #[derive(Debug, Clone)]
@@ -149,6 +151,8 @@ pub struct Model {
     pub metadata: BTreeMap<String, String>,
     /// What training data looked like, to notice drift by.
     pub baseline: Baseline,
+    /// A few rows and what they scored when the model was made; see [`verify`](Self::verify).
+    pub golden: Golden,
 }
 
 impl Model {
@@ -232,6 +236,26 @@ impl Model {
                 found: self.baseline.features.len(),
             });
         }
+        let drift = self.baseline.drift.as_ref();
+        if drift.is_some_and(|drift| !drift.fits(&self.feature_names)) {
+            return Err(Error::invalid(
+                "drift baseline",
+                "other features",
+                "the model's features in its order are needed",
+            ));
+        }
+        if let Some(golden) = self
+            .golden
+            .rows()
+            .iter()
+            .find(|row| row.features.len() != n)
+        {
+            return Err(Error::Shape {
+                what: "features of a golden row",
+                expected: n,
+                found: golden.features.len(),
+            });
+        }
         if !self.threshold.neg_log10_tail.is_finite() {
             return Err(Error::invalid(
                 "threshold",
@@ -240,6 +264,17 @@ impl Model {
             ));
         }
         Ok(())
+    }
+
+    /// Checks that its golden rows score as they did when it was made: before a model serves. On
+    /// the platform that made it (architecture, system, C library) the bits must be the same; on
+    /// another a score may be off by a billionth of its size.
+    ///
+    /// # Errors
+    /// The first row that scores otherwise, with what was expected and found; a model without
+    /// golden rows.
+    pub fn verify(&self) -> Result<(), GoldenError> {
+        self.golden.verify(self)
     }
 
     /// Its native bytes: magic, version, section table, little-endian sections, SHA-256. The same

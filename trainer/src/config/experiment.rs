@@ -26,6 +26,8 @@ pub struct Experiment {
     pub search: Search,
     /// `[evaluate]`
     pub evaluate: Evaluate,
+    /// `[drift]`
+    pub drift: Drift,
     /// `[register]`, where the model is to be registered.
     pub register: Option<Register>,
 }
@@ -264,6 +266,17 @@ pub struct Evaluate {
     pub episode_gap: usize,
     /// Rows per permutation when feature importance is computed; 0 for none.
     pub importance_rows: usize,
+}
+
+/// `[drift]`: what the baseline that goes with the model is asked for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Drift {
+    /// Windows between two false alarms, on average.
+    pub run_length: f64,
+    /// Rows of a window, over all symbols, ascending.
+    pub windows: Vec<usize>,
+    /// How long, µs, all symbols may be silent before that is an outage; by the interval when absent.
+    pub silence: Option<i64>,
 }
 
 /// `[register]`

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use check::did_you_mean;
 pub use experiment::{
-    Boundaries, Candidate, Data, DataKind, Evaluate, Experiment, Features, Inject, Purge, Register,
-    Scope, Search, SearchMethod, Simulate, Split, SplitMethod, ThresholdRule,
+    Boundaries, Candidate, Data, DataKind, Drift, Evaluate, Experiment, Features, Inject, Purge,
+    Register, Scope, Search, SearchMethod, Simulate, Split, SplitMethod, ThresholdRule,
 };
 pub use section::{Violation, parse_instant_us};
 pub use space::{DetectorSpace, KeySpace};

@@ -301,6 +301,33 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// An array of integers within `range`.
+    pub(super) fn integers(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<i64>,
+        out: &mut Violations,
+    ) -> Option<Vec<i64>> {
+        let node = self.take(key)?;
+        let Value::Array(items) = &node.value else {
+            let found = node.value.type_name();
+            self.report(key, format!("is {found}, not an array of integers"), out);
+            return None;
+        };
+        let mut integers = Vec::with_capacity(items.len());
+        for item in items {
+            match &item.value {
+                Value::Integer(integer) if range.contains(integer) => integers.push(*integer),
+                other => out.push(
+                    Some(&item.origin),
+                    self.path_of(key),
+                    format!("holds {}; allowed: {}", show(other), show_range(&range)),
+                ),
+            }
+        }
+        Some(integers)
+    }
+
     /// A finite number that fulfils `accept`; `allowed` says which do.
     pub(super) fn number(
         &mut self,

@@ -434,6 +434,31 @@ fn a_search_is_checked_too() {
 }
 
 #[test]
+fn what_drift_limits_are_asked_for_is_checked() {
+    let minimal = load_text(MINIMAL, &[]).unwrap().drift;
+    assert_eq!(minimal.windows, [1_000, 5_000]);
+    let text = format!(
+        "{MINIMAL}[drift]\nrun_length = 2000\nwindows = [500, 20_000]\nsilence = \"10m\"\n"
+    );
+    let expected = Drift {
+        run_length: 2_000.0,
+        windows: vec![500, 20_000],
+        silence: Some(600_000_000),
+    };
+    assert_eq!(load_text(&text, &[]).unwrap().drift, expected);
+    for (wrong, part) in [
+        ("drift.run_length=1", "10 to 1000000 windows"),
+        ("drift.windows=[5]", "holds 5; allowed: 100 to 10000000"),
+        ("drift.windows=[500, 200]", "ascending"),
+        ("drift.windows=500", "not an array of integers"),
+        ("drift.silence=soon", "write a duration"),
+        ("drift.run_lenght=3", "did you mean `run_length`"),
+    ] {
+        refused(&text, &[wrong], &["drift.", part]);
+    }
+}
+
+#[test]
 fn a_wrong_value_of_a_forests_key_names_its_line_and_the_nearest_one() {
     let lines = |lines: &str| format!("{MINIMAL}{lines}");
     refused(

@@ -431,11 +431,13 @@ fn with_scored<T>(
     })
 }
 
-fn symbols_of(index: &RowIndex, rows: &[u32]) -> Vec<u32> {
+/// The symbols of `rows`.
+pub fn symbols_of(index: &RowIndex, rows: &[u32]) -> Vec<u32> {
     rows.iter().map(|&row| index.symbol[row as usize]).collect()
 }
 
-fn calibrate(
+/// Raw scores as −log₁₀ tail probabilities, each by the calibrator of its symbol.
+pub fn calibrate(
     calibrators: &Calibrators,
     names: &[String],
     symbols: &[u32],

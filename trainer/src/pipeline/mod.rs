@@ -10,6 +10,7 @@
 //! number of threads.
 
 pub mod attempt;
+pub mod drift;
 pub mod fit;
 pub mod judge;
 pub mod load;
@@ -30,7 +31,7 @@ use anyhow::Context;
 use detectors::evaluation::{
     Evaluation, Importance, ImportanceOptions, Metric, permutation_importance_by,
 };
-use detectors::{Baseline, Model};
+use detectors::{Baseline, Golden, Model};
 use history::{DataObject, Fingerprint};
 use ndarray::{Array2, ArrayView2, Axis};
 
@@ -248,6 +249,12 @@ fn judge_all(
         refitted = Some(fitted.validated);
     }
     let winner_shown = place(&shown);
+    let winning = match &refitted {
+        Some(fitted) => &fitted[winner_shown],
+        None => &validated[winner],
+    };
+    // While rows still have their parts of the last fold.
+    let reference = drift::reference(experiment, &prepared, winning, interrupt, progress)?;
     if n_folds > 1 {
         prepared.enter(None);
     }
@@ -278,11 +285,7 @@ fn judge_all(
         experiment.evaluate.importance_rows,
         experiment.seed,
     )?;
-    let winning = match &refitted {
-        Some(fitted) => &fitted[winner_shown],
-        None => &validated[winner],
-    };
-    let model = Model {
+    let mut model = Model {
         feature_names: names,
         detectors: winning.detectors.clone(),
         calibrators: winning.calibrators.clone(),
@@ -290,7 +293,9 @@ fn judge_all(
         engine: serde_json::to_value(experiment.features.config)?,
         metadata: metadata(file),
         baseline: Baseline::fit(sample.rows.view())?,
+        golden: Golden::default(),
     };
+    reference.into_model(&mut model)?;
     let example = sample
         .rows
         .rows()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use detectors::{Baseline, Calibrator, Calibrators, DetectorSet, Epoch, Model, Threshold};
+use detectors::{Baseline, Calibrator, Calibrators, DetectorSet, Epoch, Golden, Model, Threshold};
 use ndarray::s;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -179,6 +179,7 @@ fn model(detectors: &DetectorSet, input: &FitInput<'_>) -> anyhow::Result<Model>
         engine: serde_json::Value::Null,
         metadata: std::collections::BTreeMap::new(),
         baseline: Baseline::fit(input.sample.rows.slice(s![..few, ..]))?,
+        golden: Golden::default(),
     })
 }
 

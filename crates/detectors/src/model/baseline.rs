@@ -1,10 +1,13 @@
 //! What training data looked like.
 
+use std::sync::Arc;
+
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::{Reader, Writer};
 use crate::detector::check_finite;
+use crate::drift::DriftBaseline;
 use crate::error::{Error, FormatError, Result};
 use crate::max_z::mean_and_sd;
 
@@ -21,6 +24,9 @@ pub struct Baseline {
     pub n_rows: u64,
     /// One entry a feature, in column order.
     pub features: Vec<FeatureBaseline>,
+    /// What drift is judged by, where it was computed; not part of the JSON.
+    #[serde(skip)]
+    pub drift: Option<Arc<DriftBaseline>>,
 }
 
 /// Summary of one feature over the training rows.
@@ -81,6 +87,7 @@ impl Baseline {
         Ok(Self {
             n_rows: rows.nrows() as u64,
             features,
+            drift: None,
         })
     }
 
@@ -120,7 +127,11 @@ impl Baseline {
                 }
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { n_rows, features })
+        Ok(Self {
+            n_rows,
+            features,
+            drift: None,
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 //! ```text
 //! offset  size
 //!      0     8  magic `FSHKMODL`
-//!      8     4  version (1)
+//!      8     4  version (2; 1 is read too: it has no `DRFT` and no `GOLD`)
 //!     12     4  number of sections n
 //!     16  20·n  table: tag (4 ASCII letters), offset from the file's start (u64), length (u64)
 //!            …  sections, in the table's order, nothing between them
@@ -14,21 +14,25 @@
 //! refuses a section it does not know: a score that leaves part of a model out would be wrong.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::{Baseline, Calibrators, DetectorSet, Model};
+use super::{Baseline, Calibrators, DetectorSet, Golden, Model};
 use crate::bytes::{CHECKSUM, Reader, Writer, checksum};
 use crate::calibration::Calibrator;
 use crate::detector::Detector;
+use crate::drift::DriftBaseline;
 use crate::error::{Error, FormatError, Result};
 use crate::threshold::{Threshold, ThresholdRule};
 
 const NAME: &str = "foreshock model";
 const MAGIC: &[u8; 8] = b"FSHKMODL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Sections of a file of version 1: the first ones.
+const TAGS_OF_1: usize = 7;
 const HEADER: usize = 16;
 const ENTRY: usize = 20;
-const TAGS: [&[u8; 4]; 7] = [
-    b"FEAT", b"DETS", b"CALI", b"THRS", b"ENGN", b"META", b"BASE",
+const TAGS: [&[u8; 4]; 9] = [
+    b"FEAT", b"DETS", b"CALI", b"THRS", b"ENGN", b"META", b"BASE", b"DRFT", b"GOLD",
 ];
 
 pub(super) fn write(model: &Model) -> Result<Vec<u8>> {
@@ -56,7 +60,14 @@ pub(super) fn write(model: &Model) -> Result<Vec<u8>> {
                 out.raw(text.as_bytes());
             }
             b"META" => write_map(&model.metadata, &mut out, |value, out| out.text(value)),
-            _ => model.baseline.write(&mut out),
+            b"BASE" => model.baseline.write(&mut out),
+            b"DRFT" => {
+                out.u8(u8::from(model.baseline.drift.is_some()));
+                if let Some(drift) = &model.baseline.drift {
+                    drift.write(&mut out);
+                }
+            }
+            _ => model.golden.write(&mut out),
         }
         sections.push(out);
     }
@@ -88,7 +99,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model, FormatError> {
         });
     }
     let version = header.u32("version")?;
-    if version != VERSION {
+    if version != 1 && version != VERSION {
         return Err(FormatError::Version {
             format: NAME,
             found: version,
@@ -105,7 +116,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model, FormatError> {
     if checksum(content) != *sum {
         return Err(FormatError::Checksum { format: NAME });
     }
-    let [feat, dets, cali, thrs, engn, meta, base] = sections(content, &mut header)?;
+    let n_sections = if version == 1 { TAGS_OF_1 } else { TAGS.len() };
+    let [feat, dets, cali, thrs, engn, meta, base, drft, gold] =
+        sections(content, &mut header, n_sections)?;
 
     let mut from = Reader::new(feat);
     let n_features = from.count("feature names", 8)?;
@@ -137,8 +150,27 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model, FormatError> {
     from.end("metadata")?;
 
     let mut from = Reader::new(base);
-    let baseline = Baseline::read(&mut from)?;
+    let mut baseline = Baseline::read(&mut from)?;
     from.end("baseline")?;
+
+    let mut golden = Golden::default();
+    if version > 1 {
+        let mut from = Reader::new(drft);
+        baseline.drift = match from.u8("drift baseline")? {
+            0 => None,
+            1 => Some(Arc::new(DriftBaseline::read(&mut from)?)),
+            other => {
+                return Err(FormatError::content(
+                    "drift baseline",
+                    format!("`{other}` says neither that there is one nor that there is none"),
+                ));
+            }
+        };
+        from.end("drift baseline")?;
+        let mut from = Reader::new(gold);
+        golden = Golden::read(&mut from)?;
+        from.end("golden rows")?;
+    }
 
     let model = Model {
         feature_names,
@@ -148,6 +180,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model, FormatError> {
         engine,
         metadata,
         baseline,
+        golden,
     };
     model
         .check()
@@ -155,21 +188,23 @@ pub(super) fn read(bytes: &[u8]) -> Result<Model, FormatError> {
     Ok(model)
 }
 
-/// The sections in the order of [`TAGS`]; their table must be exactly the one that a writer makes.
+/// The first `n_sections` in the order of [`TAGS`], the others empty; their table must be exactly the one that a
+/// writer makes.
 fn sections<'a>(
     content: &'a [u8],
     header: &mut Reader<'a>,
+    n_sections: usize,
 ) -> Result<[&'a [u8]; TAGS.len()], FormatError> {
     let n = header.u32("number of sections")?;
-    if n as usize != TAGS.len() {
+    if n as usize != n_sections {
         return Err(FormatError::content(
             "section table",
-            format!("{n} sections, expected {}", TAGS.len()),
+            format!("{n} sections, expected {n_sections}"),
         ));
     }
-    let mut at = HEADER + ENTRY * TAGS.len();
+    let mut at = HEADER + ENTRY * n_sections;
     let mut found: [&[u8]; TAGS.len()] = [&[]; TAGS.len()];
-    for (slot, tag) in found.iter_mut().zip(TAGS) {
+    for (slot, tag) in found.iter_mut().zip(TAGS).take(n_sections) {
         if header.raw("section tag", 4)? != tag {
             return Err(FormatError::content(
                 "section table",

@@ -4,6 +4,7 @@
 mod calibrator;
 mod consensus;
 mod detectors;
+mod drift;
 mod evaluation;
 mod goldens;
 mod kinds;

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use detectors::drift::{
+    DriftBaseline, DriftConfig, DriftMonitor, DriftPolicy, FeatureReference, Observation,
+    ScoreReference,
+};
 use detectors::{
     AlertBudget, Baseline, Calibrators, Detector, DetectorParams, DetectorSet, ForestForm,
-    ForestScoring, FormatError, IsolationForestConfig, MaxZConfig, Model,
+    ForestScoring, FormatError, Golden, GoldenError, IsolationForestConfig, MaxZConfig, Model,
 };
 use ndarray::Array2;
 use proptest::prelude::*;
@@ -49,6 +53,7 @@ fn model(per_symbol: bool) -> Model {
         engine: serde_json::json!({"window": 60, "use": ["return"], "alpha": 0.1, "b": {"z": 1, "a": null}}),
         metadata: BTreeMap::from([("seed".into(), "42".into())]),
         baseline: Baseline::fit(rows.view()).unwrap(),
+        golden: Golden::default(),
     }
 }
 
@@ -109,13 +114,10 @@ fn forests_of_every_form_are_brought_back_exactly() {
 }
 
 /// Written by version 1 of the format. Later versions must go on reading it and give the same
-/// scores; with `UPDATE_FIXTURES=1` in the environment the test writes it anew instead.
+/// scores.
 #[test]
 fn reads_the_file_that_version_1_wrote() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/model-v1.bin");
-    if std::env::var_os("UPDATE_FIXTURES").is_some() {
-        std::fs::write(path, model(false).to_bytes().unwrap()).unwrap();
-    }
     let bytes = std::fs::read(path).unwrap();
     let model = Model::from_bytes(&bytes).unwrap();
     assert_eq!(model.feature_names, ["return", "volume_zscore"]);
@@ -134,6 +136,115 @@ fn reads_the_file_that_version_1_wrote() {
         !ordinary.flagged && !extreme.flagged,
         "{ordinary:?} {extreme:?}"
     );
+}
+
+/// With a drift baseline and golden rows.
+fn whole_model() -> Model {
+    let mut model = model(false);
+    let mut random = Xorshift(7);
+    let n = 1_200;
+    let rows = Array2::from_shape_fn((n, 2), |_| (random.uniform() * 64.0).floor() / 8.0);
+    let score: Vec<f64> = (0..n).map(|i| (i % 97) as f64 / 32.0).collect();
+    let flagged: Vec<bool> = (0..n).map(|i| i % 97 == 96).collect();
+    let symbol = vec![0; n];
+    let drift = DriftBaseline::fit(
+        &FeatureReference {
+            time: None,
+            symbol: &symbol,
+            rows: rows.view(),
+        },
+        &model.feature_names,
+        &ScoreReference {
+            time: None,
+            symbol: &symbol,
+            score: &score,
+            flagged: &flagged,
+        },
+        &["BTCUSD".to_owned()],
+        &DriftConfig {
+            windows: vec![100],
+            run_length: 100.0,
+            ..DriftConfig::default()
+        },
+    );
+    model.baseline.drift = Some(std::sync::Arc::new(drift.unwrap()));
+    let rows = [[4.0, 4.0], [40.0, -40.0]];
+    let rows = rows.iter().zip(["BTCUSD", "DOGE"]);
+    model.golden = Golden::of(&model, rows.map(|(row, symbol)| (symbol, row.as_slice()))).unwrap();
+    model
+}
+
+/// Written by version 2; with `UPDATE_FIXTURES=1` in the environment the test writes it anew.
+#[test]
+fn reads_the_file_that_version_2_wrote() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/model-v2.bin");
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        std::fs::write(path, whole_model().to_bytes().unwrap()).unwrap();
+    }
+    let model = Model::from_bytes(&std::fs::read(path).unwrap()).unwrap();
+    model.verify().unwrap();
+    let drift = model.baseline.drift.as_ref().unwrap();
+    assert!(drift.remarks().is_empty());
+    assert_eq!(drift.statistics().count(), 3 + 4);
+    assert_eq!(drift.limits().map(|of| of.len()), [2, 2]);
+    assert_eq!(model.golden.rows().len(), 2);
+}
+
+#[test]
+fn drift_baseline_and_golden_rows_come_back_exactly() {
+    let model = whole_model();
+    let bytes = model.to_bytes().unwrap();
+    assert_eq!(bytes, whole_model().to_bytes().unwrap());
+    let back = Model::from_bytes(&bytes).unwrap();
+    assert_eq!(back.to_bytes().unwrap(), bytes);
+    assert_eq!(back.baseline, model.baseline);
+    assert_eq!(back.golden, model.golden);
+    back.verify().unwrap();
+}
+
+#[test]
+fn a_model_that_scores_otherwise_than_at_training_is_refused_with_row_and_scores() {
+    assert_eq!(model(false).verify(), Err(GoldenError::None));
+    let mut wrong = whole_model();
+    let forest = DetectorParams::IsolationForest(IsolationForestConfig {
+        n_trees: 5,
+        sample_size: 16,
+        ..IsolationForestConfig::default()
+    });
+    wrong.detectors = DetectorSet::Global(Detector::fit(&forest, rows().view(), 43).unwrap());
+    let error = wrong.verify().unwrap_err().to_string();
+    assert!(
+        error.contains("golden row 0 (`BTCUSD`): `raw score` was 0.368"),
+        "{error}"
+    );
+    let mut wrong = whole_model();
+    wrong.calibrators.by_symbol.remove("BTCUSD");
+    let error = wrong.verify().unwrap_err().to_string();
+    assert!(error.contains("`neg_log10_tail` was"), "{error}");
+    let mut wrong = whole_model();
+    wrong.threshold.neg_log10_tail = 0.0;
+    let error = wrong.verify().unwrap_err().to_string();
+    assert!(
+        error.contains("`flag` was false at training and is true"),
+        "{error}"
+    );
+    let mut wrong = whole_model();
+    wrong.detectors = DetectorSet::PerSymbol {
+        by_symbol: BTreeMap::new(),
+        fallback: None,
+    };
+    assert!(matches!(
+        wrong.verify(),
+        Err(GoldenError::Refused { row: 0, .. })
+    ));
+}
+
+#[test]
+fn a_drift_baseline_of_other_features_is_refused() {
+    let mut wrong = whole_model();
+    wrong.feature_names[0] = "momentum".into();
+    let error = wrong.to_bytes().unwrap_err().to_string();
+    assert!(error.contains("drift baseline"), "{error}");
 }
 
 #[test]
@@ -186,21 +297,49 @@ fn touched_bytes_are_refused() {
         assert!(Model::from_bytes(&bytes[..cut]).is_err(), "cut at {cut}");
     }
     let mut later = bytes;
-    later[8] = 2;
+    later[8] = 3;
     assert!(matches!(
         Model::from_bytes(&later),
-        Err(FormatError::Version { found: 2, .. })
+        Err(FormatError::Version { found: 3, .. })
     ));
 }
 
 /// As a hostile writer would: the content is changed and the checksum made anew.
-fn resealed(mut bytes: Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+pub(crate) fn resealed(mut bytes: Vec<u8>, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     use sha2::{Digest, Sha256};
     bytes.truncate(bytes.len() - 32);
     change(&mut bytes);
     let sum = Sha256::digest(&bytes);
     bytes.extend_from_slice(&sum);
     bytes
+}
+
+/// Whatever a baseline holds, watching by it never panics.
+fn watch_a_little(drift: std::sync::Arc<DriftBaseline>) {
+    let mut monitor = DriftMonitor::new(drift, "hostile", DriftPolicy::default());
+    let mut verdicts = Vec::new();
+    for i in 0..350 {
+        let row = Observation {
+            symbol: "BTCUSD",
+            features: &[f64::from(i % 8), 1.0],
+            score: 1.0,
+            flagged: i % 2 == 0,
+            event_time: 0,
+            filled: false,
+            n_trades: None,
+        };
+        if monitor.observe(&row, &mut verdicts).is_err() {
+            return;
+        }
+    }
+}
+
+fn hostile_target() -> Model {
+    Model {
+        baseline: whole_model().baseline,
+        golden: whole_model().golden,
+        ..model(true)
+    }
 }
 
 proptest! {
@@ -211,7 +350,7 @@ proptest! {
         cut in prop::option::of(any::<prop::sample::Index>()),
     ) {
         static BYTES: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-        let bytes = BYTES.get_or_init(|| model(true).to_bytes().unwrap()).clone();
+        let bytes = BYTES.get_or_init(|| hostile_target().to_bytes().unwrap()).clone();
         let hostile = resealed(bytes, |bytes| {
             for (at, value) in &changes {
                 let at = at.index(bytes.len());
@@ -224,6 +363,11 @@ proptest! {
         if let Ok(model) = Model::from_bytes(&hostile) {
             let score = model.score_one("ETHUSD", &[1.0, 2.0]);
             prop_assert!(score.is_err() || score.unwrap().neg_log10_tail.is_finite());
+            let verified = model.verify();
+            prop_assert!(verified.is_ok() || verified.is_err());
+            if let Some(drift) = model.baseline.drift {
+                watch_a_little(drift);
+            }
         }
     }
 }

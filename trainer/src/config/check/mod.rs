@@ -3,6 +3,7 @@
 
 mod candidates;
 mod data;
+mod drift;
 mod evaluate;
 mod features;
 mod search;
@@ -15,6 +16,7 @@ use super::tree::Node;
 
 use candidates::check_candidates;
 use data::{check_data, check_simulate};
+use drift::check_drift;
 use evaluate::{check_evaluate, check_register};
 use features::{check_features, check_inject};
 use search::check_search;
@@ -42,6 +44,7 @@ pub(super) fn check(root: &Node, out: &mut Violations) -> Option<Experiment> {
     let candidates = check_candidates(&mut document, kind, data.as_ref(), out);
     let search = check_search(document.table("search", out), out);
     let evaluate = check_evaluate(document.table("evaluate", out), data.as_ref(), out);
+    let drift = check_drift(document.table("drift", out), out);
     let register = check_register(document.table("register", out), out);
     document.finish(out);
     if !out.is_empty() {
@@ -57,6 +60,7 @@ pub(super) fn check(root: &Node, out: &mut Violations) -> Option<Experiment> {
         candidates,
         search,
         evaluate: evaluate?,
+        drift,
         register,
     })
 }
