@@ -20,6 +20,7 @@
 //! | [`threshold`] | [`AlertBudget`], [`Threshold`]: how many alerts per symbol and day |
 //! | [`severity`](mod@severity) | from 0 to 100: how seldom ordinary data score so |
 //! | [`model`] | [`Model`]: detectors, calibrators, threshold and baseline, to and from bytes |
+//! | [`onnx`] | a model as a graph of standard operators, for other programs |
 //! | [`evaluation`] | [`evaluate`](evaluation::evaluate): metrics, events, intervals, feature importance |
 //!
 //! Nothing here does IO, reads a clock or draws from a generator that was not seeded by an
@@ -44,6 +45,7 @@ pub mod max_z;
 pub mod mixture;
 pub mod model;
 pub mod observer;
+pub mod onnx;
 pub mod params;
 pub mod severity;
 pub mod statistics;
@@ -77,6 +79,7 @@ pub use max_z::MaxZ;
 pub use mixture::GaussianMixtureConfig;
 pub use model::{Baseline, Calibrators, DetectorSet, Model, ModelScore};
 pub use observer::{Epoch, FitObserver, FitRecord};
+pub use onnx::{OnnxColumn, OnnxKind, OnnxModel};
 pub use params::{DetectorParams, ForestForm, IsolationForestConfig, MaxZConfig};
 pub use scaler::Scaling;
 pub use severity::severity;

@@ -37,6 +37,7 @@ const PURE: &[&str] = &["market", "linfa-isolation", "detectors"];
 const PURE_MAY_USE: &[&str] = &[
     "linfa",
     "ndarray",
+    "prost",
     "pulp",
     "rand",
     "rand_xoshiro",
