@@ -118,7 +118,14 @@ impl Kept {
             ("body", Setting::Body(body)),
             ("num_scan_inputs", Setting::Int(1)),
         ];
-        let (raw, parts) = graph.pair("Scan", &[rows], settings);
+        // onnxruntime can't scan no rows, and of a symbol there may be none: one goes before them.
+        let axis = vec![("axis", Setting::Int(0))];
+        let none = graph.doubles(&vec![0.0; self.columns.len()], &[1, self.columns.len()]);
+        let rows = graph.op_with("Concat", &[&none, rows], axis);
+        let (raw, parts) = graph.pair("Scan", &[&rows], settings);
+        let (first, end) = (graph.list(&[1]), graph.list(&[i64::MAX]));
+        let raw = graph.op("Slice", &[&raw, &first, &end]);
+        let parts = graph.op("Slice", &[&parts, &first, &end]);
         Scored {
             raw,
             parts: Some(parts),
