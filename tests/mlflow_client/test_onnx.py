@@ -236,3 +236,48 @@ def test_a_registered_model_is_a_python_function_that_gives_its_scores(registere
     example = model.input_example if hasattr(model, "input_example") else None
     if example is not None:
         assert len(model.predict(example)["score"]) == len(example)
+
+
+def largest_of(width):
+    """The largest |x| of a row, as a graph that somebody made in Python."""
+    info = onnx.helper.make_tensor_value_info
+    nodes = [
+        onnx.helper.make_node("Abs", ["x"], ["size"]),
+        onnx.helper.make_node("ReduceMax", ["size"], ["largest"], axes=[1], keepdims=0),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes, "largest", [info("x", onnx.TensorProto.FLOAT, ["n", width])],
+        [info("largest", onnx.TensorProto.FLOAT, ["n"])],
+    )
+    imports = [onnx.helper.make_opsetid("", 17)]
+    return onnx.helper.make_model(graph, opset_imports=imports, ir_version=8)
+
+
+def evaluate(folder, model, code=0):
+    finished = subprocess.run(
+        [TRAINER, "evaluate", model, "--data", "one.toml", "--output", "json",
+         "--tracking-uri", mlflow.get_tracking_uri()],
+        cwd=folder, capture_output=True, text=True,
+    )
+    assert finished.returncode == code, finished.stderr
+    return json.loads(finished.stdout)
+
+
+def test_a_model_made_in_python_is_judged_as_ours_are(registered):
+    folder, _ = registered
+    columns = ["width", "height", "with space"]
+    declared = ModelSignature(Schema([ColSpec("double", name) for name in columns]))
+    for name, width in [("largest", 3), ("too-wide", 4)]:
+        mlflow.onnx.log_model(
+            largest_of(width), name="model", signature=declared, registered_model_name=name,
+            pip_requirements=[], save_as_external_data=False,
+        )
+    theirs = evaluate(folder, "models:/largest/1")
+    assert theirs["flavor"] == "onnx" and theirs["features"] == columns
+    ours = evaluate(folder, "models:/plants-one@champion")
+    assert ours["flavor"] == "foreshock"
+    assert set(theirs["metrics"]) == set(ours["metrics"])
+    assert theirs["metrics"]["test_rows"] == ours["metrics"]["test_rows"]
+    assert 0.2 < theirs["metrics"]["test_average_precision"] <= 1
+    error = evaluate(folder, "models:/too-wide/1", code=1)["error"]
+    assert "expected 3" in error and "found 4" in error

@@ -11,6 +11,7 @@
 
 pub mod attempt;
 pub mod fit;
+pub mod foreign;
 pub mod judge;
 pub mod load;
 pub mod market;
