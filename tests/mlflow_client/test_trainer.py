@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
@@ -34,11 +35,9 @@ def train(folder, experiment, *more, tracking_uri=None):
     return json.loads(finished.stdout)
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run on the embedded registry, then `registry serve` in the same folder."""
-    folder = tmp_path_factory.mktemp("trained")
-    summary = train(folder, "iforest.toml")
+@contextmanager
+def serve(folder):
+    """`registry serve` over what was registered in `folder`."""
     process = subprocess.Popen(
         [os.environ["FORESHOCK_REGISTRY_BIN"], "serve", "--port", "0"],
         cwd=folder,
@@ -50,9 +49,18 @@ def trained(tmp_path_factory):
     uri = first.removeprefix("registry at ").strip()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    yield summary, MlflowClient(uri)
+    yield uri
     process.terminate()
     assert process.wait(timeout=20) == 0
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on the embedded registry, then `registry serve` in the same folder."""
+    folder = tmp_path_factory.mktemp("trained")
+    summary = train(folder, "iforest.toml")
+    with serve(folder) as uri:
+        yield summary, MlflowClient(uri)
 
 
 def test_search_runs_shows_what_was_printed(trained):
@@ -85,7 +93,7 @@ def test_the_model_version_is_found_by_its_alias_and_its_folder_is_mlflows(train
         "models:/market-anomaly@challenger", dst_path=str(tmp_path)
     )
     info = get_model_info(folder)
-    assert list(info.flavors) == ["foreshock"]
+    assert set(info.flavors) == {"foreshock", "onnx", "python_function"}
     columns = json.loads(Path(folder, "features.json").read_text())["features"]
     assert info.signature.inputs.input_names() == columns
     assert info.run_id == summary["run_id"]

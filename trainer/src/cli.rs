@@ -27,6 +27,9 @@ enum Command {
     Run(RunArgs),
     /// Check an experiment file and its data without training.
     Check(CheckArgs),
+    /// Judge a registered model, made here or in Python (ONNX), on an experiment's data.
+    #[command(after_help = EVALUATE_HELP)]
+    Evaluate(EvaluateArgs),
     /// Compare two runs: parameters that differ, metrics side by side.
     Compare(CompareArgs),
     /// Train a registered run's model again and compare the bytes.
@@ -41,6 +44,14 @@ Examples:
   trainer run experiments/iforest.toml
   trainer run experiments/iforest.toml --set candidates.iforest.n_trees=200 --scores scores.parquet
   trainer run experiments/iforest.toml --data s3://history/btcusd/*.parquet --output json";
+
+const EVALUATE_HELP: &str = "\
+The rows are read, split and labelled as `trainer run` does; the model scores them as it is, is calibrated
+on the validation rows as every candidate is, and is measured on the test rows.
+
+Examples:
+  trainer evaluate models:/market-anomaly/3 --data experiments/iforest.toml
+  trainer evaluate models:/market-anomaly@champion --data experiments/iforest.toml --output json";
 
 /// Options of every command that talks to a registry.
 #[derive(Debug, Clone, Args)]
@@ -115,6 +126,26 @@ pub struct CheckArgs {
     pub(crate) output: OutputArgs,
 }
 
+/// `trainer evaluate`
+#[derive(Debug, Clone, Args)]
+pub struct EvaluateArgs {
+    /// The model: models:/NAME/VERSION or models:/NAME@ALIAS.
+    pub model: String,
+    /// The experiment file whose data, split and evaluation are taken.
+    #[arg(long, value_name = "EXPERIMENT.toml")]
+    pub data: PathBuf,
+    /// Change a value of the file, such as `data.source=\"other.parquet\"` or `experiment.seed=7`.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Threads to compute with; the result doesn't depend on it. [default: all cores]
+    #[arg(long, value_name = "N", env = "FORESHOCK_THREADS")]
+    pub threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) tracking: TrackingArgs,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
 /// `trainer compare`
 #[derive(Debug, Clone, Args)]
 pub struct CompareArgs {
@@ -152,6 +183,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => args.output.output,
         Command::Check(args) => args.output.output,
         Command::Compare(args) => args.output.output,
+        Command::Evaluate(args) => args.output.output,
         Command::Reproduce(args) => args.output.output,
     };
     init_logging();
@@ -159,6 +191,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(&args),
         Command::Check(args) => commands::check::check(&args),
         Command::Compare(args) => commands::compare::compare(&args),
+        Command::Evaluate(args) => commands::evaluate::evaluate(&args),
         Command::Reproduce(args) => commands::reproduce::reproduce(&args),
     };
     match result {

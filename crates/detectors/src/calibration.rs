@@ -58,6 +58,17 @@ struct Parts {
     shape: f64,
 }
 
+/// What maps scores to tails: knots, the scale below the first, scale and shape of the Pareto tail beyond the
+/// last.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Curve<'a> {
+    pub(crate) scores: &'a [f64],
+    pub(crate) tails: &'a [f64],
+    pub(crate) low_scale: f64,
+    pub(crate) high_scale: f64,
+    pub(crate) shape: f64,
+}
+
 impl Calibrator {
     /// Fits on the validation scores of one symbol, unlabelled as they are, in any order.
     ///
@@ -218,6 +229,22 @@ impl Calibrator {
     #[must_use]
     pub fn shape(&self) -> f64 {
         self.parts.shape
+    }
+
+    /// The curve itself.
+    pub(crate) fn curve(&self) -> Curve<'_> {
+        Curve {
+            scores: &self.parts.scores,
+            tails: &self.parts.tails,
+            low_scale: self.parts.low_scale,
+            high_scale: self.parts.high_scale,
+            shape: self.parts.shape,
+        }
+    }
+
+    /// Whether it maps every score as `other` does.
+    pub(crate) fn same_curve(&self, other: &Self) -> bool {
+        self.curve() == other.curve()
     }
 
     fn upper(&self) -> Gpd {

@@ -256,6 +256,14 @@ impl Consensus {
         Ok(Confidence::of(votes.iter().filter(|v| v.flagged).count()))
     }
 
+    pub(crate) fn combination(&self) -> Combination {
+        self.combination
+    }
+
+    pub(crate) fn calibrated_members(&self) -> impl Iterator<Item = (&Detector, &Calibrator)> {
+        self.members.iter().map(|m| (&m.detector, &m.calibrator))
+    }
+
     pub(crate) fn n_features(&self) -> usize {
         self.members.first().map_or(0, |m| m.detector.n_features())
     }

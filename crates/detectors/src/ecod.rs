@@ -37,18 +37,18 @@ pub struct Ecod {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Column {
+pub(crate) struct Column {
     /// Distinct values, ascending.
-    values: Vec<f64>,
+    pub(crate) values: Vec<f64>,
     /// Of each value: −ln share of the rows up to it, and from it on.
-    left: Vec<f64>,
-    right: Vec<f64>,
+    pub(crate) left: Vec<f64>,
+    pub(crate) right: Vec<f64>,
     /// −1, 0 or 1.
-    skew: i8,
+    pub(crate) skew: i8,
     /// What a tail begins with outside the range, ln(n + 1), and the units of distance there.
-    outside: f64,
-    low_scale: f64,
-    high_scale: f64,
+    pub(crate) outside: f64,
+    pub(crate) low_scale: f64,
+    pub(crate) high_scale: f64,
 }
 
 impl Ecod {
@@ -64,6 +64,10 @@ impl Ecod {
             })
             .collect();
         Self { columns }
+    }
+
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
     }
 
     /// Sum over the features of `part`.

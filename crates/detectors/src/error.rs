@@ -69,6 +69,14 @@ pub enum Error {
         /// Why, and what would help.
         reason: String,
     },
+    /// A model or a part of it has no ONNX form.
+    #[error("{what} can't be written as ONNX: {reason}")]
+    NotExportable {
+        /// Which part.
+        what: String,
+        /// Why, and what would help.
+        reason: String,
+    },
     /// Whoever looked on ended the fit.
     #[error("the fit was stopped before its end")]
     Stopped,

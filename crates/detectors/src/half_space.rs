@@ -155,6 +155,41 @@ impl HalfSpaceTrees {
         self.n_new = 0;
     }
 
+    pub(crate) fn n_trees(&self) -> usize {
+        self.trees.len()
+    }
+
+    /// Of each column, the lowest value in training and the width of the range.
+    pub(crate) fn ranges(&self) -> (&[f64], &[f64]) {
+        (&self.low, &self.width)
+    }
+
+    /// Calls `each` with every node of a tree that a row may come to, ascending: its number (the children
+    /// of i are 2 i + 1 and 2 i + 2), its cut, below which a row goes to the first, or none where walks
+    /// end, and the surprise of ending there.
+    pub(crate) fn visit_tree(
+        &self,
+        tree: usize,
+        mut each: impl FnMut(usize, Option<(u32, f64)>, f64),
+    ) {
+        let tree = &self.trees[tree];
+        let mut reached = vec![false; tree.mass.len()];
+        reached[0] = true;
+        for node in 0..reached.len() {
+            if !reached[node] {
+                continue;
+            }
+            let level = (node + 1).ilog2() as usize;
+            let goes_on = level < self.depth && tree.mass[node] > LEAST_MASS;
+            if goes_on {
+                reached[2 * node + 1] = true;
+                reached[2 * node + 2] = true;
+            }
+            let surprise = surprise_at(tree.mass[node], level, self.depth);
+            each(node, goes_on.then(|| tree.cuts[node]), surprise);
+        }
+    }
+
     /// How far a value lies outside its column's range, as a part of the score.
     fn outside(&self, column: usize, value: f64) -> f64 {
         let (low, width) = (self.low[column], self.width[column]);
@@ -338,9 +373,7 @@ impl Tree {
 
     /// −log₂(mass · 2^level) where the row ends; `step` hears each cut's column and what it added.
     fn surprise(&self, row: &[f64], depth: usize, mut step: impl FnMut(usize, f64)) -> f64 {
-        // A part that no row was in is as rare as can be told.
-        let least = 2.0_f64.powi(-(2 * depth as i32));
-        let bits = |mass: f64, level: usize| -(mass.max(least).log2() + level as f64);
+        let bits = |mass, level| surprise_at(mass, level, depth);
         let (mut node, mut level) = (0, 0);
         let mut last = bits(self.mass[0], 0);
         while level < depth && self.mass[node] > LEAST_MASS {
@@ -353,6 +386,14 @@ impl Tree {
         }
         last
     }
+}
+
+/// −log₂(mass · 2^level).
+#[inline]
+fn surprise_at(mass: f64, level: usize, depth: usize) -> f64 {
+    // A part that no row was in is as rare as can be told.
+    let least = 2.0_f64.powi(-(2 * depth as i32));
+    -(mass.max(least).log2() + level as f64)
 }
 
 #[cfg(test)]

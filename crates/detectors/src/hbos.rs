@@ -57,12 +57,12 @@ pub struct Hbos {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Column {
-    edges: Vec<f64>,
+pub(crate) struct Column {
+    pub(crate) edges: Vec<f64>,
     /// −log₂(density + alpha) of each bin.
-    parts: Vec<f64>,
+    pub(crate) parts: Vec<f64>,
     /// The largest of `parts`.
-    outside: f64,
+    pub(crate) outside: f64,
 }
 
 impl Hbos {
@@ -105,6 +105,11 @@ impl Hbos {
             tolerance: config.tolerance,
             columns,
         }
+    }
+
+    /// How far beyond the range, in widths of a bin, still counts as in it; the columns.
+    pub(crate) fn columns(&self) -> (f64, &[Column]) {
+        (self.tolerance, &self.columns)
     }
 
     fn sum(&self, row: &[f64], mut part: impl FnMut(usize, f64)) -> f64 {

@@ -101,6 +101,10 @@ impl Knn {
         self.tree.len()
     }
 
+    pub(crate) fn parts(&self) -> (&Scaler, &KdTree, usize, KnnDistance) {
+        (&self.scaler, &self.tree, self.n_neighbors, self.distance)
+    }
+
     /// Calls `done` with the scaled row, and squared distances and positions of its neighbours.
     fn neighbors<R>(&self, row: &[f64], done: impl FnOnce(&[f64], &[f64], &[u32]) -> R) -> R {
         with_zeros(row.len(), |scaled| {

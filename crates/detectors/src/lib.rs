@@ -21,6 +21,7 @@
 //! | [`severity`](mod@severity) | from 0 to 100: how seldom ordinary data score so |
 //! | [`model`] | [`Model`]: detectors, calibrators, threshold and baseline, to and from bytes |
 //! | [`drift`] | [`DriftBaseline`], [`DriftMonitor`]: when scored rows are no longer what they were at training |
+//! | [`onnx`] | a model as a graph of standard operators, for other programs |
 //! | [`evaluation`] | [`evaluate`](evaluation::evaluate): metrics, events, intervals, feature importance |
 //!
 //! Nothing here does IO, reads a clock or draws from a generator that was not seeded by an
@@ -46,6 +47,7 @@ pub mod max_z;
 pub mod mixture;
 pub mod model;
 pub mod observer;
+pub mod onnx;
 pub mod params;
 pub mod severity;
 pub mod statistics;
@@ -82,6 +84,7 @@ pub use model::{
     Baseline, Calibrators, DetectorSet, Golden, GoldenError, GoldenRow, Model, ModelScore,
 };
 pub use observer::{Epoch, FitObserver, FitRecord};
+pub use onnx::{OnnxColumn, OnnxKind, OnnxModel};
 pub use params::{DetectorParams, ForestForm, IsolationForestConfig, MaxZConfig};
 pub use scaler::Scaling;
 pub use severity::severity;

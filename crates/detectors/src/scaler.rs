@@ -64,6 +64,11 @@ impl Scaler {
         Self { center, scale }
     }
 
+    /// Centers and scales.
+    pub(crate) fn parts(&self) -> (&[f64], &[f64]) {
+        (&self.center, &self.scale)
+    }
+
     pub(crate) fn n_features(&self) -> usize {
         self.center.len()
     }

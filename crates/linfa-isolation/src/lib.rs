@@ -18,6 +18,7 @@ mod path_length;
 mod random;
 mod stored;
 mod threshold;
+mod view;
 
 pub use contributions::Contributions;
 pub use error::{Error, FormatError, Result};
@@ -30,3 +31,4 @@ pub use params::{
 };
 pub use path_length::average_path_length;
 pub use threshold::{contamination_threshold, quantile_threshold};
+pub use view::{ForestView, NodeView};

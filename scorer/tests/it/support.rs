@@ -105,6 +105,7 @@ pub(crate) fn model(symbols: &[SymbolTrades], seed: u64) -> Vec<u8> {
         engine: serde_json::to_value(features()).unwrap(),
         metadata: std::collections::BTreeMap::new(),
         baseline: Baseline::fit(rows.view()).unwrap(),
+        golden: Golden::default(),
     };
     model.to_bytes().unwrap()
 }

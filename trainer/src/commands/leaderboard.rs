@@ -1,6 +1,6 @@
 //! The candidates' best trials from the best on validation data down, with what test data say of them.
 
-use detectors::evaluation::{Interval, Metric};
+use detectors::evaluation::{Evaluation, Interval, Metric};
 use history::Table;
 use serde::Serialize;
 
@@ -67,8 +67,6 @@ fn leader(
     let validated = &outcome.validated[tested.trial];
     let trial = &validated.trial;
     let evaluation = &tested.evaluation;
-    let intervals = evaluation.intervals.as_ref();
-    let bounds = |interval: Option<&Interval>| interval.and_then(Interval::bounds);
     let same = |candidate: &str| candidate == trial.candidate;
     let tried = outcome
         .validated
@@ -80,13 +78,41 @@ fn leader(
         .filter(|other| same(&other.trial.candidate));
     Ok(Leader {
         rank,
-        candidate: trial.candidate.clone(),
-        detector: trial.params.name(),
         trial: trial.number as u64,
         params: serde_json::to_string(&trial.params)?,
         trials: tried.count() as u64,
         failed: failed.count() as u64,
-        validation_average_precision: validated.validation.average_precision.clone(),
+        beats_winner: (tested.trial != winner.trial)
+            .then(|| chance(&tested.resampled, &winner.resampled))
+            .flatten(),
+        seconds: validated.spent.as_secs_f64(),
+        ..row(
+            &trial.candidate,
+            trial.params.name(),
+            &validated.validation,
+            evaluation,
+        )
+    })
+}
+
+/// The row of a model that is judged alone.
+pub(super) fn row(
+    candidate: &str,
+    detector: &'static str,
+    validation: &Evaluation,
+    evaluation: &Evaluation,
+) -> Leader {
+    let intervals = evaluation.intervals.as_ref();
+    let bounds = |interval: Option<&Interval>| interval.and_then(Interval::bounds);
+    Leader {
+        rank: None,
+        candidate: candidate.to_owned(),
+        detector,
+        trial: 0,
+        params: String::new(),
+        trials: 1,
+        failed: 0,
+        validation_average_precision: validation.average_precision.clone(),
         average_precision: evaluation.average_precision.clone(),
         average_precision_interval: bounds(intervals.map(|i| &i.average_precision)),
         roc_auc: evaluation.roc_auc.clone(),
@@ -99,11 +125,9 @@ fn leader(
             Metric::Value(delay) => Metric::Value(delay / 1e6),
             undefined => undefined.clone(),
         },
-        beats_winner: (tested.trial != winner.trial)
-            .then(|| chance(&tested.resampled, &winner.resampled))
-            .flatten(),
-        seconds: validated.spent.as_secs_f64(),
-    })
+        beats_winner: None,
+        seconds: 0.0,
+    }
 }
 
 /// The share of pairs in which the first is larger, ties counted half; `None` without a pair.

@@ -215,7 +215,12 @@ fn trial_run(trial: &Trial, record: &Record, spent: Duration) -> anyhow::Result<
     })
 }
 
-fn add_metrics(metrics: &mut BTreeMap<String, Metric>, prefix: &str, evaluation: &Evaluation) {
+/// Adds what `evaluation` measured, each name after `prefix`.
+pub(super) fn add_metrics(
+    metrics: &mut BTreeMap<String, Metric>,
+    prefix: &str,
+    evaluation: &Evaluation,
+) {
     let mut add = |name: &str, metric: &Metric| {
         metrics.insert(format!("{prefix}_{name}"), metric.clone());
     };

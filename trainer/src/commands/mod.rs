@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod compare;
+pub mod evaluate;
 mod leaderboard;
 mod logged;
 mod outcome;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use detectors::{Detector, DetectorSet};
+use detectors::{Detector, DetectorSet, Error};
 use history::{Storage, write_table};
 use serde_json::{Value, json};
 
@@ -114,12 +114,20 @@ pub(super) fn stage(
     stage.write_artifact("experiment.toml", file.text.as_bytes())?;
 
     let native = outcome.model.to_bytes()?;
+    let (onnx, no_onnx) = match outcome.model.to_onnx() {
+        Ok(onnx) => (Some(onnx), None),
+        Err(error @ Error::NotExportable { .. }) => (None, Some(error.to_string())),
+        Err(error) => return Err(error.into()),
+    };
+    let symbols = &outcome.model.calibrators.by_symbol;
     let folder = ModelFolder {
         run_id: &state.run_id,
         detector: outcome.validated[outcome.winner].trial.params.name(),
         features: &outcome.model.feature_names,
         example: &outcome.example,
+        example_symbol: symbols.keys().next().map_or("", String::as_str),
         native: &native,
+        onnx: onnx.as_ref(),
         engine: &outcome.model.engine,
         baseline: &serde_json::to_value(&outcome.model.baseline)?,
         threshold: &serde_json::to_value(outcome.model.threshold)?,
@@ -168,6 +176,13 @@ pub(super) fn stage(
         }
     }
     version_tags.insert("foreshock.detector".to_owned(), folder.detector.to_owned());
+    let mut tags = tags;
+    if let Some(reason) = no_onnx {
+        tracing::warn!("{reason}");
+        for tags in [&mut tags, &mut version_tags] {
+            tags.insert("foreshock.onnx.missing".to_owned(), reason.clone());
+        }
+    }
     Ok(Bundle {
         params,
         tags,

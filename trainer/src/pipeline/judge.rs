@@ -44,6 +44,21 @@ pub struct Validated {
     pub validation_scores: PartScores,
 }
 
+/// What validation data make of a detector's raw scores.
+#[derive(Debug)]
+pub struct Calibrated {
+    /// What makes its scores tail probabilities.
+    pub calibrators: Calibrators,
+    /// When a score is an alert.
+    pub threshold: Threshold,
+    /// As [`Validated::alerts_where_set`].
+    pub alerts_where_set: Option<f64>,
+    /// How it did on validation data; without intervals.
+    pub validation: Evaluation,
+    /// Its scores there.
+    pub scores: PartScores,
+}
+
 /// Scores of one part's rows.
 #[derive(Debug, Default)]
 pub struct PartScores {
@@ -164,60 +179,22 @@ pub fn validate(
             }),
         }
     }
-    let symbols = symbols_of(&prepared.index, &rows);
-    let rows_per_day = rows_per_day(prepared);
     let whole = |(fitted, raw, clean): (Fitted, Vec<f64>, Vec<f64>)| {
         interrupt.check()?;
-        let (calibration_symbols, calibration_scores) = match &clean_symbols {
-            Some(symbols) => (symbols, &clean),
-            None => (&symbols, &raw),
-        };
-        let calibrators = Calibrators::fit(
-            calibration_scores,
-            calibration_symbols,
-            &prepared.index.symbols,
-        )?;
-        let threshold = match evaluate.threshold {
-            ThresholdRule::AlertsPerSymbolDay(alerts_per_symbol_day) => {
-                let rows_per_day = rows_per_day.context("an alert budget needs time")?;
-                AlertBudget {
-                    alerts_per_symbol_day,
-                }
-                .threshold(rows_per_day)?
-            }
-            ThresholdRule::Quantile(quantile) => {
-                let tail = calibrate(
-                    &calibrators,
-                    &prepared.index.symbols,
-                    calibration_symbols,
-                    calibration_scores,
-                );
-                Threshold::from_quantile(&tail, quantile)?
-            }
-        };
-        let where_set = clean_symbols.as_ref().map(|_| {
-            let tail = calibrate(
-                &calibrators,
-                &prepared.index.symbols,
-                calibration_symbols,
-                calibration_scores,
-            );
-            threshold.flags(&tail)
-        });
-        let scores = part_scores(&calibrators, &threshold, &prepared.index, rows.clone(), raw);
-        let alerts_where_set =
-            alerts_per_symbol_day(where_set.as_ref().unwrap_or(&scores.flag), rows_per_day);
-        let validation = judge(prepared, &scores, evaluate, None)?;
+        let clean = clean_symbols
+            .as_ref()
+            .map(|symbols| (symbols.as_slice(), clean.as_slice()));
+        let calibrated = calibrated(prepared, evaluate, rows.clone(), raw, clean)?;
         Ok(Validated {
             trial: fitted.trial,
             detectors: fitted.detectors,
             record: fitted.record,
             spent: fitted.spent,
-            calibrators,
-            threshold,
-            alerts_where_set,
-            validation,
-            validation_scores: scores,
+            calibrators: calibrated.calibrators,
+            threshold: calibrated.threshold,
+            alerts_where_set: calibrated.alerts_where_set,
+            validation: calibrated.validation,
+            validation_scores: calibrated.scores,
         })
     };
     let validated = a_few_at_once(scored, whole)?;
@@ -227,6 +204,48 @@ pub fn validate(
         validated.len()
     ));
     Ok((validated, failed))
+}
+
+/// Calibrates the `raw` scores of the validation rows `rows`, sets the threshold and judges there.
+/// `clean` is the symbols and scores of validation rows before injection, where anything was injected.
+///
+/// # Errors
+/// What can't be calibrated or judged.
+pub fn calibrated(
+    prepared: &Prepared,
+    evaluate: &Evaluate,
+    rows: Vec<u32>,
+    raw: Vec<f64>,
+    clean: Option<(&[u32], &[f64])>,
+) -> anyhow::Result<Calibrated> {
+    let names = &prepared.index.symbols;
+    let rows_per_day = rows_per_day(prepared);
+    let symbols = symbols_of(&prepared.index, &rows);
+    let (of_symbols, of_scores) = clean.unwrap_or((&symbols, &raw));
+    let calibrators = Calibrators::fit(of_scores, of_symbols, names)?;
+    let tail = || calibrate(&calibrators, names, of_symbols, of_scores);
+    let threshold = match evaluate.threshold {
+        ThresholdRule::AlertsPerSymbolDay(alerts_per_symbol_day) => {
+            let rows_per_day = rows_per_day.context("an alert budget needs time")?;
+            AlertBudget {
+                alerts_per_symbol_day,
+            }
+            .threshold(rows_per_day)?
+        }
+        ThresholdRule::Quantile(quantile) => Threshold::from_quantile(&tail(), quantile)?,
+    };
+    let where_set = clean.map(|_| threshold.flags(&tail()));
+    let scores = part_scores(&calibrators, &threshold, &prepared.index, rows, raw);
+    let alerts_where_set =
+        alerts_per_symbol_day(where_set.as_ref().unwrap_or(&scores.flag), rows_per_day);
+    let validation = judge(prepared, &scores, evaluate, None)?;
+    Ok(Calibrated {
+        calibrators,
+        threshold,
+        alerts_where_set,
+        validation,
+        scores,
+    })
 }
 
 /// Maps `items`, in order, a few at once: sorts and single passes of one fill the gaps of another,
@@ -431,7 +450,7 @@ fn with_scored<T>(
     })
 }
 
-/// The symbols of `rows`.
+/// The symbols of `rows`, as indices.
 pub fn symbols_of(index: &RowIndex, rows: &[u32]) -> Vec<u32> {
     rows.iter().map(|&row| index.symbol[row as usize]).collect()
 }
@@ -451,7 +470,8 @@ pub fn calibrate(
         .collect()
 }
 
-fn part_scores(
+/// Raw scores of `rows` with what calibration and threshold make of them.
+pub fn part_scores(
     calibrators: &Calibrators,
     threshold: &Threshold,
     index: &RowIndex,

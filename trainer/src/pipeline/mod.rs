@@ -12,6 +12,7 @@
 pub mod attempt;
 pub mod drift;
 pub mod fit;
+pub mod foreign;
 pub mod judge;
 pub mod load;
 pub mod market;

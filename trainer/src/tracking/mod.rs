@@ -9,6 +9,7 @@
 mod connect;
 pub mod model_folder;
 mod publish;
+pub mod registered;
 pub mod stage;
 
 pub use connect::{DEFAULT_TRACKING_URI, Tracking};

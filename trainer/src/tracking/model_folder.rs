@@ -1,5 +1,8 @@
-//! The MLflow model folder: `MLmodel`, the native file, signature, input example.
+//! The MLflow model folder: `MLmodel`, the native file, the model as ONNX, signature, input example.
 
+mod mlmodel;
+
+use detectors::OnnxModel;
 use serde_json::{Value, json};
 
 /// What goes into the folder.
@@ -13,8 +16,12 @@ pub struct ModelFolder<'a> {
     pub features: &'a [String],
     /// A few rows as an example, row-major (n_samples, n_features).
     pub example: &'a [Vec<f64>],
+    /// Whose row the example is, where the model asks.
+    pub example_symbol: &'a str,
     /// The native bytes.
     pub native: &'a [u8],
+    /// The same as ONNX, if there is such a form.
+    pub onnx: Option<&'a OnnxModel>,
     /// The feature engine's configuration, or null for tables.
     pub engine: &'a Value,
     /// What drift is measured against later.
@@ -32,19 +39,29 @@ pub struct ModelFolder<'a> {
 /// The native file's name.
 pub const NATIVE_FILE: &str = "model.foreshock";
 
-/// The version of MLflow whose model format is written.
-const MLFLOW_VERSION: &str = "3.17.2";
+/// The ONNX model's name, as MLflow has it.
+pub const ONNX_FILE: &str = "model.onnx";
 
 /// The folder's files: (name, content).
 ///
 /// # Errors
 /// When a value can't be serialized.
 pub fn files(folder: &ModelFolder<'_>) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-    let example = json!({ "columns": folder.features, "data": folder.example });
+    let asks_symbol = folder.onnx.is_some_and(OnnxModel::takes_symbol);
+    let mut columns: Vec<&str> = folder.features.iter().map(String::as_str).collect();
+    let mut rows: Vec<Vec<Value>> = Vec::new();
+    for row in folder.example {
+        rows.push(row.iter().map(|value| json!(value)).collect());
+    }
+    if asks_symbol {
+        columns.push("symbol");
+        rows.iter_mut()
+            .for_each(|row| row.push(json!(folder.example_symbol)));
+    }
+    let example = json!({ "columns": columns, "data": rows });
     let serving = json!({ "dataframe_split": example });
     let pretty = |value: &Value| serde_json::to_vec_pretty(value);
     let mut files = vec![
-        ("MLmodel".to_owned(), mlmodel(folder)?.into_bytes()),
         (NATIVE_FILE.to_owned(), folder.native.to_vec()),
         ("input_example.json".to_owned(), pretty(&example)?),
         ("serving_input_example.json".to_owned(), pretty(&serving)?),
@@ -58,70 +75,32 @@ pub fn files(folder: &ModelFolder<'_>) -> anyhow::Result<Vec<(String, Vec<u8>)>>
     ];
     let statistics = folder.statistics.iter();
     files.extend(statistics.map(|(name, text)| (name.clone(), text.clone().into_bytes())));
+    if let Some(onnx) = folder.onnx {
+        files.push((ONNX_FILE.to_owned(), onnx.bytes.clone()));
+        let environment = mlmodel::environment().into_iter();
+        files.extend(environment.map(|(name, text)| (name.to_owned(), text.into_bytes())));
+    }
+    let size = files.iter().map(|(_, content)| content.len()).sum();
+    let text = mlmodel::text(folder, size)?;
+    files.insert(0, ("MLmodel".to_owned(), text.into_bytes()));
     Ok(files)
-}
-
-/// `MLmodel` is YAML; each value below is JSON, which is YAML too, so nothing needs another quoting.
-fn mlmodel(folder: &ModelFolder<'_>) -> anyhow::Result<String> {
-    let column = |name: &String| json!({ "type": "double", "name": name, "required": true });
-    let inputs: Vec<Value> = folder.features.iter().map(column).collect();
-    let outputs: Vec<Value> = ["score", "neg_log10_tail"]
-        .iter()
-        .map(|name| column(&(*name).to_owned()))
-        .collect();
-    let text = |value: &str| serde_json::to_string(value);
-    // MLflow keeps a signature's columns as JSON inside of a string.
-    let inputs = text(&serde_json::to_string(&inputs)?)?;
-    let outputs = text(&serde_json::to_string(&outputs)?)?;
-    Ok(format!(
-        "artifact_path: model\n\
-         flavors:\n\
-         \x20 foreshock:\n\
-         \x20   data: {native}\n\
-         \x20   detector: {detector}\n\
-         \x20   format_version: 1\n\
-         \x20   foreshock_version: {version}\n\
-         mlflow_version: {mlflow}\n\
-         model_size_bytes: {size}\n\
-         model_uuid: {uuid}\n\
-         run_id: {run_id}\n\
-         saved_input_example_info:\n\
-         \x20 artifact_path: input_example.json\n\
-         \x20 pandas_orient: split\n\
-         \x20 serving_input_path: serving_input_example.json\n\
-         \x20 type: dataframe\n\
-         signature:\n\
-         \x20 inputs: {inputs}\n\
-         \x20 outputs: {outputs}\n\
-         \x20 params: null\n\
-         utc_time_created: {created}\n",
-        native = NATIVE_FILE,
-        detector = text(folder.detector)?,
-        version = text(env!("CARGO_PKG_VERSION"))?,
-        mlflow = text(MLFLOW_VERSION)?,
-        size = folder.native.len(),
-        uuid = text(folder.model_uuid)?,
-        run_id = text(folder.run_id)?,
-        created = text(folder.created)?,
-    ))
 }
 
 #[cfg(test)]
 mod tests {
+    use detectors::{OnnxColumn, OnnxKind};
+
     use super::*;
 
-    #[test]
-    fn feature_names_of_any_kind_stay_valid_yaml_and_json() {
-        let features = vec![
-            "plain".to_owned(),
-            "with \"quotes\" and: colons\n".to_owned(),
-        ];
+    fn written(features: &[String], onnx: Option<&OnnxModel>) -> Vec<(String, String)> {
         let folder = ModelFolder {
             run_id: "r",
             detector: "isolation_forest",
-            features: &features,
+            features,
             example: &[vec![1.0, 2.5]],
+            example_symbol: "BTCUSD",
             native: b"bytes",
+            onnx,
             engine: &Value::Null,
             baseline: &Value::Null,
             threshold: &json!({ "neg_log10_tail": 3.0 }),
@@ -129,16 +108,93 @@ mod tests {
             model_uuid: "u",
             statistics: Vec::new(),
         };
-        let files = files(&folder).unwrap();
-        let text = String::from_utf8(files[0].1.clone()).unwrap();
-        let inputs = text
+        let files = files(&folder).unwrap().into_iter();
+        files
+            .map(|(name, content)| (name, String::from_utf8(content).unwrap()))
+            .collect()
+    }
+
+    /// A signature's columns, which are JSON in a text of YAML.
+    fn columns(mlmodel: &str, which: &str) -> Value {
+        let line = mlmodel
             .lines()
-            .find_map(|line| line.trim().strip_prefix("inputs: "))
+            .find_map(|line| line.trim().strip_prefix(which));
+        let inner: String = serde_json::from_str(line.unwrap()).unwrap();
+        serde_json::from_str(&inner).unwrap()
+    }
+
+    fn onnx(features: &[String], symbol: bool) -> OnnxModel {
+        let column = |name: &str, kind| OnnxColumn {
+            name: name.to_owned(),
+            kind,
+        };
+        let mut inputs: Vec<_> = features
+            .iter()
+            .map(|name| column(name, OnnxKind::Double))
+            .collect();
+        if symbol {
+            inputs.push(column("symbol", OnnxKind::Text));
+        }
+        OnnxModel {
+            bytes: b"graph".to_vec(),
+            inputs,
+            outputs: vec![
+                column("score", OnnxKind::Double),
+                column("flag", OnnxKind::Flag),
+            ],
+        }
+    }
+
+    #[test]
+    fn feature_names_of_any_kind_stay_valid_yaml_and_json() {
+        let features = vec![
+            "plain".to_owned(),
+            "with \"quotes\" and: colons\n".to_owned(),
+        ];
+        let files = written(&features, None);
+        let text = &files[0].1;
+        let inputs = columns(text, "inputs: ");
+        assert_eq!(inputs[1]["name"], features[1].as_str());
+        assert_eq!(inputs[0]["type"], "double");
+        assert!(!text.contains("python_function"), "{text}");
+        let others = files[1..].iter().map(|(_, content)| content.len());
+        let size = format!("model_size_bytes: {}\n", others.sum::<usize>());
+        assert!(text.contains(&size), "{text}");
+    }
+
+    #[test]
+    fn with_a_graph_it_is_a_python_function_whose_signature_is_the_graphs() {
+        let features = vec!["a".to_owned(), "b".to_owned()];
+        let graph = onnx(&features, false);
+        let files = written(&features, Some(&graph));
+        let text = &files[0].1;
+        assert!(text.contains("    loader_module: mlflow.onnx\n"), "{text}");
+        assert_eq!(columns(text, "outputs: ")[1]["type"], "boolean");
+        assert_eq!(columns(text, "inputs: ")[1]["type"], "double");
+        for name in [
+            "model.onnx",
+            "requirements.txt",
+            "conda.yaml",
+            "python_env.yaml",
+        ] {
+            assert!(files.iter().any(|(file, _)| file == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn where_the_symbol_counts_it_is_in_signature_and_example() {
+        let features = vec!["a".to_owned(), "b".to_owned()];
+        let graph = onnx(&features, true);
+        let files = written(&features, Some(&graph));
+        let inputs = columns(&files[0].1, "inputs: ");
+        assert_eq!(inputs[2]["name"], "symbol");
+        assert_eq!(inputs[2]["tensor-spec"]["dtype"], "str");
+        assert_eq!(inputs[0]["tensor-spec"]["dtype"], "float64");
+        let (_, example) = files
+            .iter()
+            .find(|(name, _)| name == "input_example.json")
             .unwrap();
-        let inner: String = serde_json::from_str(inputs).unwrap();
-        let columns: Value = serde_json::from_str(&inner).unwrap();
-        assert_eq!(columns[1]["name"], features[1].as_str());
-        assert_eq!(columns[0]["type"], "double");
-        assert!(text.contains("model_size_bytes: 5\n"), "{text}");
+        let example: Value = serde_json::from_str(example).unwrap();
+        assert_eq!(example["data"][0], json!([1.0, 2.5, "BTCUSD"]));
     }
 }

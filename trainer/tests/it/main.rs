@@ -7,6 +7,7 @@
 
 mod bad_input;
 mod bakeoff;
+mod evaluate;
 mod full_disk;
 mod lab;
 mod market;

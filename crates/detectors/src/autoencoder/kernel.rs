@@ -165,25 +165,33 @@ fn lane_sum(lanes: [f32; LANES]) -> f32 {
 /// library): the platform's own differs from one to the next, and takes one value at a time.
 #[inline(always)]
 pub(super) fn tanh(x: f32) -> f32 {
-    let x = x.clamp(-7.905_311, 7.905_311);
+    let x = x.clamp(-TANH_LIMIT, TANH_LIMIT);
     let square = x * x;
-    let mut top = -2.760_768_5e-16;
-    for coefficient in [
-        2.000_188e-13,
-        -8.604_672e-11,
-        5.122_297_3e-8,
-        1.485_722_4e-5,
-        6.372_619e-4,
-        4.893_524_6e-3,
-    ] {
+    let mut top = TANH_TOP[0];
+    for coefficient in &TANH_TOP[1..] {
         top = top * square + coefficient;
     }
-    let mut bottom = 1.198_258_4e-6;
-    for coefficient in [1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3] {
+    let mut bottom = TANH_BOTTOM[0];
+    for coefficient in &TANH_BOTTOM[1..] {
         bottom = bottom * square + coefficient;
     }
     (x * top) / bottom
 }
+
+/// Where the quotient of [`tanh`] is 1 in `f32`.
+pub(super) const TANH_LIMIT: f32 = 7.905_311;
+/// Coefficients of its polynomials in x², the highest power first; the upper one is times x.
+pub(super) const TANH_TOP: [f32; 7] = [
+    -2.760_768_5e-16,
+    2.000_188e-13,
+    -8.604_672e-11,
+    5.122_297_3e-8,
+    1.485_722_4e-5,
+    6.372_619e-4,
+    4.893_524_6e-3,
+];
+pub(super) const TANH_BOTTOM: [f32; 4] =
+    [1.198_258_4e-6, 1.185_347_1e-4, 2.268_434_6e-3, 4.893_525e-3];
 
 #[cfg(test)]
 mod tests {

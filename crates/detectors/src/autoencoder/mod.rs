@@ -55,6 +55,15 @@ pub struct Autoencoder {
     arch: Arch,
 }
 
+/// A layer of the network.
+pub(crate) struct DenseLayer<'a> {
+    pub(crate) n_in: usize,
+    /// Output after output.
+    pub(crate) weights: &'a [f32],
+    pub(crate) biases: &'a [f32],
+    pub(crate) is_last: bool,
+}
+
 impl Autoencoder {
     pub(crate) fn fit(
         config: &AutoencoderConfig,
@@ -151,6 +160,34 @@ impl Autoencoder {
     #[must_use]
     pub fn widths(&self) -> &[usize] {
         &self.net.widths
+    }
+
+    pub(crate) fn scaler(&self) -> &Scaler {
+        &self.scaler
+    }
+
+    pub(crate) fn per_unit(&self) -> &[f64] {
+        &self.per_unit
+    }
+
+    pub(crate) fn activation(&self) -> Activation {
+        self.net.activation
+    }
+
+    /// The layers after the input.
+    pub(crate) fn dense_layers(&self) -> impl Iterator<Item = DenseLayer<'_>> {
+        self.net.layers().map(|layer| DenseLayer {
+            n_in: layer.n_in,
+            weights: &self.net.parameters[layer.weights..layer.biases],
+            biases: &self.net.parameters[layer.biases..][..layer.n_out],
+            is_last: layer.is_last,
+        })
+    }
+
+    /// How the hyperbolic tangent is computed: where x is cut, and the polynomials in x², the highest
+    /// power first, whose quotient times x it is.
+    pub(crate) fn tanh_parts() -> (f32, &'static [f32], &'static [f32]) {
+        (kernel::TANH_LIMIT, &kernel::TANH_TOP, &kernel::TANH_BOTTOM)
     }
 
     /// Calls `each` with every feature and its error, in units.

@@ -22,7 +22,7 @@ pub enum Activation {
 }
 
 impl Activation {
-    const LEAK: f32 = 0.01;
+    pub(crate) const LEAK: f32 = 0.01;
 
     #[inline(always)]
     fn of(self, line: &mut [f32]) {

@@ -183,6 +183,11 @@ impl Dbscan {
         self.core.len()
     }
 
+    /// The scaler, and the core rows as scaled.
+    pub(crate) fn parts(&self) -> (&Scaler, &KdTree) {
+        (&self.scaler, &self.core)
+    }
+
     pub(crate) fn write(&self, out: &mut Writer) {
         out.f64(self.eps);
         for count in [

@@ -201,6 +201,11 @@ impl Mahalanobis {
         }
     }
 
+    /// The scaler, the mean and the inverse covariance.
+    pub(crate) fn parts(&self) -> (&Scaler, &[f64], &[f64]) {
+        (&self.scaler, &self.estimate.mean, &self.precision)
+    }
+
     fn distance(&self, row: &[f64], then: impl FnOnce(&[f64], f64)) -> f64 {
         let dims = row.len();
         with_zeros(2 * dims, |room| {

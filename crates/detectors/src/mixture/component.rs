@@ -75,14 +75,14 @@ impl CovarianceForm {
 
 /// A weight, a mean and a covariance, in the form that densities need.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Component {
+pub(crate) struct Component {
     form: CovarianceForm,
     /// ln weight − ½ ln |2π Σ|.
-    log_scale: f64,
-    mean: Vec<f64>,
+    pub(crate) log_scale: f64,
+    pub(crate) mean: Vec<f64>,
     /// Full: the inverse W of the lower Cholesky factor, so that the squared distance is |W(x − mean)|².
     /// Diagonal: one over each standard deviation.
-    whitening: Vec<f64>,
+    pub(crate) whitening: Vec<f64>,
 }
 
 impl Component {

@@ -158,6 +158,10 @@ impl GaussianMixture {
         self.components.len()
     }
 
+    pub(crate) fn parts(&self) -> (CovarianceForm, &Scaler, &[Component]) {
+        (self.form, &self.scaler, &self.components)
+    }
+
     /// Calls `done` with the scaled row and each component's share of it; gives −ln density.
     fn density(&self, row: &[f64], done: impl FnOnce(&[f64], &[f64])) -> f64 {
         let dims = row.len();

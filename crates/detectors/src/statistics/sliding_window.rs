@@ -188,6 +188,16 @@ impl SlidingWindow {
         }
     }
 
+    /// Columns that are judged, ascending, and by what.
+    pub(crate) fn judged(&self) -> impl Iterator<Item = (usize, &WindowLimits)> {
+        self.judged.iter().map(|(column, _, of)| (*column, of))
+    }
+
+    /// Columns of a row.
+    pub(crate) fn n_columns(&self) -> usize {
+        self.n_features
+    }
+
     fn largest(&self, row: &[f64], mut part: impl FnMut(usize, f64)) -> f64 {
         let mut largest = 0.0_f64;
         for (column, _, WindowLimits { typical, limit }) in &self.judged {

@@ -10,4 +10,5 @@ mod goldens;
 mod kinds;
 mod market;
 mod model;
+mod onnx;
 mod reference;

@@ -1,0 +1,143 @@
+//! `trainer evaluate MODEL --data EXPERIMENT.toml`: any registered model on the footing of a candidate.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::bail;
+use detectors::evaluation::Metric;
+use serde::Serialize;
+
+use super::leaderboard::{self, Leader};
+use super::logged::add_metrics;
+use super::run::set_threads;
+use crate::cli::{CommandResult, EvaluateArgs};
+use crate::config::{self, DataKind, ExperimentFile};
+use crate::exit::ExitStatus;
+use crate::interrupt::Interrupt;
+use crate::output::{self, Render};
+use crate::pipeline::foreign::{Scorer, judge_model};
+use crate::pipeline::{judge, load, prepare};
+use crate::progress::Progress;
+use crate::tracking::Tracking;
+use crate::tracking::registered::{Content, ModelUri, fetch};
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+struct Evaluated {
+    model: String,
+    version: String,
+    run_id: Option<String>,
+    /// What was run: `foreshock` or `onnx`.
+    flavor: &'static str,
+    experiment: String,
+    features: Vec<String>,
+    /// −log₁₀ tail probability beyond which a row is flagged.
+    threshold: f64,
+    metrics: BTreeMap<String, Metric>,
+    leaderboard: Vec<Leader>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A model that isn't there or is refused, data that don't have its features, everything that
+/// `trainer run` refuses of data.
+pub fn evaluate(args: &EvaluateArgs) -> CommandResult {
+    let progress = Progress::new(args.output.quiet);
+    let uri = ModelUri::parse(&args.model)?;
+    let file = config::load(&args.data, &args.set)?;
+    set_threads(args.threads)?;
+    let objects = load::resolve(&file)?;
+    let runtime = Arc::new(tokio::runtime::Runtime::new()?);
+    let interrupt = Interrupt::listen(&runtime, "stopping (Ctrl-C again stops at once)");
+    let uri_of_registry = args.tracking.tracking_uri.as_deref();
+    let tracking = Tracking::connect_to_existing(runtime, uri_of_registry, interrupt.clone())?;
+    let registered = fetch(&tracking, &uri)?;
+
+    let experiment = &file.experiment;
+    let mut prepared = prepare::prepare(&file, &objects, &interrupt, &progress)?;
+    let there = prepared.source.feature_names().to_vec();
+    let (scorer, features, flavor) = match registered.content {
+        Content::Native(model) => {
+            check_engine(&file, &model.engine)?;
+            let features = model.feature_names.clone();
+            (
+                Scorer::Native(Box::new(model.detectors)),
+                features,
+                "foreshock",
+            )
+        }
+        Content::Onnx(model, names) => {
+            let features = match names {
+                Some(names) => names,
+                None if model.n_features() == there.len() => there,
+                None => bail!(
+                    "the model's signature doesn't name its {} columns, and the data have {}",
+                    model.n_features(),
+                    there.len()
+                ),
+            };
+            (Scorer::Onnx(model), features, "onnx")
+        }
+    };
+    let judged = judge_model(&mut prepared, experiment, &scorer, &features, &interrupt)?;
+    let mut metrics = BTreeMap::new();
+    add_metrics(&mut metrics, judged.part.as_str(), &judged.test);
+    let (_, validation, test) = judge::parts(&prepared);
+    if validation != test {
+        add_metrics(&mut metrics, "validation", &judged.calibrated.validation);
+    }
+    let name = format!("{} version {}", registered.name, registered.version);
+    let row = leaderboard::row(&name, flavor, &judged.calibrated.validation, &judged.test);
+    let result = Evaluated {
+        model: registered.name,
+        version: registered.version,
+        run_id: registered.run_id,
+        flavor,
+        experiment: experiment.name.clone(),
+        features,
+        threshold: judged.calibrated.threshold.neg_log10_tail,
+        metrics,
+        leaderboard: vec![row],
+    };
+    output::print(&result, args.output.output)?;
+    Ok(ExitStatus::Done)
+}
+
+/// Features of other windows are other features, whatever they are called.
+fn check_engine(file: &ExperimentFile, engine: &serde_json::Value) -> anyhow::Result<()> {
+    let experiment = &file.experiment;
+    let ours = serde_json::to_value(experiment.features.config)?;
+    if experiment.data.kind != DataKind::Features && !engine.is_null() && *engine != ours {
+        bail!(
+            "the model's features were computed with {engine}, those of `{}` would be with {ours}",
+            file.path.display()
+        );
+    }
+    Ok(())
+}
+
+impl Render for Evaluated {
+    fn render_table(&self) -> String {
+        let rows = leaderboard::as_text(&self.leaderboard);
+        let Some((header, rows)) = rows.split_first() else {
+            return String::new();
+        };
+        let header: Vec<&str> = header.iter().map(String::as_str).collect();
+        format!(
+            "{}\nrun by its flavor `{}`, calibrated on validation rows, measured on the {} of `{}`\n",
+            output::table(&header, rows),
+            self.flavor,
+            if self
+                .metrics
+                .keys()
+                .any(|name| name.starts_with("in_sample"))
+            {
+                "same rows"
+            } else {
+                "test rows"
+            },
+            self.experiment,
+        )
+    }
+}
