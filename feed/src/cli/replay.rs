@@ -126,7 +126,7 @@ pub(super) fn run(args: &ReplayArgs) -> CommandResult {
     let sources = Sources::new(&objects, &options, args.on_error)?;
     phase.done(&plural(objects.len() as u64, "file"));
     let mut sink = args.sink(&context)?;
-    let replay = match (&sink, args.kafka.settings()) {
+    let replay = match (&sink, args.kafka.settings()?) {
         (Sink::Kafka(_), Some(settings)) => {
             let phase = progress.phase("compare", 0);
             let id = ReplayId::new(&fingerprint(&objects)?.hash, &args.selection());

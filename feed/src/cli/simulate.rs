@@ -312,7 +312,7 @@ impl SimulateArgs {
 
 /// The sink into `raw-trades`, whose topic is made sure of first.
 pub(super) fn kafka_sink(args: &KafkaArgs, context: &Context) -> anyhow::Result<Sink> {
-    let Some(settings) = args.settings() else {
+    let Some(settings) = args.settings()? else {
         bail!(Environment(
             "where to? Give --brokers HOST:PORT, --out FILE or --null".to_owned()
         ));

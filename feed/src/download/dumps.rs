@@ -108,7 +108,7 @@ pub async fn download(
     let kind = store.manifest().kind;
     let rest = Rest::new(&settings.rest_settings(), Arc::clone(telemetry))?;
     if settings.source == Source::Rest {
-        rest.check_symbols().await?;
+        rest.check_symbols(false).await?;
     }
     let fetcher = Fetcher {
         settings: settings.clone(),
@@ -185,7 +185,7 @@ pub async fn probe_source(
         let telemetry = Arc::new(Telemetry::default());
         let symbols = async {
             let rest = Rest::new(&settings.rest_settings(), telemetry)?;
-            rest.check_symbols().await?;
+            rest.check_symbols(false).await?;
             Ok("knows every symbol".to_owned())
         };
         return vec![(format!("REST at `{}`", settings.rest_url), symbols.await)];
@@ -212,7 +212,7 @@ impl DownloadSettings {
             trades: self.rest_url.clone(),
             data: self.rest_url.clone(),
             symbols: self.symbols.clone(),
-            attempts: self.attempts,
+            give_up_after: GIVE_UP_AFTER,
             weight_per_minute: WEIGHT,
             ca: self.ca.clone(),
         }
@@ -245,6 +245,8 @@ async fn get(client: &reqwest::Client, url: &str) -> Result<Option<reqwest::Resp
     }
 }
 
+/// REST that doesn't answer for so long is away.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
 /// Weight of REST requests in a minute.
 const WEIGHT: u32 = 4_000;
 

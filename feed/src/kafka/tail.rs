@@ -38,6 +38,17 @@ pub fn read_tail(
     topic: &Found,
     tail: Tail,
     mut visit: impl FnMut(i32, &BorrowedMessage<'_>),
+    is_enough: impl FnMut(i32) -> bool,
+) -> Result<Vec<bool>> {
+    read_from(settings, topic, tail, FIRST_LOOK, &mut visit, is_enough)
+}
+
+fn read_from(
+    settings: &KafkaSettings,
+    topic: &Found,
+    tail: Tail,
+    first_look: i64,
+    visit: &mut impl FnMut(i32, &BorrowedMessage<'_>),
     mut is_enough: impl FnMut(i32) -> bool,
 ) -> Result<Vec<bool>> {
     let consumer: BaseConsumer<Quiet> = settings
@@ -49,21 +60,36 @@ pub fn read_tail(
         let (low, high) = consumer
             .fetch_watermarks(&topic.name, partition, ANSWER)
             .with_context(|| Environment(format!("could not look at topic `{}`", topic.name)))?;
-        let mut look = FIRST_LOOK.min(tail.at_most);
+        let mut look = first_look.min(tail.at_most);
         loop {
-            let from = low.max(high - look);
+            let from = low.max(high.saturating_sub(look));
             if from < high {
-                read(&consumer, topic, partition, from..high, &mut visit)?;
+                read(&consumer, topic, partition, from..high, visit)?;
             }
             let is_done = from == low || is_enough(partition);
             if is_done || look >= tail.at_most {
                 complete.push(is_done);
                 break;
             }
-            look = (look * 10).min(tail.at_most);
+            look = look.saturating_mul(10).min(tail.at_most);
         }
     }
     Ok(complete)
+}
+
+/// Hands every record of a topic to `visit`, oldest first in each partition.
+///
+/// # Errors
+/// When the brokers don't answer.
+pub fn read_whole(
+    settings: &KafkaSettings,
+    topic: &Found,
+    mut visit: impl FnMut(i32, &BorrowedMessage<'_>),
+) -> Result<()> {
+    let tail = Tail { at_most: i64::MAX };
+    // The first look is at everything.
+    read_from(settings, topic, tail, i64::MAX, &mut visit, |_| false)?;
+    Ok(())
 }
 
 fn read(
