@@ -131,6 +131,9 @@ impl Positions {
             }
             return Ok(());
         }
+        if kind == "replay" {
+            return Ok(());
+        }
         let kind = StreamKind::ALL.into_iter().find(|k| k.as_str() == kind);
         let kind = kind.ok_or_else(|| anyhow!("its key `{key}` is none of a feed's"))?;
         let Some(symbol) = self.symbols.iter().position(|symbol| **symbol == *name) else {

@@ -11,6 +11,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use terminal::exit::Environment;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::frames::{Event, Payload, candle_event, micros, trade_of};
@@ -46,6 +47,8 @@ pub(crate) struct Rest {
     data: String,
     symbols: Vec<Arc<str>>,
     give_up_after: Duration,
+    /// Who may ask now: an answer that says "not now" is heard before the next question.
+    turns: Semaphore,
     budget: Budget,
     telemetry: Arc<Telemetry>,
 }
@@ -60,6 +63,8 @@ pub(crate) struct RestSettings {
     pub(crate) symbols: Vec<Arc<str>>,
     /// How long one question is asked again before it counts as unanswered.
     pub(crate) give_up_after: Duration,
+    /// Requests at once.
+    pub(crate) at_once: usize,
     pub(crate) weight_per_minute: u32,
     /// To trust beside the system's, as PEM.
     pub(crate) ca: Option<Vec<u8>>,
@@ -164,6 +169,7 @@ impl Rest {
             data: base(&settings.data)?,
             symbols: settings.symbols.clone(),
             give_up_after: settings.give_up_after,
+            turns: Semaphore::new(settings.at_once.max(1)),
             budget: Budget::new(settings.weight_per_minute),
             telemetry,
         })
@@ -422,6 +428,8 @@ impl Rest {
         let began = Instant::now();
         let (mut n_failures, mut n_refusals) = (0, 0);
         loop {
+            // It is never closed.
+            let turn = self.turns.acquire().await.ok();
             self.budget.spend(weight).await;
             let answer = self
                 .client
@@ -478,6 +486,7 @@ impl Rest {
                     }
                 }
             };
+            drop(turn);
             n_failures += 1;
             if began.elapsed() >= at_most {
                 return Err(Failure::Unreachable(error));

@@ -129,6 +129,7 @@ impl BinanceSettings {
             data: self.rest_data.clone(),
             symbols: self.symbols.clone(),
             give_up_after: self.give_up_after,
+            at_once: 1,
             weight_per_minute: self.weight_per_minute,
             ca: self.ca.clone(),
         }

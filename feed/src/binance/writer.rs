@@ -209,7 +209,6 @@ impl Writer {
             partition: destination.partition_of(key),
             key,
             value,
-            header: None,
         };
         if self.producer.try_send(record)? {
             return Ok(());
@@ -328,7 +327,6 @@ impl Session {
             partition: destination.partition_of(&key),
             key: &key,
             value: &value,
-            header: None,
         };
         let is_done = producer.send(record, &is_given_up)? && producer.commit(&is_given_up)?;
         if !is_done {

@@ -213,6 +213,7 @@ impl DownloadSettings {
             data: self.rest_url.clone(),
             symbols: self.symbols.clone(),
             give_up_after: GIVE_UP_AFTER,
+            at_once: self.jobs,
             weight_per_minute: WEIGHT,
             ca: self.ca.clone(),
         }

@@ -8,7 +8,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
 use super::partition::partition_of;
@@ -125,8 +125,6 @@ pub struct Record<'a> {
     pub key: &'a str,
     /// The value.
     pub value: &'a [u8],
-    /// A header, if it has one.
-    pub header: Option<(&'a str, &'a [u8])>,
 }
 
 /// Writes records in order, each exactly once as long as it lives.
@@ -171,17 +169,10 @@ impl Producer {
     /// # Errors
     /// When the record can never be written, or the producer has failed for good.
     pub fn try_send(&self, record: Record<'_>) -> Result<bool> {
-        let mut base = BaseRecord::to(&record.destination.topic)
+        let base = BaseRecord::to(&record.destination.topic)
             .partition(record.partition)
             .key(record.key)
             .payload(record.value);
-        if let Some((key, value)) = record.header {
-            let header = Header {
-                key,
-                value: Some(value),
-            };
-            base = base.headers(OwnedHeaders::new_with_capacity(1).insert(header));
-        }
         match self.inner.send(base) {
             Ok(()) => {
                 self.n_sent.fetch_add(1, Ordering::Relaxed);

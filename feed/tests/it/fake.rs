@@ -218,11 +218,6 @@ impl FakeBinance {
         FIRST_ID + self.state.lock().unwrap().n_trades_of(symbol) as u64 - 1
     }
 
-    /// The id of the market's last trade.
-    pub(crate) fn last_id(&self) -> u64 {
-        FIRST_ID + self.state.lock().unwrap().n_trades as u64 - 1
-    }
-
     pub(crate) fn set_n_trades(&self, n_trades: usize) {
         self.state.lock().unwrap().n_trades = n_trades;
     }
@@ -263,7 +258,7 @@ async fn serve_ws(tcp: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Mute
         state.n_connections += 1;
         (state.scripts.pop_front(), state.is_micros)
     };
-    let mut script: VecDeque<Step> = script.map_or_else(VecDeque::new, Into::into);
+    let script: VecDeque<Step> = script.map_or_else(VecDeque::new, Into::into);
     let is_scripted = !script.is_empty();
     let answer = match script.front() {
         Some(Step::Refuse) => Subscribing::Refused,
@@ -301,12 +296,6 @@ async fn serve_ws(tcp: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Mute
     };
     let send = async |message: Message| sink.lock().await.send(message).await;
     let mut next: HashMap<&str, usize> = HashMap::new();
-    if !is_scripted {
-        for symbol in symbols() {
-            let n_trades = state.lock().unwrap().n_trades_of(symbol);
-            next.insert(symbol, n_trades.saturating_sub(5));
-        }
-    }
     for step in script {
         let sent = match step {
             Step::Trades(places) => {
@@ -376,7 +365,8 @@ async fn serve_ws(tcp: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Mute
     while !reading.is_finished() {
         for symbol in symbols() {
             let n_trades = state.lock().unwrap().n_trades_of(symbol);
-            let next = next.entry(symbol).or_insert(n_trades);
+            // The last ones first, so that somebody who begins has something to begin with.
+            let next = next.entry(symbol).or_insert(n_trades.saturating_sub(5));
             while *next < n_trades {
                 let frame = trade_frame(symbol, *next, is_micros);
                 if send(Message::text(frame)).await.is_err() {

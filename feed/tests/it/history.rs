@@ -152,7 +152,7 @@ fn candles(target: &str) -> (u16, Vec<u8>) {
         return if target.contains("NOSUCH") {
             (400, br#"{"code":-1121,"msg":"Invalid symbol."}"#.to_vec())
         } else {
-            (200, b"{}".to_vec())
+            (200, br#"{"symbols":[]}"#.to_vec())
         };
     }
     let number = |name: &str| -> u64 {
