@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
 use rdkafka::Message;
+use rdkafka::message::BorrowedMessage;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::ledger::LaneKey;
 use super::settings::StreamKind;
-use crate::kafka::{Found, KafkaSettings, read_whole};
-use crate::time::now;
+use crate::kafka::{Found, KafkaSettings, Producer, read_whole, session};
 
 /// A lane's record; its key is `STREAM/SYMBOL`.
 #[derive(Serialize, Deserialize)]
@@ -57,8 +57,7 @@ impl Positions {
         Self {
             symbols: symbols.to_vec(),
             instance: instance.to_owned(),
-            // Of two processes one at most has this number at this moment.
-            session: format!("{}-{}", std::process::id(), now()),
+            session: session(),
         }
     }
 
@@ -104,19 +103,30 @@ impl Positions {
     /// # Errors
     /// When it can't be read, or holds what no feed has written.
     pub(super) fn read(&self, kafka: &KafkaSettings, topic: &Found) -> Result<Standing> {
-        let mut standing = Standing::default();
-        let mut failure = None;
-        read_whole(kafka, topic, |_, message| {
-            let (key, value) = (message.key(), message.payload());
-            if let Err(error) = self.take(key.unwrap_or_default(), value, &mut standing) {
-                let place = format!("record {} of `{}`", message.offset(), topic.name);
-                failure.get_or_insert(error.context(place));
-            }
+        let mut reading = Reading::of(self, topic);
+        read_whole(kafka, topic, |message| reading.take(message))?;
+        reading.finish()
+    }
+
+    /// Writes that it is us who writes from now on, and reads the topic; `None` if `is_given_up` said
+    /// so before the brokers answered.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and when it can't be written.
+    pub(super) fn sign(
+        &self,
+        producer: &Producer,
+        kafka: &KafkaSettings,
+        topic: &Found,
+        is_given_up: impl Fn() -> bool,
+    ) -> Result<Option<Standing>> {
+        let mut reading = Reading::of(self, topic);
+        let (key, value) = self.of_owner()?;
+        let is_done = producer.sign(kafka, topic, (&key, &value), is_given_up, |message| {
+            reading.take(message);
         })?;
-        match failure {
-            Some(error) => Err(error.context("where symbols stand can't be told")),
-            None => Ok(standing),
-        }
+        let standing = reading.finish()?;
+        Ok(is_done.then_some(standing))
     }
 
     fn take(&self, key: &[u8], value: Option<&[u8]>, standing: &mut Standing) -> Result<()> {
@@ -150,6 +160,40 @@ impl Positions {
             }
         }
         Ok(())
+    }
+}
+
+/// The topic as far as it was read.
+struct Reading<'a> {
+    positions: &'a Positions,
+    topic: &'a str,
+    standing: Standing,
+    failure: Option<anyhow::Error>,
+}
+
+impl<'a> Reading<'a> {
+    fn of(positions: &'a Positions, topic: &'a Found) -> Self {
+        Self {
+            positions,
+            topic: &topic.name,
+            standing: Standing::default(),
+            failure: None,
+        }
+    }
+
+    fn take(&mut self, message: &BorrowedMessage<'_>) {
+        let (key, value) = (message.key().unwrap_or_default(), message.payload());
+        if let Err(error) = self.positions.take(key, value, &mut self.standing) {
+            let place = format!("record {} of `{}`", message.offset(), self.topic);
+            self.failure.get_or_insert(error.context(place));
+        }
+    }
+
+    fn finish(self) -> Result<Standing> {
+        match self.failure {
+            Some(error) => Err(error.context("where symbols stand can't be told")),
+            None => Ok(self.standing),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use market::{Topic, TradeWriter, WireCandle, WireGap};
 use terminal::exit::Environment;
 use terminal::interrupt::Interrupt;
@@ -314,27 +314,17 @@ impl Session {
         if !producer.fence(&is_given_up)? {
             return Ok(None);
         }
-        // From here on nobody else adds to what is read now.
-        let standing = self.positions.read(&self.kafka, &self.topic)?;
         if is_again {
+            let standing = self.positions.read(&self.kafka, &self.topic)?;
             self.positions.check_owner(&standing)?;
         }
-        let destination = Destination::from(self.topic);
-        let (key, value) = self.positions.of_owner()?;
-        producer.begin()?;
-        let record = Record {
-            destination: &destination,
-            partition: destination.partition_of(&key),
-            key: &key,
-            value: &value,
-        };
-        let is_done = producer.send(record, &is_given_up)? && producer.commit(&is_given_up)?;
-        if !is_done {
+        let signed = self
+            .positions
+            .sign(&producer, &self.kafka, &self.topic, is_given_up)?;
+        let Some(standing) = signed else {
             return Ok(None);
-        }
-        producer
-            .begin()
-            .context("go on after the first transaction")?;
+        };
+        producer.begin()?;
         Ok(Some((Arc::new(producer), standing.last)))
     }
 }

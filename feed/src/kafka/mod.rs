@@ -12,4 +12,5 @@ pub use partition::partition_of;
 pub use producer::{Destination, Producer, Record};
 pub use settings::{Compression, KafkaArgs, KafkaSettings};
 pub use topics::{Found, ensure_topic, look_at_topics};
+pub use transaction::session;
 pub use whole::read_whole;

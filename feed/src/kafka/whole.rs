@@ -18,15 +18,14 @@ use super::topics::Found;
 /// Silence that ends the reading.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Hands every committed record of a topic to `visit` (partition, record), oldest first in each
-/// partition.
+/// Hands every committed record of a topic to `visit`, oldest first in each partition.
 ///
 /// # Errors
 /// When the brokers don't answer.
 pub fn read_whole(
     settings: &KafkaSettings,
     topic: &Found,
-    mut visit: impl FnMut(i32, &BorrowedMessage<'_>),
+    mut visit: impl FnMut(&BorrowedMessage<'_>),
 ) -> Result<()> {
     let consumer: BaseConsumer<Quiet> = settings
         .consumer()
@@ -48,7 +47,7 @@ fn read(
     topic: &Found,
     partition: i32,
     offsets: Range<i64>,
-    visit: &mut impl FnMut(i32, &BorrowedMessage<'_>),
+    visit: &mut impl FnMut(&BorrowedMessage<'_>),
 ) -> Result<()> {
     let mut assigned = TopicPartitionList::new();
     assigned.add_partition_offset(&topic.name, partition, Offset::Offset(offsets.start))?;
@@ -59,7 +58,7 @@ fn read(
             Some(Ok(message)) => {
                 heard = Instant::now();
                 if message.offset() < offsets.end {
-                    visit(partition, &message);
+                    visit(&message);
                 }
                 if message.offset() + 1 >= offsets.end {
                     return Ok(());

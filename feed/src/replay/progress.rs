@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use terminal::exit::Environment;
 use terminal::interrupt::Interrupt;
 
-use crate::kafka::{Destination, Found, KafkaSettings, Producer, Record, read_whole};
+use crate::kafka::{Destination, Found, KafkaSettings, Producer, Record, session};
 
 /// Which replay a record belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,29 @@ impl Progress {
         let key = format!("replay/{id}");
         let producer = Producer::transactional(settings, &key, TRANSACTION)?;
         let began = Instant::now();
-        if !producer.fence(|| began.elapsed() > ANSWER)? {
+        let is_given_up = || began.elapsed() > ANSWER;
+        let mut n_committed = 0;
+        let mut failure = None;
+        // Nobody else signs like this.
+        let owner = format!("owner/{key}");
+        let session = serde_json::json!({ "session": session() }).to_string();
+        let is_begun = producer.fence(is_given_up)?
+            && producer.sign(
+                settings,
+                &topic,
+                (&owner, session.as_bytes()),
+                is_given_up,
+                |message| {
+                    if message.key() == Some(key.as_bytes()) {
+                        let value = message.payload().unwrap_or_default();
+                        match serde_json::from_slice::<Standing>(value) {
+                            Ok(standing) => n_committed = standing.n_trades,
+                            Err(error) => failure = Some((message.offset(), error)),
+                        }
+                    }
+                },
+            )?;
+        if !is_begun {
             return Err(Environment(format!(
                 "the brokers at `{}` did not begin a transaction within {} s",
                 settings.brokers,
@@ -87,17 +109,6 @@ impl Progress {
             ))
             .into());
         }
-        let mut n_committed = 0;
-        let mut failure = None;
-        read_whole(settings, &topic, |_, message| {
-            if message.key() == Some(key.as_bytes()) {
-                let value = message.payload().unwrap_or_default();
-                match serde_json::from_slice::<Standing>(value) {
-                    Ok(standing) => n_committed = standing.n_trades,
-                    Err(error) => failure = Some((message.offset(), error)),
-                }
-            }
-        })?;
         if let Some((offset, error)) = failure {
             let place = format!("record {offset} of `{}`", topic.name);
             return Err(anyhow!(error).context(place));

@@ -38,10 +38,10 @@ fn dump(n_rows: usize, first_id: usize, is_micros: bool) -> String {
 }
 
 /// What a reader sees in each partition, in its order; the marks of transactions take offsets, too.
-fn content(records: &[KafkaRecord]) -> Vec<(i32, &Option<Vec<u8>>, &[u8])> {
+fn content(records: &[KafkaRecord]) -> Vec<(i32, &[u8])> {
     records
         .iter()
-        .map(|r| (r.partition, &r.key, r.value.as_slice()))
+        .map(|r| (r.partition, r.value.as_slice()))
         .collect()
 }
 
@@ -189,11 +189,12 @@ fn a_replay_that_was_killed_goes_on_and_a_second_one_writes_nothing() {
         });
         running.kill();
     }
+    // What is complete by then; the rest of a transaction may still come.
     let n_killed = kafka.records("killed.raw-trades").unwrap().len();
     assert!(n_killed < 120_000, "it was killed too late");
     let output = done(&mut run("killed.", "max"));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["already_there"], n_killed);
+    assert!(report["already_there"].as_u64().unwrap() >= n_killed as u64);
     let killed = kafka.records("killed.raw-trades").unwrap();
     assert!(content(&killed) == content(&whole));
 
