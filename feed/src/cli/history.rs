@@ -300,6 +300,14 @@ impl HistoryArgs {
             Some(symbols) => symbols_of(symbols).map_err(|error| Environment(error.to_string()))?,
             None => Vec::new(),
         };
+        let is_day = |time: Option<i64>| time.is_none_or(|time| time.rem_euclid(DAY_US) == 0);
+        if !is_day(self.from) || !is_day(self.to) {
+            // Half a day would pass for a whole one ever after.
+            bail!(Environment(
+                "--from and --to are days such as 2024-01-05: a partition holds a whole one"
+                    .to_owned()
+            ));
+        }
         Ok(ReadOptions {
             symbols: symbols.iter().map(ToString::to_string).collect(),
             from: self.from,

@@ -137,6 +137,14 @@ pub async fn download(
             });
         }
     }
+    if settings.source == Source::Dumps {
+        let begun: Vec<&Arc<str>> = settings
+            .symbols
+            .iter()
+            .filter(|symbol| store.manifest().partitions().any(|p| p.symbol == ***symbol))
+            .collect();
+        fetcher.check_dumps(&begun).await?;
+    }
     let mut results = futures::stream::iter(jobs)
         .take_while(|_| std::future::ready(!interrupt.is_asked()))
         .map(|job| async {
@@ -252,6 +260,38 @@ const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
 const WEIGHT: u32 = 4_000;
 
 impl Fetcher {
+    /// Makes sure that there are dumps of each symbol that nothing is known of: at the first day, or
+    /// at the last.
+    async fn check_dumps(&self, known: &[&Arc<str>]) -> Result<()> {
+        let (first, last) = (self.settings.from, self.settings.to - DAY_US);
+        let mut missing = Vec::new();
+        for symbol in &self.settings.symbols {
+            if known.contains(&symbol) {
+                continue;
+            }
+            let mut is_there = false;
+            for day in [first, last] {
+                let (url, _) = dump_url(&self.settings, self.kind, symbol, &date_of(day));
+                let looked = get(&self.client, &format!("{url}.CHECKSUM")).await;
+                // Who doesn't answer is asked again for the dump itself.
+                is_there |= !matches!(looked, Ok(None));
+            }
+            if !is_there {
+                missing.push(symbol);
+            }
+        }
+        if !missing.is_empty() {
+            bail!(
+                "there are no dumps of {}, neither of {} nor of {}: is it traded under this name, and \
+                 was it then?",
+                terminal::progress::list(&missing),
+                date_of(first),
+                date_of(last)
+            );
+        }
+        Ok(())
+    }
+
     async fn fetch(&self, job: Job) -> Result<Fetched> {
         match self.settings.source {
             Source::Dumps => self.by_dump(job).await,
