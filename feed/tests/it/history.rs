@@ -479,7 +479,7 @@ fn files_are_converted_by_day_and_never_overwrite_each_other() {
     );
     assert!(tree(&out) == files);
     // One more file with other days changes nothing of those that are there.
-    let more = folder.path().join("AAAUSDT-trades-4.csv");
+    let more = folder.path().join("AAAUSDT-z.csv");
     fs::write(&more, trades(3, 20)).unwrap();
     let mut both = convert(&source);
     let both = report(both.arg(&more));

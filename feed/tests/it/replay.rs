@@ -171,17 +171,17 @@ fn a_replay_that_was_killed_goes_on_and_a_second_one_writes_nothing() {
             .args(["--linger-ms", "1"]);
         command
     };
-    done(&mut run("whole.", "max"));
-    let whole = kafka.records("whole.raw-trades").unwrap();
+    done(&mut run("uncut.", "max"));
+    let whole = kafka.records("uncut.raw-trades").unwrap();
     assert_eq!(whole.len(), 120_000);
 
     // Killed twice on its way, at whatever point it was.
     let mut n_before = 0;
     for _ in 0..2 {
-        let running = Running::start(&mut run("killed.", "x20000"));
+        let running = Running::start(&mut run("cut-off.", "x20000"));
         until("something more was written", || {
             let n = kafka
-                .records("killed.raw-trades")
+                .records("cut-off.raw-trades")
                 .map_or(0, |records| records.len());
             let is_more = n > n_before + 100;
             n_before = if is_more { n } else { n_before };
@@ -190,27 +190,27 @@ fn a_replay_that_was_killed_goes_on_and_a_second_one_writes_nothing() {
         running.kill();
     }
     // What is complete by then; the rest of a transaction may still come.
-    let n_killed = kafka.records("killed.raw-trades").unwrap().len();
+    let n_killed = kafka.records("cut-off.raw-trades").unwrap().len();
     assert!(n_killed < 120_000, "it was killed too late");
-    let output = done(&mut run("killed.", "max"));
+    let output = done(&mut run("cut-off.", "max"));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(report["already_there"].as_u64().unwrap() >= n_killed as u64);
-    let killed = kafka.records("killed.raw-trades").unwrap();
+    let killed = kafka.records("cut-off.raw-trades").unwrap();
     assert!(content(&killed) == content(&whole));
 
-    let output = done(&mut run("killed.", "max"));
+    let output = done(&mut run("cut-off.", "max"));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(
         (&report["trades"], &report["already_there"]),
         (&0.into(), &120_000.into())
     );
-    assert!(kafka.records("killed.raw-trades").unwrap() == killed);
+    assert!(kafka.records("cut-off.raw-trades").unwrap() == killed);
     // Rows that can't be read are none of it: there are none.
-    let output = done(run("killed.", "max").args(["--on-error", "skip"]));
+    let output = done(run("cut-off.", "max").args(["--on-error", "skip"]));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["trades"], 0);
-    done(run("killed.", "max").arg("--again"));
-    assert_eq!(kafka.records("killed.raw-trades").unwrap().len(), 240_000);
+    done(run("cut-off.", "max").arg("--again"));
+    assert_eq!(kafka.records("cut-off.raw-trades").unwrap().len(), 240_000);
 }
 
 /// Trades that wait for the next one are not kept back, and what isn't complete isn't seen.
