@@ -213,6 +213,8 @@ impl KafkaSettings {
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed")
+            // The end of a topic is told after so long without more.
+            .set("fetch.wait.max.ms", "10")
             .set("auto.offset.reset", "earliest");
         config
     }
