@@ -8,6 +8,7 @@
     allow(clippy::unwrap_used, reason = "a test may fail by panicking")
 )]
 
+pub mod address;
 pub mod binance;
 pub mod cli;
 pub mod download;

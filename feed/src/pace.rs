@@ -62,9 +62,18 @@ impl Pacer {
     }
 
     /// Waits until an event of this time (µs) is due; `false` if somebody asked to stop meanwhile.
-    pub fn wait(&mut self, event_time: i64, interrupt: &Interrupt) -> bool {
+    /// While there is time, `idle` is called now and then.
+    ///
+    /// # Errors
+    /// What `idle` says.
+    pub fn wait<E>(
+        &mut self,
+        event_time: i64,
+        interrupt: &Interrupt,
+        mut idle: impl FnMut() -> Result<(), E>,
+    ) -> Result<bool, E> {
         let Speed::Times(times) = self.speed else {
-            return true;
+            return Ok(true);
         };
         while event_time > self.due_until {
             let now = Instant::now();
@@ -75,12 +84,13 @@ impl Pacer {
                 break;
             }
             if interrupt.is_asked() {
-                return false;
+                return Ok(false);
             }
+            idle()?;
             let missing = (event_time - self.due_until) as f64 / times / 1e6;
             std::thread::sleep(Duration::from_secs_f64(missing.min(1.0)).min(NAP));
         }
-        true
+        Ok(true)
     }
 }
 
@@ -103,10 +113,16 @@ mod tests {
         let mut pacer = Pacer::new(Speed::Times(1_000.0));
         let interrupt = Interrupt::default();
         let began = Instant::now();
-        assert!(pacer.wait(5_000_000, &interrupt));
-        assert!(pacer.wait(35_000_000, &interrupt));
+        let mut n_idle = 0;
+        let mut idle = || {
+            n_idle += 1;
+            if n_idle == 100 { Err(()) } else { Ok(()) }
+        };
+        assert_eq!(pacer.wait(5_000_000, &interrupt, &mut idle), Ok(true));
+        assert_eq!(pacer.wait(35_000_000, &interrupt, &mut idle), Ok(true));
         assert!(began.elapsed() >= Duration::from_millis(30));
         interrupt.ask();
-        assert!(!pacer.wait(i64::MAX, &interrupt));
+        assert_eq!(pacer.wait(i64::MAX, &interrupt, &mut idle), Ok(false));
+        assert!(n_idle > 0);
     }
 }

@@ -32,8 +32,6 @@ pub struct Entry<'a> {
     pub partition: i32,
     /// The value.
     pub value: &'a [u8],
-    /// A header of the record, where there are records.
-    pub header: Option<(&'a str, &'a [u8])>,
 }
 
 /// Lines of a file.
@@ -114,7 +112,6 @@ impl Sink {
                     partition: entry.partition,
                     key: entry.symbol,
                     value: entry.value,
-                    header: entry.header,
                 },
                 || sink.interrupt.is_asked(),
             ),

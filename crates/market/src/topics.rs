@@ -11,6 +11,8 @@ pub enum Topic {
     AggTrades,
     /// Ids of trades that could not be had.
     Gaps,
+    /// Where a feed of an exchange stands: the last id of each symbol and stream, compacted.
+    FeedPositions,
     /// Closed candles of ten seconds.
     Kline10s,
     /// Closed candles of one minute.
@@ -29,10 +31,11 @@ pub enum Topic {
 
 impl Topic {
     /// Every topic.
-    pub const ALL: [Topic; 10] = [
+    pub const ALL: [Topic; 11] = [
         Topic::RawTrades,
         Topic::AggTrades,
         Topic::Gaps,
+        Topic::FeedPositions,
         Topic::Kline10s,
         Topic::Kline1m,
         Topic::Features,
@@ -48,6 +51,7 @@ impl Topic {
             Topic::RawTrades => "raw-trades",
             Topic::AggTrades => "agg-trades",
             Topic::Gaps => "gaps",
+            Topic::FeedPositions => "feed-positions",
             Topic::Kline10s => "kline-10s",
             Topic::Kline1m => "kline-1m",
             Topic::Features => "features",

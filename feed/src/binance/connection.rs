@@ -20,6 +20,8 @@ use crate::time::now;
 const NAMES: usize = 200;
 /// Between two subscriptions: the exchange takes 5 messages a second, pongs among them.
 const BETWEEN: Duration = Duration::from_millis(350);
+/// Everything must be confirmed within so long.
+const CONFIRMED: Duration = Duration::from_secs(30);
 /// A farewell takes no longer.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -103,6 +105,7 @@ impl Link {
         subscribe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut is_all_asked = false;
         let mut deadline = Instant::now() + self.silence;
+        let confirm_until = Instant::now() + CONFIRMED;
         loop {
             let message = tokio::select! {
                 message = socket.next() => message,
@@ -118,6 +121,10 @@ impl Link {
                     continue;
                 }
                 () = sleep_until(deadline) => return "silence",
+                // Pings go on where a subscription was lost.
+                () = sleep_until(confirm_until), if n_confirmed < n_batches => {
+                    return "not_subscribed";
+                }
                 () = stop.cancelled() => return "replaced",
             };
             let frame = match message {

@@ -246,6 +246,9 @@ pub(super) fn candle_event(symbol: usize, candle: Candle) -> Option<Event> {
     })
 }
 
+/// The exchange counts in signed numbers of 64 bits.
+const LARGEST_ID: u64 = i64::MAX as u64;
+
 /// A trade of its members as Binance writes them; `None` if no real trade is so.
 pub(super) fn trade_of(
     id: u64,
@@ -254,6 +257,9 @@ pub(super) fn trade_of(
     time: i64,
     is_buyer_maker: bool,
 ) -> Option<Trade> {
+    if id > LARGEST_ID {
+        return None;
+    }
     let trade = Trade {
         event_time: micros(time)?,
         trade_id: Some(id),
@@ -360,6 +366,10 @@ mod tests {
             ),
             (
                 r#"{"e":"trade","s":"BNBBTC","t":1,"p":"1","q":"1","T":1672515782,"m":true}"#,
+                Frame::Unknown("invalid_event"),
+            ),
+            (
+                r#"{"e":"trade","s":"BNBBTC","t":18446744073709551615,"p":"1","q":"1","T":1672515782136,"m":true}"#,
                 Frame::Unknown("invalid_event"),
             ),
             ("{", Frame::Unknown("garbage")),

@@ -37,6 +37,8 @@ pub(super) enum Taken {
     Waits,
     /// It had been seen.
     Duplicate,
+    /// Its id is too far from the others' to be believed before a second one is near it.
+    Doubtful,
 }
 
 /// What REST said about missing ids.
@@ -62,12 +64,14 @@ pub(super) enum Answer {
 struct Lane {
     /// The next id to pass on; unknown before the first event.
     next: Option<u64>,
-    /// Whether `next` comes from a topic, and no event has confirmed it.
-    is_resumed: bool,
+    /// Where the lane began, if no topic says where it stands.
+    first: Option<u64>,
     waiting: BTreeMap<u64, Payload>,
     /// The highest id that came.
     highest: u64,
     hole: Option<Hole>,
+    /// The last event, if its id was far from the others'.
+    doubtful: Option<(u64, Payload)>,
 }
 
 /// The ids before the first that waits are missing.
@@ -84,63 +88,110 @@ pub(super) struct Ledger {
     patience: Duration,
     largest_gap: u64,
     most_waiting: usize,
+    /// Events that wait, in all lanes.
+    n_waiting: usize,
+    /// Lanes that began anew because their ids did.
+    n_restarts: u64,
 }
 
-/// A topic that is so far ahead of the exchange was not written by it.
-const NOT_AHEAD: u64 = 1_000_000;
+/// No connection repeats what is so long past: the lane's ids are not the exchange's.
+const FAR_BEHIND: u64 = 1_000_000;
+/// Two ids that far from the others believe each other if they are no farther from each other.
+const NEAR: u64 = 1_000;
 
 impl Ledger {
+    /// Missing ids are asked for after `patience`, if a gap has at most `largest_gap`; at most
+    /// `most_waiting` events wait for others, in all lanes together.
     pub(super) fn new(patience: Duration, largest_gap: u64, most_waiting: usize) -> Self {
         Self {
             lanes: BTreeMap::new(),
             patience,
             largest_gap,
             most_waiting,
+            n_waiting: 0,
+            n_restarts: 0,
         }
     }
 
-    /// The topic's last id of a lane: what comes after it is next.
+    /// A lane's last id in its topic: what comes after it is next.
     pub(super) fn resume(&mut self, lane: LaneKey, last: u64) {
-        let lane = self.lanes.entry(lane).or_default();
-        lane.next = Some(last.saturating_add(1));
-        lane.is_resumed = true;
+        self.lanes.entry(lane).or_default().next = Some(last.saturating_add(1));
+    }
+
+    /// Goes back to what the topics hold: what was passed on beyond it is missing again.
+    pub(super) fn rewind(&mut self, last: &BTreeMap<LaneKey, u64>, now: Instant) {
+        for (key, lane) in &mut self.lanes {
+            let next = last.get(key).map(|last| last + 1).or(lane.first);
+            if let (Some(next), Some(passed)) = (next, lane.next) {
+                lane.highest = lane.highest.max(passed.saturating_sub(1));
+                lane.next = Some(next);
+            }
+            lane.hole = None;
+            lane.look_for_hole(now);
+        }
     }
 
     /// Takes an event; what can go out is appended to `passed`.
     pub(super) fn take(&mut self, event: Event, now: Instant, passed: &mut Vec<Passed>) -> Taken {
         let key = (event.symbol, event.kind);
         let lane = self.lanes.entry(key).or_default();
-        if lane.is_resumed {
-            lane.is_resumed = false;
-            if lane
-                .next
-                .is_some_and(|next| next > event.id.saturating_add(NOT_AHEAD))
-            {
-                tracing::warn!(
-                    next = lane.next,
-                    id = event.id,
-                    "the topic's ids are not the exchange's: beginning with the exchange's"
-                );
-                lane.next = None;
+        let n_waited = lane.waiting.len();
+        let has_room = self.n_waiting < self.most_waiting;
+        let (id, payload) = (event.id, event.payload);
+        let next = lane.next.unwrap_or(id);
+        let is_ahead = id > next && id - next > self.largest_gap.max(NEAR);
+        let is_behind = id < next && next - id > FAR_BEHIND;
+        let taken = if is_ahead || is_behind {
+            match lane.doubtful.take() {
+                Some((other, before)) if other != id && other.abs_diff(id) <= NEAR => {
+                    if is_behind {
+                        tracing::error!(next, id, "ids begin anew: so does the lane");
+                        self.n_restarts += 1;
+                        *lane = Lane {
+                            next: Some(id.min(other)),
+                            ..Lane::default()
+                        };
+                        self.n_waiting -= n_waited;
+                        return self.take_both(key, (other, before), (id, payload), now, passed);
+                    }
+                    lane.place(key, (other, before), has_room, now, passed);
+                    lane.place(key, (id, payload), has_room, now, passed)
+                }
+                _ => {
+                    lane.doubtful = Some((id, payload));
+                    Taken::Doubtful
+                }
             }
-        }
-        let next = *lane.next.get_or_insert(event.id);
-        if event.id < next || lane.waiting.contains_key(&event.id) {
-            return Taken::Duplicate;
-        }
-        lane.highest = lane.highest.max(event.id);
-        if event.id > next {
-            if lane.waiting.len() < self.most_waiting {
-                lane.waiting.insert(event.id, event.payload);
-            }
-            lane.look_for_hole(now);
-            return Taken::Waits;
-        }
-        lane.next = Some(next + 1);
-        passed.push(Passed::Event(event));
-        lane.drain(key, passed);
-        lane.look_for_hole(now);
-        Taken::Passed
+        } else {
+            lane.doubtful = None;
+            lane.place(key, (id, payload), has_room, now, passed)
+        };
+        self.n_waiting = self.n_waiting + lane.waiting.len() - n_waited;
+        taken
+    }
+
+    /// Takes two events that are near each other.
+    fn take_both(
+        &mut self,
+        (symbol, kind): LaneKey,
+        first: (u64, Payload),
+        second: (u64, Payload),
+        now: Instant,
+        passed: &mut Vec<Passed>,
+    ) -> Taken {
+        let event = |(id, payload)| Event {
+            symbol,
+            kind,
+            id,
+            payload,
+        };
+        self.take(event(first), now, passed);
+        self.take(event(second), now, passed)
+    }
+
+    /// How often a lane began anew.
+    pub(super) fn n_restarts(&self) -> u64 {
+        self.n_restarts
     }
 
     /// What is missing for long enough to be asked for, once for each hole; holes that are too large
@@ -152,6 +203,7 @@ impl Ledger {
     ) -> Vec<(LaneKey, RangeInclusive<u64>)> {
         let mut wanted = Vec::new();
         for (key, lane) in &mut self.lanes {
+            let n_waited = lane.waiting.len();
             while let (Some(hole), Some(ids)) = (lane.hole, lane.missing()) {
                 if hole.is_asked || now.duration_since(hole.since) < self.patience {
                     break;
@@ -169,6 +221,7 @@ impl Ledger {
                 lane.give_up(*key, ids, GapReason::TooLarge, detail, passed);
                 lane.look_for_hole(now);
             }
+            self.n_waiting = self.n_waiting + lane.waiting.len() - n_waited;
         }
         wanted
     }
@@ -181,23 +234,25 @@ impl Ledger {
         now: Instant,
         passed: &mut Vec<Passed>,
     ) {
-        match answer {
+        let (ids, reason, detail) = match answer {
             Answer::Events(events) => {
                 for event in events {
                     self.take(event, now, passed);
                 }
+                return self.ask_at_once(key, now);
             }
-            Answer::Missing { ids, detail } => {
-                if let Some(lane) = self.lanes.get_mut(&key) {
-                    lane.give_up(key, ids, GapReason::NotAtExchange, detail, passed);
-                }
-            }
-            Answer::Unreachable { ids, detail } => {
-                if let Some(lane) = self.lanes.get_mut(&key) {
-                    lane.give_up(key, ids, GapReason::Unreachable, detail, passed);
-                }
-            }
+            Answer::Missing { ids, detail } => (ids, GapReason::NotAtExchange, detail),
+            Answer::Unreachable { ids, detail } => (ids, GapReason::Unreachable, detail),
+        };
+        if let Some(lane) = self.lanes.get_mut(&key) {
+            let n_waited = lane.waiting.len();
+            lane.give_up(key, ids, reason, detail, passed);
+            self.n_waiting = self.n_waiting + lane.waiting.len() - n_waited;
         }
+        self.ask_at_once(key, now);
+    }
+
+    fn ask_at_once(&mut self, key: LaneKey, now: Instant) {
         // What is still missing is asked for at once.
         let at_once = now.checked_sub(self.patience).unwrap_or(now);
         if let Some(lane) = self.lanes.get_mut(&key) {
@@ -213,6 +268,46 @@ impl Ledger {
 }
 
 impl Lane {
+    /// Passes an event on, lets it wait, or drops it.
+    fn place(
+        &mut self,
+        key: LaneKey,
+        (id, payload): (u64, Payload),
+        has_room: bool,
+        now: Instant,
+        passed: &mut Vec<Passed>,
+    ) -> Taken {
+        let next = match self.next {
+            Some(next) => next,
+            None => {
+                (self.first, self.next) = (Some(id), Some(id));
+                id
+            }
+        };
+        if id < next || self.waiting.contains_key(&id) {
+            return Taken::Duplicate;
+        }
+        self.highest = self.highest.max(id);
+        if id > next {
+            // What is let go is fetched later, as the gap before it is.
+            if has_room {
+                self.waiting.insert(id, payload);
+            }
+            self.look_for_hole(now);
+            return Taken::Waits;
+        }
+        self.next = Some(next + 1);
+        passed.push(Passed::Event(Event {
+            symbol: key.0,
+            kind: key.1,
+            id,
+            payload,
+        }));
+        self.drain(key, passed);
+        self.look_for_hole(now);
+        Taken::Passed
+    }
+
     /// The ids before the first that waits; or, where the latest were let go, up to those.
     fn missing(&self) -> Option<RangeInclusive<u64>> {
         let next = self.next?;
@@ -385,16 +480,116 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_of_other_ids_is_no_reason_to_drop_everything() {
-        let mut ledger = Ledger::new(Duration::ZERO, 100, 2);
-        ledger.resume(LANE, 1 << 62);
+    fn one_budget_for_all_lanes() {
+        let mut ledger = Ledger::new(Duration::ZERO, 100, 3);
+        let now = Instant::now();
         let mut passed = Vec::new();
-        ledger.take(event(7), Instant::now(), &mut passed);
-        assert_eq!(ids(&passed), there(7..=7));
+        let of = |symbol, id| Event {
+            symbol,
+            ..event(id)
+        };
+        for symbol in 0..3 {
+            for id in [1, 3, 4] {
+                ledger.take(of(symbol, id), now, &mut passed);
+            }
+        }
+        let waiting = |ledger: &Ledger| -> Vec<usize> {
+            ledger
+                .lanes
+                .values()
+                .map(|lane| lane.waiting.len())
+                .collect()
+        };
+        assert_eq!((waiting(&ledger), ledger.n_waiting), (vec![2, 1, 0], 3));
+        // What went out makes room.
+        ledger.take(of(0, 2), now, &mut passed);
+        ledger.take(of(2, 4), now, &mut passed);
+        assert_eq!((waiting(&ledger), ledger.n_waiting), (vec![0, 1, 1], 2));
+        let wanted = ledger.due(now, &mut passed);
+        assert_eq!(wanted.len(), 2);
+        for (key, _) in wanted {
+            let detail = String::new();
+            let answer = Answer::Unreachable { ids: 2..=3, detail };
+            ledger.answer(key, answer, now, &mut passed);
+        }
+        assert_eq!((waiting(&ledger), ledger.n_waiting), (vec![0, 0, 0], 0));
+    }
+
+    #[test]
+    fn one_wrong_id_neither_makes_a_gap_nor_silences_the_lane() {
+        let far = 1_000_000_000_000_000;
+        for first_ids in [vec![1, 2, far, 3, 4], vec![1, 2, far, far, 3, 4]] {
+            let mut ledger = Ledger::new(Duration::ZERO, 100, 10);
+            let (now, mut passed) = (Instant::now(), Vec::new());
+            for id in first_ids {
+                let taken = ledger.take(event(id), now, &mut passed);
+                assert_eq!(taken == Taken::Doubtful, id == far);
+                assert!(ledger.due(now, &mut passed).is_empty());
+            }
+            assert_eq!(ids(&passed), there(1..=4));
+        }
+        // A second one that is near is believed: so much was really missed.
+        let mut ledger = Ledger::new(Duration::ZERO, 100, 10);
+        let (now, mut passed) = (Instant::now(), Vec::new());
+        for id in [1, far, far + 1] {
+            ledger.take(event(id), now, &mut passed);
+        }
+        assert!(ledger.due(now, &mut passed).is_empty());
+        let gap = |passed: &Passed| match passed {
+            Passed::Gap { ids, reason, .. } => Some((ids.clone(), *reason)),
+            Passed::Event(_) => None,
+        };
+        let gaps: Vec<_> = passed.iter().filter_map(gap).collect();
+        assert_eq!(gaps, [(2..=far - 1, GapReason::TooLarge)]);
+        assert_eq!(passed.len(), 4);
+    }
+
+    #[test]
+    fn a_topic_of_other_ids_is_no_reason_to_drop_everything() {
+        // Of a topic, and of a first event that was wrong.
+        for is_resumed in [true, false] {
+            let mut ledger = Ledger::new(Duration::ZERO, 100, 2);
+            let mut passed = Vec::new();
+            let now = Instant::now();
+            if is_resumed {
+                ledger.resume(LANE, 1 << 62);
+            } else {
+                ledger.take(event(1 << 62), now, &mut passed);
+                passed.clear();
+            }
+            assert_eq!(ledger.take(event(7), now, &mut passed), Taken::Doubtful);
+            ledger.take(event(8), now, &mut passed);
+            ledger.take(event(9), now, &mut passed);
+            assert_eq!((ids(&passed), ledger.n_restarts()), (there(7..=9), 1));
+        }
         let mut ledger = Ledger::new(Duration::ZERO, 100, 2);
         ledger.resume(LANE, 7);
+        let mut passed = Vec::new();
         ledger.take(event(7), Instant::now(), &mut passed);
-        assert_eq!(passed.len(), 1);
+        assert_eq!(passed.len(), 0);
+    }
+
+    #[test]
+    fn what_did_not_get_into_the_topic_is_missing_again() {
+        for committed in [Some(11), None] {
+            let mut ledger = Ledger::new(Duration::ZERO, 100, 10);
+            let (now, mut passed) = (Instant::now(), Vec::new());
+            for id in [10, 11, 12, 13, 15] {
+                ledger.take(event(id), now, &mut passed);
+            }
+            passed.clear();
+            let last = committed.map(|last| (LANE, last)).into_iter().collect();
+            ledger.rewind(&last, now);
+            let first = committed.map_or(10, |last| last + 1);
+            assert_eq!(ledger.due(now, &mut passed), [(LANE, first..=14)]);
+            let answer = Answer::Events((first..=14).map(event).collect());
+            ledger.answer(LANE, answer, now, &mut passed);
+            assert_eq!(ids(&passed), there(first..=15));
+            // Nothing waits: what had been passed on is missing all the same.
+            ledger.rewind(&last, now);
+            passed.clear();
+            assert_eq!(ledger.due(now, &mut passed), [(LANE, first..=15)]);
+        }
     }
 
     /// The first hole was closed meanwhile; the next one was never asked about.
@@ -421,46 +616,108 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is lost, repeated or swapped, and whatever REST has: every id goes out once, in
-        /// order, as an event or in a gap.
+        /// Whatever is lost, repeated or swapped, whatever REST has and however late it answers,
+        /// and wherever a transaction or the whole feed ends: every id goes out once, in order, as
+        /// an event or in a gap; and nothing that came ends in a gap while it can be kept.
         #[test]
         fn every_id_once_and_in_order(
-            arrivals in proptest::collection::vec((0_u64..40, 0_u8..10), 1..120),
+            arrivals in proptest::collection::vec((0_u64..40, 0_u8..12), 1..120),
             at_exchange in proptest::collection::vec(any::<bool>(), 41),
             most_waiting in 1_usize..8,
             largest_gap in 1_u64..40,
         ) {
-            let mut ledger = Ledger::new(Duration::ZERO, largest_gap, most_waiting);
+            let new = || Ledger::new(Duration::ZERO, largest_gap, most_waiting);
+            let mut ledger = new();
             let now = Instant::now();
             let mut passed = Vec::new();
-            ledger.take(event(0), now, &mut passed);
-            let ask = |ledger: &mut Ledger, passed: &mut Vec<Passed>, kind: u8| {
-                for (lane, wanted) in ledger.due(now, passed) {
-                    let first = *wanted.start();
-                    let has = |id: &u64| at_exchange[*id as usize];
-                    let answer = if kind == 0 {
-                        Answer::Unreachable { ids: wanted, detail: String::new() }
-                    } else if has(&first) {
-                        Answer::Events(wanted.take_while(has).take(3).map(event).collect())
-                    } else {
-                        let n = wanted.clone().take_while(|id| !has(id)).count() as u64;
-                        Answer::Missing { ids: first..=first + n - 1, detail: String::new() }
-                    };
-                    ledger.answer(lane, answer, now, passed);
-                }
+            let mut asked = std::collections::VecDeque::new();
+            // What is in the topic for good.
+            let mut n_committed = 0;
+            let has = |id: &u64| at_exchange[*id as usize];
+            let answer = |ledger: &mut Ledger, wanted: RangeInclusive<u64>, is_away, passed: &mut Vec<Passed>| {
+                let first = *wanted.start();
+                let answer = if is_away {
+                    Answer::Unreachable { ids: wanted, detail: String::new() }
+                } else if has(&first) {
+                    Answer::Events(wanted.take_while(has).take(3).map(event).collect())
+                } else {
+                    let n = wanted.clone().take_while(|id| !has(id)).count() as u64;
+                    Answer::Missing { ids: first..=first + n - 1, detail: String::new() }
+                };
+                ledger.answer(LANE, answer, now, passed);
             };
-            for (id, kind) in arrivals {
+            let last_of = |passed: &[Passed]| ids(passed).last().map(|(id, _)| (LANE, *id));
+            ledger.take(event(0), now, &mut passed);
+            for (id, kind) in arrivals.iter().copied() {
                 ledger.take(event(id), now, &mut passed);
-                if kind < 5 {
-                    ask(&mut ledger, &mut passed, kind);
+                match kind {
+                    0..4 => asked.extend(ledger.due(now, &mut passed).into_iter().map(|(_, ids)| ids)),
+                    4..6 => {
+                        if let Some(ids) = asked.pop_front() {
+                            answer(&mut ledger, ids, kind == 4, &mut passed);
+                        }
+                    }
+                    6 => n_committed = passed.len(),
+                    7 => {
+                        // A transaction is lost; questions are still under way.
+                        passed.truncate(n_committed);
+                        ledger.rewind(&last_of(&passed).into_iter().collect(), now);
+                    }
+                    8 if n_committed > 0 => {
+                        // Killed, and started again.
+                        passed.truncate(n_committed);
+                        ledger = new();
+                        asked.clear();
+                        if let Some((lane, last)) = last_of(&passed) {
+                            ledger.resume(lane, last);
+                        }
+                    }
+                    _ => {}
                 }
+            }
+            // The market goes on; whoever was killed learns by it what it lacks.
+            ledger.take(event(40), now, &mut passed);
+            while let Some(ids) = asked.pop_front() {
+                answer(&mut ledger, ids, false, &mut passed);
             }
             while !ledger.is_settled() {
-                ask(&mut ledger, &mut passed, 1);
+                for (_, ids) in ledger.due(now, &mut passed) {
+                    answer(&mut ledger, ids, false, &mut passed);
+                }
             }
+            prop_assert_eq!(ledger.n_waiting, 0);
             let found: Vec<u64> = ids(&passed).iter().map(|(id, _)| *id).collect();
-            let expected: Vec<u64> = (0..found.len() as u64).collect();
-            prop_assert_eq!(found, expected);
+            prop_assert_eq!(found, (0..=40).collect::<Vec<u64>>());
+        }
+
+        /// What was received is never recorded as missing, as long as there is room for it.
+        #[test]
+        fn what_came_is_not_in_a_gap(
+            arrivals in proptest::collection::vec((0_u64..40, 0_u8..6), 1..120),
+            largest_gap in 1_u64..40,
+        ) {
+            let mut ledger = Ledger::new(Duration::ZERO, largest_gap, 1_000);
+            let (now, mut passed) = (Instant::now(), Vec::new());
+            let mut asked = std::collections::VecDeque::new();
+            ledger.take(event(0), now, &mut passed);
+            let mut in_time = std::collections::BTreeSet::from([0]);
+            for (id, kind) in arrivals {
+                if ledger.take(event(id), now, &mut passed) != Taken::Duplicate {
+                    in_time.insert(id);
+                }
+                match kind {
+                    0 => asked.extend(ledger.due(now, &mut passed)),
+                    1 => {
+                        if let Some((lane, ids)) = asked.pop_front() {
+                            let detail = String::new();
+                            ledger.answer(lane, Answer::Unreachable { ids, detail }, now, &mut passed);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            let mut gone = ids(&passed).into_iter().filter(|(_, is_there)| !is_there);
+            prop_assert!(gone.all(|(id, _)| !in_time.contains(&id)));
         }
     }
 }

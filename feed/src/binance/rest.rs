@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use market::{Candle, DAY_US, Interval, MINUTE_US};
@@ -11,6 +11,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use terminal::exit::Environment;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::frames::{Event, Payload, candle_event, micros, trade_of};
@@ -27,8 +28,16 @@ const ANSWER: Duration = Duration::from_secs(15);
 const PATIENCE: u32 = 50;
 /// Where it doesn't say for how long.
 const NOT_NOW: Duration = Duration::from_secs(60);
+/// The status of a symbol that is traded.
+const TRADED: &str = "TRADING";
 /// Symbols in one question.
 const SYMBOLS: usize = 100;
+/// The longest wait between two tries, where nothing says how long.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// So long whoever starts a feed waits for an answer.
+const AT_START: Duration = Duration::from_secs(30);
+/// So many answers must agree that an id isn't there.
+const BELIEVED: u32 = 3;
 
 /// Asks Binance.
 #[derive(Debug)]
@@ -37,7 +46,9 @@ pub(crate) struct Rest {
     trades: String,
     data: String,
     symbols: Vec<Arc<str>>,
-    attempts: u32,
+    give_up_after: Duration,
+    /// Who may ask now: an answer that says "not now" is heard before the next question.
+    turns: Semaphore,
     budget: Budget,
     telemetry: Arc<Telemetry>,
 }
@@ -50,7 +61,10 @@ pub(crate) struct RestSettings {
     /// Where aggregate trades, candles and the list of symbols are asked for.
     pub(crate) data: String,
     pub(crate) symbols: Vec<Arc<str>>,
-    pub(crate) attempts: u32,
+    /// How long one question is asked again before it counts as unanswered.
+    pub(crate) give_up_after: Duration,
+    /// Requests at once.
+    pub(crate) at_once: usize,
     pub(crate) weight_per_minute: u32,
     /// To trust beside the system's, as PEM.
     pub(crate) ca: Option<Vec<u8>>,
@@ -111,6 +125,17 @@ struct RestKline(
 );
 
 #[derive(Deserialize)]
+struct ExchangeInfo {
+    symbols: Vec<SymbolInfo>,
+}
+
+#[derive(Deserialize)]
+struct SymbolInfo {
+    symbol: String,
+    status: String,
+}
+
+#[derive(Deserialize)]
 struct Refusal {
     code: i64,
     msg: String,
@@ -143,26 +168,30 @@ impl Rest {
             trades: base(&settings.trades)?,
             data: base(&settings.data)?,
             symbols: settings.symbols.clone(),
-            attempts: settings.attempts.max(1),
+            give_up_after: settings.give_up_after,
+            turns: Semaphore::new(settings.at_once.max(1)),
             budget: Budget::new(settings.weight_per_minute),
             telemetry,
         })
     }
 
-    /// Makes sure that every symbol is traded.
+    /// Makes sure that the exchange knows every symbol and, where `is_live`, trades it now.
     ///
     /// # Errors
-    /// The symbols that are not, or that nobody answers.
-    pub(crate) async fn check_symbols(&self) -> Result<()> {
+    /// The symbols that are not so, or that nobody answers.
+    pub(crate) async fn check_symbols(&self, is_live: bool) -> Result<()> {
         let mut unknown = Vec::new();
+        let mut resting = Vec::new();
         for chunk in self.symbols.chunks(SYMBOLS) {
-            if self.knows(chunk).await? {
+            if let Some(found) = self.look_up(chunk).await? {
+                resting.extend(found);
                 continue;
             }
             // Which of them, the exchange doesn't say.
             for symbol in chunk {
-                if !self.knows(std::slice::from_ref(symbol)).await? {
-                    unknown.push(symbol);
+                match self.look_up(std::slice::from_ref(symbol)).await? {
+                    Some(found) => resting.extend(found),
+                    None => unknown.push(symbol),
                 }
             }
         }
@@ -172,19 +201,30 @@ impl Rest {
                 terminal::progress::list(&unknown)
             );
         }
+        if is_live && let Some(SymbolInfo { symbol, status }) = resting.first() {
+            bail!(
+                "`{symbol}` is not traded now: its status is `{status}`, not `{TRADED}` ({} so)",
+                terminal::progress::plural(resting.len() as u64, "symbol")
+            );
+        }
         Ok(())
     }
 
-    async fn knows(&self, symbols: &[Arc<str>]) -> Result<bool> {
+    /// Those of the symbols that aren't traded now; `None` if one of them is unknown.
+    async fn look_up(&self, symbols: &[Arc<str>]) -> Result<Option<Vec<SymbolInfo>>> {
         let names: Vec<&str> = symbols.iter().map(AsRef::as_ref).collect();
         let query = [("symbols", serde_json::to_string(&names)?)];
         let url = format!("{}/api/v3/exchangeInfo", self.data);
-        match self.get::<IgnoredAny>(&url, &query, 20).await {
-            Ok(_) => Ok(true),
+        let at_most = self.give_up_after.min(AT_START);
+        match self.get::<ExchangeInfo>(&url, &query, 20, at_most).await {
+            Ok(mut found) => {
+                found.symbols.retain(|found| found.status != TRADED);
+                Ok(Some(found.symbols))
+            }
             Err(Failure::Refused {
                 refusal: Some(refusal),
                 ..
-            }) if refusal.code == -1121 || refusal.code == -1100 => Ok(false),
+            }) if refusal.code == -1121 || refusal.code == -1100 => Ok(None),
             Err(failure) => Err(failure.error().context(Environment(format!(
                 "Binance can't be asked for its symbols at `{}`",
                 self.data
@@ -192,20 +232,55 @@ impl Rest {
         }
     }
 
-    /// Fetches the first of the missing events; the ledger asks again for what is left.
-    pub(super) async fn fetch(&self, lane: LaneKey, ids: RangeInclusive<u64>) -> Answer {
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let events = match self.page(lane, &ids).await {
-                Ok(events) => events,
-                Err(failure) => {
-                    let detail = format!("{:#}", failure.error());
-                    tracing::warn!(detail, symbol = %self.symbols[lane.0], "missing events can't be fetched");
-                    return Answer::Unreachable { ids, detail };
+    /// Makes sure that what is missing could be fetched.
+    ///
+    /// # Errors
+    /// An [`Environment`] error that says where not, and why.
+    pub(super) async fn check_refill(&self, kinds: &[StreamKind]) -> Result<()> {
+        let Some(symbol) = self.symbols.first() else {
+            return Ok(());
+        };
+        let query = |more: Option<(&'static str, String)>| {
+            let own = [("symbol", symbol.to_string()), ("limit", "1".to_owned())];
+            own.into_iter().chain(more).collect::<Vec<_>>()
+        };
+        let at_most = self.give_up_after.min(AT_START);
+        for kind in kinds {
+            let (base, option, path, query) = match kind {
+                StreamKind::Trade => (&self.trades, "rest-url", "historicalTrades", query(None)),
+                StreamKind::AggTrade => (&self.data, "rest-data-url", "aggTrades", query(None)),
+                StreamKind::Kline1m => {
+                    let interval = ("interval", Interval::MINUTE.to_string());
+                    (&self.data, "rest-data-url", "klines", query(Some(interval)))
                 }
             };
-            let first = *ids.start();
+            let url = format!("{base}/api/v3/{path}");
+            let asked = self.get::<IgnoredAny>(&url, &query, 25, at_most).await;
+            asked.map_err(|failure| {
+                failure.error().context(Environment(format!(
+                    "what a connection loses could not be fetched again: `{url}` can't be asked \
+                     (--{option})"
+                )))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Fetches the first of the missing events; the ledger asks again for what is left.
+    pub(super) async fn fetch(&self, lane: LaneKey, ids: RangeInclusive<u64>) -> Answer {
+        let began = Instant::now();
+        let (mut n_tries, mut n_absent) = (0_u32, 0);
+        let first = *ids.start();
+        let unreachable = |detail: String| {
+            tracing::warn!(detail, symbol = %self.symbols[lane.0], "missing events can't be fetched");
+            let ids = ids.clone();
+            Answer::Unreachable { ids, detail }
+        };
+        loop {
+            let events = match self.page(lane, &ids).await {
+                Ok(events) => events,
+                Err(failure) => return unreachable(format!("{:#}", failure.error())),
+            };
             let there: Vec<Event> = (first..)
                 .zip(events.iter().filter(|event| event.id >= first))
                 .take_while(|(id, event)| event.id == *id && ids.contains(id))
@@ -216,24 +291,22 @@ impl Rest {
                     .refilled(&self.symbols[lane.0], there.len() as u64);
                 return Answer::Events(there);
             }
-            // A server may lag behind the stream: a hole is believed the last time only.
-            if attempt == self.attempts {
-                let after = events
-                    .iter()
-                    .map(|event| event.id)
-                    .filter(|id| *id > first)
-                    .min();
-                let last = after.map_or(*ids.end(), |id| (id - 1).min(*ids.end()));
-                let detail = match after {
-                    Some(id) => format!("asked from {first} on, the exchange begins with {id}"),
-                    None => format!("asked from {first} on, the exchange has nothing"),
-                };
-                return Answer::Missing {
-                    ids: first..=last,
-                    detail,
-                };
+            // A server may lag behind the stream. Only one that has later ids can tell that these
+            // are not there, and only if it says so again.
+            let later = events.iter().map(|event| event.id);
+            if let Some(later) = later.filter(|id| *id > first).min() {
+                n_absent += 1;
+                if n_absent == BELIEVED {
+                    return Answer::Missing {
+                        ids: first..=(later - 1).min(*ids.end()),
+                        detail: format!("asked from {first} on, the exchange begins with {later}"),
+                    };
+                }
+            } else if began.elapsed() >= self.give_up_after {
+                return unreachable(format!("asked from {first} on, the exchange has nothing"));
             }
-            sleep(Duration::from_millis(200 << attempt.min(6))).await;
+            n_tries += 1;
+            sleep(wait_after(n_tries)).await;
         }
     }
 
@@ -260,24 +333,28 @@ impl Rest {
             StreamKind::Trade => {
                 query.push(("fromId", first.to_string()));
                 let url = format!("{}/api/v3/historicalTrades", self.trades);
-                let trades: Vec<RestTrade> = self.get(&url, &query, 25).await?;
+                let trades: Vec<RestTrade> = self.get(&url, &query, 25, self.give_up_after).await?;
                 let event = |t: &RestTrade| trade(t.id, &t.price, &t.qty, t.time, t.is_buyer_maker);
                 trades.iter().filter_map(event).collect()
             }
             StreamKind::AggTrade => {
                 query.push(("fromId", first.to_string()));
                 let url = format!("{}/api/v3/aggTrades", self.data);
-                let trades: Vec<RestAggTrade> = self.get(&url, &query, 4).await?;
+                let trades: Vec<RestAggTrade> =
+                    self.get(&url, &query, 4, self.give_up_after).await?;
                 let event = |t: &RestAggTrade| trade(t.a, &t.p, &t.q, t.time, t.m);
                 trades.iter().filter_map(event).collect()
             }
             StreamKind::Kline1m => {
                 let from = first as i64 * MINUTE_US;
-                let to = from + n_wanted as i64 * MINUTE_US;
                 let name = &self.symbols[symbol];
-                let klines = self.klines(name, Interval::MINUTE, from, to).await?;
+                // One more, and no end: what comes after a hole shows that it is one.
+                let span = (from, None);
+                let klines = self.klines(name, Interval::MINUTE, span, n_wanted + 1);
+                let good = |kline: &RestKline| kline.candle().ok();
+                let candles: Vec<Candle> = klines.await?.iter().filter_map(good).collect();
                 let event = |candle| candle_event(symbol, candle);
-                klines.into_iter().filter_map(event).collect()
+                candles.into_iter().filter_map(event).collect()
             }
         })
     }
@@ -285,7 +362,7 @@ impl Rest {
     /// The closed candles of a day, in order of time.
     ///
     /// # Errors
-    /// When they can't be had.
+    /// When they can't be had, or one of them is none.
     pub(crate) async fn day_of_klines(
         &self,
         symbol: &str,
@@ -296,11 +373,26 @@ impl Rest {
         let mut from = day;
         let end = day + DAY_US;
         while from < end {
-            let page = self.klines(symbol, interval, from, end).await;
+            let page = self.klines(symbol, interval, (from, Some(end)), PAGE).await;
             let page = page.map_err(Failure::error)?;
-            let Some(last) = page.last() else { break };
+            let n_before = candles.len();
+            for (row, kline) in page.iter().enumerate() {
+                let candle = kline.candle().and_then(|candle| {
+                    candle.check(interval)?;
+                    Ok(candle)
+                });
+                candles.push(candle.with_context(|| {
+                    format!(
+                        "row {} of the candles of `{symbol}` from {} on",
+                        row + 1,
+                        crate::time::show_time(from)
+                    )
+                })?);
+            }
+            let Some(last) = candles[n_before..].last() else {
+                break;
+            };
             from = last.open_time + interval.micros();
-            candles.extend(page);
         }
         Ok(candles)
     }
@@ -310,23 +402,20 @@ impl Rest {
         &self,
         symbol: &str,
         interval: Interval,
-        from: i64,
-        to: i64,
-    ) -> Result<Vec<Candle>, Failure> {
-        let query = [
+        (from, to): (i64, Option<i64>),
+        limit: u64,
+    ) -> Result<Vec<RestKline>, Failure> {
+        let mut query = vec![
             ("symbol", symbol.to_owned()),
-            ("limit", PAGE.to_string()),
+            ("limit", limit.min(PAGE).to_string()),
             ("interval", interval.to_string()),
             ("startTime", (from / 1_000).to_string()),
-            ("endTime", (to / 1_000 - 1).to_string()),
         ];
+        if let Some(to) = to {
+            query.push(("endTime", (to / 1_000 - 1).to_string()));
+        }
         let url = format!("{}/api/v3/klines", self.data);
-        let klines: Vec<RestKline> = self.get(&url, &query, 2).await?;
-        let candle = |kline: &RestKline| kline.candle();
-        let candles = klines.iter().filter_map(candle);
-        Ok(candles
-            .filter(|candle| candle.check(interval).is_ok())
-            .collect())
+        self.get(&url, &query, 2, self.give_up_after).await
     }
 
     async fn get<T: DeserializeOwned>(
@@ -334,9 +423,13 @@ impl Rest {
         url: &str,
         query: &[(&str, String)],
         weight: u32,
+        at_most: Duration,
     ) -> Result<T, Failure> {
+        let began = Instant::now();
         let (mut n_failures, mut n_refusals) = (0, 0);
         loop {
+            // It is never closed.
+            let turn = self.turns.acquire().await.ok();
             self.budget.spend(weight).await;
             let answer = self
                 .client
@@ -371,7 +464,12 @@ impl Rest {
                         let error = anyhow::anyhow!("status {status}, {n_refusals} times");
                         return Err(Failure::Unreachable(error));
                     }
-                    if status.is_client_error() {
+                    // A firewall's 403 and a server's 408 pass; the rest says what is wrong with us.
+                    let passes = matches!(status.as_u16(), 403 | 408);
+                    if status.as_u16() == 403 {
+                        self.budget.block(LONGEST_WAIT.min(at_most)).await;
+                    }
+                    if status.is_client_error() && !passes {
                         let refusal = answer.json().await.ok();
                         return Err(Failure::Refused { status, refusal });
                     }
@@ -388,11 +486,12 @@ impl Rest {
                     }
                 }
             };
+            drop(turn);
             n_failures += 1;
-            if n_failures >= self.attempts {
+            if began.elapsed() >= at_most {
                 return Err(Failure::Unreachable(error));
             }
-            sleep(Duration::from_millis(250 << n_failures.min(6))).await;
+            sleep(wait_after(n_failures).min(at_most)).await;
         }
     }
 }
@@ -400,6 +499,12 @@ impl Rest {
 impl Failure {
     fn error(self) -> anyhow::Error {
         match self {
+            Self::Refused { status, .. } if matches!(status.as_u16(), 401 | 451) => {
+                anyhow::anyhow!(
+                    "status {status}: it doesn't serve us, from here or without a key; another \
+                     address may"
+                )
+            }
             Self::Refused {
                 status,
                 refusal: Some(Refusal { code, msg }),
@@ -410,17 +515,26 @@ impl Failure {
     }
 }
 
+/// Twice as long after each try.
+fn wait_after(n_tries: u32) -> Duration {
+    Duration::from_millis(250 << n_tries.min(10)).min(LONGEST_WAIT)
+}
+
 impl RestKline {
-    fn candle(&self) -> Option<Candle> {
-        Some(Candle {
-            open_time: micros(self.0)?,
-            open: self.1.parse().ok()?,
-            high: self.2.parse().ok()?,
-            low: self.3.parse().ok()?,
-            close: self.4.parse().ok()?,
-            volume: self.5.parse().ok()?,
-            quote_volume: Some(self.7.parse().ok()?),
-            buy_volume: Some(self.9.parse().ok()?),
+    fn candle(&self) -> Result<Candle> {
+        let number = |text: &str| -> Result<f64> {
+            text.parse()
+                .map_err(|_| anyhow::anyhow!("`{text}` is no number"))
+        };
+        Ok(Candle {
+            open_time: micros(self.0).with_context(|| format!("`{}` is no time", self.0))?,
+            open: number(&self.1)?,
+            high: number(&self.2)?,
+            low: number(&self.3)?,
+            close: number(&self.4)?,
+            volume: number(&self.5)?,
+            quote_volume: Some(number(&self.7)?),
+            buy_volume: Some(number(&self.9)?),
             trade_count: Some(self.8),
             event: None,
         })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use futures::StreamExt;
 use serde::Serialize;
 use terminal::interrupt::Interrupt;
 use tokio::sync::{mpsc, watch};
@@ -16,6 +17,7 @@ use super::connection::Link;
 use super::frames::{Event, Symbols};
 use super::ledger::{Answer, LaneKey, Ledger, Passed, Taken};
 use super::limits::Window;
+use super::positions::Replaced;
 use super::rest::Rest;
 use super::settings::{BinanceSettings, StreamKind};
 use super::shard::Shard;
@@ -55,21 +57,18 @@ pub async fn run(
     started: impl FnOnce(),
 ) -> Result<Report> {
     let rest = Arc::new(Rest::new(&settings.rest_settings(), Arc::clone(telemetry))?);
-    rest.check_symbols().await?;
+    rest.check_symbols(true).await?;
+    rest.check_refill(settings.streams.kinds()).await?;
     let opener = Opener::new(&settings.websocket, settings.ca.as_deref())?;
     let mut ledger = Ledger::new(
         settings.patience,
         settings.largest_gap,
         settings.most_waiting,
     );
-    let writer = Writer::open(
-        settings,
-        kafka,
-        &mut ledger,
-        Arc::clone(telemetry),
-        interrupt.clone(),
-    )
-    .await?;
+    let (writer, last) = Writer::open(settings, kafka, Arc::clone(telemetry), interrupt).await?;
+    for (lane, last) in last {
+        ledger.resume(lane, last);
+    }
     started();
 
     let stop = CancellationToken::new();
@@ -85,11 +84,12 @@ pub async fn run(
         telemetry: Arc::clone(telemetry),
         symbols: settings.symbols.clone(),
         passed: Vec::new(),
+        most_passed: settings.most_passed,
         n_duplicates: 0,
+        n_lost: 0,
+        stop: stop.clone(),
     };
-    let outcome = desk
-        .work(received, answers, interrupt, &stop, settings.patience)
-        .await;
+    let outcome = desk.work(received, answers, interrupt, settings).await;
     stop.cancel();
     watching.abort();
     asking.abort();
@@ -98,18 +98,18 @@ pub async fn run(
         drop(shard.await);
     }
     telemetry.set_ready(false);
-    let flushed = desk.writer.finish().await;
     outcome?;
-    flushed.context("not everything is in Kafka; the next start fetches it again")?;
-    let written = &desk.writer.n_written;
+    let finished = desk.writer.finish(&mut desk.passed).await;
+    finished.context("not everything is in Kafka; the next start fetches it again")?;
+    let counts = &desk.writer.counts;
     Ok(Report {
         written: StreamKind::ALL
             .into_iter()
-            .filter_map(|kind| Some((kind.as_str(), *written.get(&kind)?)))
+            .filter_map(|kind| Some((kind.as_str(), *counts.written.get(&kind)?)))
             .collect(),
         duplicates: desk.n_duplicates,
-        gaps: desk.writer.n_gaps,
-        missing: desk.writer.n_missing,
+        gaps: counts.n_gaps,
+        missing: counts.n_missing,
         is_settled: desk.ledger.is_settled(),
     })
 }
@@ -119,10 +119,14 @@ pub async fn probe(
     settings: &BinanceSettings,
     telemetry: &Arc<Telemetry>,
 ) -> Vec<(String, Result<String>)> {
+    let rest = || Rest::new(&settings.rest_settings(), Arc::clone(telemetry));
     let symbols = async {
-        let rest = Rest::new(&settings.rest_settings(), Arc::clone(telemetry))?;
-        rest.check_symbols().await?;
-        Ok("knows every symbol".to_owned())
+        rest()?.check_symbols(true).await?;
+        Ok("knows and trades every symbol".to_owned())
+    };
+    let refill = async {
+        rest()?.check_refill(settings.streams.kinds()).await?;
+        Ok("what is lost could be fetched again".to_owned())
     };
     let socket = async {
         let mut socket = Opener::new(&settings.websocket, settings.ca.as_deref())?
@@ -134,6 +138,7 @@ pub async fn probe(
     };
     vec![
         (format!("REST at `{}`", settings.rest_data), symbols.await),
+        (format!("REST at `{}`", settings.rest), refill.await),
         (
             format!("WebSocket at `{}`", settings.websocket),
             socket.await,
@@ -210,7 +215,10 @@ async fn watch_readiness(mut up: Vec<watch::Receiver<bool>>, telemetry: Arc<Tele
 
 type Wanted = (LaneKey, RangeInclusive<u64>);
 
-/// One request after the other: the budget is one, too.
+/// Questions at once. What they may cost is one budget; but one that waits for a server that lags
+/// must not hold the others up.
+const QUESTIONS: usize = 16;
+
 fn start_asking(
     rest: Arc<Rest>,
 ) -> (
@@ -219,16 +227,21 @@ fn start_asking(
     tokio::task::JoinHandle<()>,
 ) {
     // A lane has one question at most, so both are as bounded as the lanes.
-    let (wanted, mut questions) = mpsc::unbounded_channel::<Wanted>();
+    let (wanted, questions) = mpsc::unbounded_channel::<Wanted>();
     let (answered, answers) = mpsc::unbounded_channel();
-    let task = tokio::spawn(async move {
-        while let Some((lane, ids)) = questions.recv().await {
-            let answer = rest.fetch(lane, ids).await;
-            if answered.send((lane, answer)).is_err() {
-                return;
-            }
-        }
+    let questions = futures::stream::unfold(questions, |mut questions| async {
+        Some((questions.recv().await?, questions))
     });
+    let task = tokio::spawn(questions.for_each_concurrent(
+        QUESTIONS,
+        move |(lane, ids): Wanted| {
+            let (rest, answered) = (Arc::clone(&rest), answered.clone());
+            async move {
+                // Whoever asked may have ended.
+                drop(answered.send((lane, rest.fetch(lane, ids).await)));
+            }
+        },
+    ));
     (wanted, answers, task)
 }
 
@@ -240,8 +253,15 @@ struct Desk {
     telemetry: Arc<Telemetry>,
     symbols: Vec<Arc<str>>,
     passed: Vec<Passed>,
+    most_passed: usize,
     n_duplicates: u64,
+    /// Transactions that were lost since one was not.
+    n_lost: u32,
+    stop: CancellationToken,
 }
+
+/// So many transactions may be lost one after the other.
+const MOST_LOST: u32 = 5;
 
 impl Desk {
     async fn work(
@@ -249,14 +269,20 @@ impl Desk {
         mut events: mpsc::Receiver<Event>,
         mut answers: mpsc::UnboundedReceiver<(LaneKey, Answer)>,
         interrupt: &Interrupt,
-        stop: &CancellationToken,
-        patience: Duration,
+        settings: &BinanceSettings,
     ) -> Result<()> {
-        let mut look = tokio::time::interval((patience / 4).max(Duration::from_millis(10)));
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let every = |time: Duration| {
+            let mut every = tokio::time::interval(time.max(Duration::from_millis(10)));
+            every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            every
+        };
+        let mut look = every(settings.patience / 4);
+        let mut commit = every(settings.commit_every);
         loop {
+            let mut done = Ok(());
             tokio::select! {
-                event = events.recv() => match event {
+                // While Kafka is away, this is where reading ends.
+                event = events.recv(), if self.passed.len() < self.most_passed => match event {
                     Some(event) => self.take(event),
                     None => return Ok(()),
                 },
@@ -264,26 +290,69 @@ impl Desk {
                     self.ledger.answer(lane, answer, Instant::now(), &mut self.passed);
                     self.ask();
                 }
-                _ = look.tick() => {
-                    self.ask();
-                    self.writer.check()?;
+                _ = look.tick() => self.ask(),
+                _ = commit.tick(), if self.writer.is_dirty() && !self.writer.is_committing() => {
+                    done = self.writer.start_commit().await;
                 }
-                () = interrupt.requested(), if !stop.is_cancelled() => {
+                committed = self.writer.committed(), if self.writer.is_committing() => {
+                    self.n_lost = if committed.is_ok() { 0 } else { self.n_lost };
+                    done = committed;
+                }
+                () = interrupt.requested(), if !self.stop.is_cancelled() => {
                     // Connections end; what they had sent before is still taken.
-                    stop.cancel();
+                    self.stop.cancel();
                 }
             }
-            self.writer.write(&mut self.passed).await?;
+            if done.is_ok() && !self.writer.is_committing() {
+                done = self.writer.write(&mut self.passed).await;
+            }
+            if let Err(error) = done {
+                self.go_back(error).await?;
+            }
         }
+    }
+
+    /// After a transaction that was lost: what it held is missing again.
+    async fn go_back(&mut self, error: anyhow::Error) -> Result<()> {
+        self.n_lost += 1;
+        if self.stop.is_cancelled() || self.n_lost > MOST_LOST {
+            return Err(error);
+        }
+        tracing::warn!(
+            error = format!("{error:#}"),
+            "a transaction is lost: what it held is fetched again"
+        );
+        self.telemetry.transaction_lost();
+        let last = loop {
+            tokio::time::sleep(Duration::from_millis(250) * self.n_lost).await;
+            match self.writer.reopen().await {
+                Ok(last) => break last,
+                Err(error) if error.is::<Replaced>() || self.n_lost >= MOST_LOST => {
+                    return Err(error);
+                }
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), "trying again");
+                    self.n_lost += 1;
+                }
+            }
+        };
+        // None of it was written, or none of it counts.
+        self.passed.clear();
+        self.ledger.rewind(&last, Instant::now());
+        Ok(())
     }
 
     fn take(&mut self, event: Event) {
         let symbol = event.symbol;
-        let taken = self.ledger.take(event, Instant::now(), &mut self.passed);
-        if taken == Taken::Duplicate {
-            self.n_duplicates += 1;
-            self.telemetry.duplicate(&self.symbols[symbol]);
+        match self.ledger.take(event, Instant::now(), &mut self.passed) {
+            Taken::Duplicate => {
+                self.n_duplicates += 1;
+                self.telemetry.duplicate(&self.symbols[symbol]);
+            }
+            Taken::Doubtful => self.telemetry.doubtful(&self.symbols[symbol]),
+            Taken::Passed | Taken::Waits => {}
         }
+        self.telemetry.restarts(self.ledger.n_restarts());
     }
 
     fn ask(&mut self) {

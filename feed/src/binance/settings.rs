@@ -106,12 +106,20 @@ pub struct BinanceSettings {
     pub weight_per_minute: u32,
     /// How long a missing id is waited for before it is asked for.
     pub patience: Duration,
-    /// How often a REST request that fails is tried.
-    pub rest_attempts: u32,
+    /// How long missing ids are asked for before they count as unreachable.
+    pub give_up_after: Duration,
     /// The most ids of one gap that are fetched.
     pub largest_gap: u64,
-    /// Events of one symbol that wait for a gap before them; what comes beyond is fetched later.
+    /// Events that wait for a gap before them; what comes beyond is fetched later.
     pub most_waiting: usize,
+    /// Events that wait for a transaction before theirs; beyond it sockets aren't read.
+    pub most_passed: usize,
+    /// How often a transaction is committed.
+    pub commit_every: Duration,
+    /// A transaction that lasts longer is ended by the brokers.
+    pub transaction_timeout: Duration,
+    /// Of one name there is one feed at a time.
+    pub instance: String,
 }
 
 impl BinanceSettings {
@@ -120,7 +128,8 @@ impl BinanceSettings {
             trades: self.rest.clone(),
             data: self.rest_data.clone(),
             symbols: self.symbols.clone(),
-            attempts: self.rest_attempts,
+            give_up_after: self.give_up_after,
+            at_once: 1,
             weight_per_minute: self.weight_per_minute,
             ca: self.ca.clone(),
         }

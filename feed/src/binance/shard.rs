@@ -45,7 +45,7 @@ impl Shard {
                 }
             };
             let began = Instant::now();
-            match self.keep(running, &stop).await {
+            match self.keep(running, &stop, &mut random).await {
                 Outcome::Replaced(next) => {
                     n_failures = 0;
                     current = Some(next);
@@ -76,7 +76,12 @@ impl Shard {
     }
 
     /// Keeps a connection until it has ended or a younger one has taken its place.
-    async fn keep(&self, mut running: Running, stop: &CancellationToken) -> Outcome {
+    async fn keep(
+        &self,
+        mut running: Running,
+        stop: &CancellationToken,
+        random: &mut Xoshiro256PlusPlus,
+    ) -> Outcome {
         let replace_at = Instant::now() + self.age;
         let reason = loop {
             let stage = *running.stage.borrow_and_update();
@@ -102,40 +107,76 @@ impl Shard {
                 }
             }
         };
-        tokio::select! {
-            () = self.connects.pass() => {}
-            () = stop.cancelled() => {
+        self.telemetry.reconnect(reason);
+        match self.replacement(&mut running, stop, random).await {
+            Some(next) => {
+                // A while longer: what the new one missed at its start comes by the old one.
+                tokio::select! {
+                    () = sleep(self.overlap) => {}
+                    () = stop.cancelled() => {}
+                }
                 running.stop.cancel();
                 ended(running).await;
-                return Outcome::Stopped;
+                if stop.is_cancelled() {
+                    // Nobody else would end it, and it would go on writing.
+                    next.stop.cancel();
+                    ended(next).await;
+                    return Outcome::Stopped;
+                }
+                Outcome::Replaced(next)
             }
+            None if stop.is_cancelled() => {
+                running.stop.cancel();
+                ended(running).await;
+                Outcome::Stopped
+            }
+            None => Outcome::Ended(ended(running).await),
         }
-        self.telemetry.reconnect(reason);
-        let mut next = self.link.start();
-        // The old one goes on until the new one has everything, and a little longer.
-        let is_live = tokio::select! {
-            stage = next.stage.wait_for(|stage| *stage != Stage::Opening) => {
-                stage.is_ok_and(|stage| *stage != Stage::Ended)
-            }
-            () = stop.cancelled() => false,
-        };
-        if is_live {
+    }
+
+    /// A connection that has everything; others are tried until there is one, while the old one
+    /// goes on. `None` if the old one ended first, or somebody asked to stop.
+    async fn replacement(
+        &self,
+        running: &mut Running,
+        stop: &CancellationToken,
+        random: &mut Xoshiro256PlusPlus,
+    ) -> Option<Running> {
+        let mut n_failures = 0;
+        loop {
             tokio::select! {
-                () = sleep(self.overlap) => {}
-                () = stop.cancelled() => {}
+                () = self.connects.pass() => {}
+                () = gone(running) => return None,
+                () = stop.cancelled() => return None,
+            }
+            let mut next = self.link.start();
+            let came = tokio::select! {
+                stage = next.stage.wait_for(|stage| *stage != Stage::Opening) => {
+                    let is_live = stage.is_ok_and(|stage| *stage != Stage::Ended);
+                    Some(is_live)
+                }
+                () = gone(running) => None,
+                () = stop.cancelled() => Some(false),
+            };
+            // Without the old one, it has nothing to wait for any more.
+            if came.unwrap_or(true) && !stop.is_cancelled() {
+                return Some(next);
+            }
+            next.stop.cancel();
+            let reason = ended(next).await;
+            if stop.is_cancelled() {
+                return None;
+            }
+            tracing::warn!(reason, "a replacement failed: the old connection goes on");
+            self.telemetry.reconnect(reason);
+            n_failures += 1;
+            let wait = self.wait(n_failures, random);
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = gone(running) => return None,
+                () = stop.cancelled() => return None,
             }
         }
-        // Where the new one failed, a third is tried as if the old one had ended: the ledger fetches
-        // what is lost between them.
-        running.stop.cancel();
-        ended(running).await;
-        if stop.is_cancelled() {
-            // Nobody else would end it, and it would go on writing.
-            next.stop.cancel();
-            ended(next).await;
-            return Outcome::Stopped;
-        }
-        Outcome::Replaced(next)
     }
 
     /// Twice as long after each failure, and between half of that and all of it.
@@ -151,6 +192,12 @@ enum Outcome {
     Replaced(Running),
     Ended(&'static str),
     Stopped,
+}
+
+/// Waits until a connection has ended.
+async fn gone(running: &mut Running) {
+    // Its end is the end of what is told of it, too.
+    drop(running.stage.wait_for(|stage| *stage == Stage::Ended).await);
 }
 
 async fn ended(running: Running) -> &'static str {

@@ -1,77 +1,142 @@
-//! Events and gaps into topics.
+//! Events, gaps and positions into topics, in transactions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
-use market::{Topic, TradeWriter, WireCandle, WireGap, parse_trade};
-use rdkafka::Message;
+use anyhow::{Result, anyhow, bail};
+use market::{Topic, TradeWriter, WireCandle, WireGap};
+use terminal::exit::Environment;
 use terminal::interrupt::Interrupt;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio_util::sync::CancellationToken;
 
 use super::frames::{Event, Payload};
-use super::ledger::{Ledger, Passed};
+use super::ledger::{LaneKey, Passed};
+use super::positions::Positions;
 use super::settings::{BinanceSettings, StreamKind};
-use crate::kafka::{
-    Destination, Found, KafkaSettings, Producer, Record, Tail, ensure_topic, read_tail,
-};
+use crate::kafka::{Destination, Found, KafkaSettings, Producer, Record, ensure_topic};
 use crate::telemetry::Telemetry;
 
-/// How far back a partition is searched for a symbol's last record.
-const AT_MOST: i64 = 10_000_000;
 /// After being asked to stop, what waits has so long to get into Kafka.
 const LAST: Duration = Duration::from_secs(30);
+/// At the start, brokers that know the topics may take so long to begin with transactions.
+const FIRST: Duration = Duration::from_secs(60);
+
+/// What is in the topics.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counts {
+    pub(super) written: BTreeMap<StreamKind, u64>,
+    pub(super) n_gaps: u64,
+    pub(super) n_missing: u64,
+}
 
 /// Writes what the ledger passes on.
 #[derive(Debug)]
 pub(super) struct Writer {
+    session: Session,
     producer: Arc<Producer>,
+    standing_at: Destination,
     symbols: Vec<(Arc<str>, TradeWriter)>,
     /// The topic of each kind: its name without the prefix, and where it is.
     topics: BTreeMap<StreamKind, (Topic, Destination)>,
     gaps: Destination,
     telemetry: Arc<Telemetry>,
-    interrupt: Interrupt,
+    /// Nobody waits for Kafka any more.
+    given_up: CancellationToken,
     value: Vec<u8>,
-    pub(super) n_written: BTreeMap<StreamKind, u64>,
-    pub(super) n_gaps: u64,
-    pub(super) n_missing: u64,
+    /// The last id of each lane in the open transaction.
+    changed: BTreeMap<LaneKey, u64>,
+    uncommitted: Counts,
+    committing: Option<JoinHandle<Result<bool>>>,
+    pub(super) counts: Counts,
 }
 
 impl Writer {
-    /// Makes sure of the topics, and tells the ledger what they hold.
+    /// Makes sure of the topics, ends whoever writes under our name, and tells what the topics hold.
     pub(super) async fn open(
         settings: &BinanceSettings,
         kafka: &KafkaSettings,
-        ledger: &mut Ledger,
         telemetry: Arc<Telemetry>,
-        interrupt: Interrupt,
-    ) -> Result<Self> {
+        interrupt: &Interrupt,
+    ) -> Result<(Self, BTreeMap<LaneKey, u64>)> {
         let mut topics = BTreeMap::new();
         for kind in settings.streams.kinds() {
             let topic = settings.streams.topic(*kind);
             let found = ensure_topic(kafka, &kafka.topic(topic)).await?;
-            resume(settings, kafka, &found, *kind, ledger).await?;
             topics.insert(*kind, (topic, found.into()));
         }
         let gaps = ensure_topic(kafka, &kafka.topic(Topic::Gaps)).await?.into();
-        let producer = Arc::new(Producer::new(kafka)?);
+        let positions_topic = ensure_topic(kafka, &kafka.topic(Topic::FeedPositions)).await?;
+        let given_up = CancellationToken::new();
+        tokio::spawn({
+            let (given_up, interrupt) = (given_up.clone(), interrupt.clone());
+            async move {
+                interrupt.requested().await;
+                tokio::time::sleep(LAST).await;
+                given_up.cancel();
+            }
+        });
+        let began = Instant::now();
+        let interrupt = interrupt.clone();
+        let is_over = move || interrupt.is_asked() || began.elapsed() > FIRST;
+        let session = Session {
+            kafka: kafka.clone(),
+            instance: settings.instance.clone(),
+            transaction_timeout: settings.transaction_timeout,
+            positions: Positions::new(&settings.symbols, &settings.instance),
+            topic: positions_topic.clone(),
+        };
+        let new = session.clone();
+        let begun = spawn_blocking(move || new.begin(false, is_over)).await??;
+        let Some((producer, last)) = begun else {
+            bail!(Environment(format!(
+                "the brokers at `{}` did not begin a transaction within {} s",
+                kafka.brokers,
+                FIRST.as_secs()
+            )));
+        };
         telemetry.watch_producer(Arc::downgrade(&producer));
         let names = settings.symbols.iter();
-        Ok(Self {
+        let writer = Self {
+            session,
             producer,
+            standing_at: positions_topic.into(),
             symbols: names
                 .map(|name| (Arc::clone(name), TradeWriter::new(name)))
                 .collect(),
             topics,
             gaps,
             telemetry,
-            interrupt,
+            given_up,
             value: Vec::with_capacity(512),
-            n_written: BTreeMap::new(),
-            n_gaps: 0,
-            n_missing: 0,
-        })
+            changed: BTreeMap::new(),
+            uncommitted: Counts::default(),
+            committing: None,
+            counts: Counts::default(),
+        };
+        Ok((writer, last))
+    }
+
+    /// Leaves a transaction that is lost, and tells what the topics hold.
+    ///
+    /// # Errors
+    /// When another feed has taken our place, or somebody asked to stop.
+    pub(super) async fn reopen(&mut self) -> Result<BTreeMap<LaneKey, u64>> {
+        if let Some(committing) = self.committing.take() {
+            // What became of it, the topics tell.
+            drop(committing.await);
+        }
+        self.producer.abandon();
+        self.changed.clear();
+        self.uncommitted = Counts::default();
+        let (session, given_up) = (self.session.clone(), self.given_up.clone());
+        let begun = spawn_blocking(move || session.begin(true, || given_up.is_cancelled()));
+        let begun = begun.await??;
+        let (producer, last) = begun.ok_or_else(gave_up)?;
+        self.telemetry.watch_producer(Arc::downgrade(&producer));
+        self.producer = producer;
+        Ok(last)
     }
 
     /// Writes one after the other, waiting while Kafka is away.
@@ -109,31 +174,15 @@ impl Writer {
                         "a gap is left"
                     );
                     self.telemetry.gap(&name, n_ids);
-                    self.n_gaps += 1;
-                    self.n_missing += n_ids;
                     let value = serde_json::to_vec(&gap)?;
-                    send(&self.producer, &self.interrupt, &self.gaps, &name, &value).await?;
-                    // A later id in the topic would hide the gap from the next start.
-                    self.settle().await?;
+                    self.send(&self.gaps, &name, &value).await?;
+                    self.uncommitted.n_gaps += 1;
+                    self.uncommitted.n_missing += n_ids;
+                    self.changed.insert((symbol, kind), *ids.end());
                 }
             }
         }
         Ok(())
-    }
-
-    /// Waits until everything is in Kafka, however long it is away.
-    async fn settle(&self) -> Result<()> {
-        let settled = async {
-            while self.producer.n_waiting() > 0 {
-                self.producer.check()?;
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            self.producer.check()
-        };
-        tokio::select! {
-            settled = settled => settled,
-            () = patience_after(&self.interrupt) => Err(gave_up(&self.producer)),
-        }
     }
 
     async fn event(&mut self, event: &Event) -> Result<()> {
@@ -147,143 +196,135 @@ impl Writer {
                 serde_json::to_writer(&mut self.value, &candle)?;
             }
         }
-        send(
-            &self.producer,
-            &self.interrupt,
-            destination,
-            name,
-            &self.value,
-        )
-        .await?;
+        self.send(destination, name, &self.value).await?;
         self.telemetry.trades_made(1);
-        *self.n_written.entry(event.kind).or_default() += 1;
+        *self.uncommitted.written.entry(event.kind).or_default() += 1;
+        self.changed.insert((event.symbol, event.kind), event.id);
         Ok(())
     }
 
-    /// Waits until everything is in Kafka.
-    pub(super) async fn finish(&self) -> Result<()> {
-        let producer = Arc::clone(&self.producer);
-        tokio::task::spawn_blocking(move || producer.flush(LAST)).await?
-    }
-
-    /// # Errors
-    /// When the producer has failed for good.
-    pub(super) fn check(&self) -> Result<()> {
-        self.producer.check()
-    }
-}
-
-async fn send(
-    producer: &Producer,
-    interrupt: &Interrupt,
-    destination: &Destination,
-    key: &str,
-    value: &[u8],
-) -> Result<()> {
-    let record = Record {
-        destination,
-        partition: destination.partition_of(key),
-        key,
-        value,
-        header: None,
-    };
-    if producer.try_send(record)? {
-        return Ok(());
-    }
-    tokio::select! {
-        sent = producer.send_async(record) => sent,
-        () = patience_after(interrupt) => Err(gave_up(producer)),
-    }
-}
-
-/// Ends some time after somebody asked to stop.
-async fn patience_after(interrupt: &Interrupt) {
-    interrupt.requested().await;
-    tokio::time::sleep(LAST).await;
-}
-
-fn gave_up(producer: &Producer) -> anyhow::Error {
-    producer.abandon();
-    anyhow::anyhow!(
-        "Kafka is away, and what waits in memory is lost; the next start fetches it again"
-    )
-}
-
-/// Tells the ledger the last id of each symbol in a topic.
-async fn resume(
-    settings: &BinanceSettings,
-    kafka: &KafkaSettings,
-    found: &Found,
-    kind: StreamKind,
-    ledger: &mut Ledger,
-) -> Result<()> {
-    let (kafka, found) = (kafka.clone(), found.clone());
-    let symbols = settings.symbols.clone();
-    let last = tokio::task::spawn_blocking(move || last_ids(&kafka, &found, kind, &symbols));
-    for (symbol, last) in last.await??.into_iter().enumerate() {
-        if let Some(last) = last {
-            ledger.resume((symbol, kind), last);
+    async fn send(&self, destination: &Destination, key: &str, value: &[u8]) -> Result<()> {
+        let record = Record {
+            destination,
+            partition: destination.partition_of(key),
+            key,
+            value,
+        };
+        if self.producer.try_send(record)? {
+            return Ok(());
+        }
+        tokio::select! {
+            sent = self.producer.send_async(record) => sent,
+            () = self.given_up.cancelled() => Err(gave_up()),
         }
     }
-    Ok(())
-}
 
-fn last_ids(
-    kafka: &KafkaSettings,
-    found: &Found,
-    kind: StreamKind,
-    symbols: &[Arc<str>],
-) -> Result<Vec<Option<u64>>> {
-    let destination = Destination::from(found.clone());
-    let partitions: Vec<i32> = symbols
-        .iter()
-        .map(|s| destination.partition_of(s))
-        .collect();
-    let last = std::cell::RefCell::new(vec![None; symbols.len()]);
-    let is_complete = read_tail(
-        kafka,
-        found,
-        Tail { at_most: AT_MOST },
-        |_, message| {
-            let Some(symbol) = message
-                .key()
-                .and_then(|key| symbols.iter().position(|symbol| symbol.as_bytes() == key))
-            else {
-                return;
-            };
-            let value = message.payload().unwrap_or_default();
-            let id = match kind {
-                StreamKind::Kline1m => serde_json::from_slice::<WireCandle>(value)
-                    .ok()
-                    .and_then(|candle| u64::try_from(candle.open_time / market::MINUTE_US).ok()),
-                _ => parse_trade(value, message.key())
-                    .ok()
-                    .and_then(|trade| trade.trade_id),
-            };
-            if let Some(id) = id {
-                // The last record counts, not the highest id: others may have written before us.
-                last.borrow_mut()[symbol] = Some(id);
+    /// Whether there is anything to commit.
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.changed.is_empty()
+    }
+
+    /// Whether a transaction is being committed; nothing may be written meanwhile.
+    pub(super) fn is_committing(&self) -> bool {
+        self.committing.is_some()
+    }
+
+    /// Ends the transaction in the background: what it wrote, and where each lane stands by it.
+    pub(super) async fn start_commit(&mut self) -> Result<()> {
+        for (lane, last) in std::mem::take(&mut self.changed) {
+            let (key, value) = self.session.positions.of_lane(lane, last)?;
+            self.send(&self.standing_at, &key, &value).await?;
+        }
+        let (producer, given_up) = (Arc::clone(&self.producer), self.given_up.clone());
+        self.committing = Some(spawn_blocking(move || {
+            let is_done = producer.commit(|| given_up.is_cancelled())?;
+            if is_done {
+                producer.begin()?;
             }
-        },
-        |partition| {
-            let last = last.borrow();
-            let mut of_partition = (0..symbols.len()).filter(|idx| partitions[*idx] == partition);
-            of_partition.all(|idx| last[idx].is_some())
-        },
-    )
-    .with_context(|| format!("look where `{}` ends", found.name))?;
-    let last = last.into_inner();
-    ensure!(last.len() == symbols.len(), "symbols were lost");
-    for ((symbol, last), partition) in symbols.iter().zip(&last).zip(partitions) {
-        let is_seen = usize::try_from(partition).is_ok_and(|p| is_complete.get(p) == Some(&true));
-        if last.is_none() && !is_seen {
-            tracing::warn!(
-                %symbol,
-                topic = found.name,
-                records = AT_MOST,
-                "the last records hold none of this symbol: what it traded since its last one is lost"
-            );
-        }
+            Ok(is_done)
+        }));
+        Ok(())
     }
-    Ok(last)
+
+    /// Waits for the end of the transaction that is being committed.
+    ///
+    /// # Errors
+    /// It is lost.
+    pub(super) async fn committed(&mut self) -> Result<()> {
+        let Some(committing) = &mut self.committing else {
+            return Ok(());
+        };
+        let is_done = committing.await;
+        self.committing = None;
+        if !is_done?? {
+            return Err(gave_up());
+        }
+        self.counts.add(std::mem::take(&mut self.uncommitted));
+        Ok(())
+    }
+
+    /// Writes what is left and waits until everything is in Kafka.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub(super) async fn finish(&mut self, passed: &mut Vec<Passed>) -> Result<()> {
+        self.committed().await?;
+        self.write(passed).await?;
+        if self.is_dirty() {
+            self.start_commit().await?;
+            self.committed().await?;
+        }
+        Ok(())
+    }
+}
+
+impl Counts {
+    fn add(&mut self, more: Self) {
+        for (kind, n) in more.written {
+            *self.written.entry(kind).or_default() += n;
+        }
+        self.n_gaps += more.n_gaps;
+        self.n_missing += more.n_missing;
+    }
+}
+
+fn gave_up() -> anyhow::Error {
+    anyhow!("Kafka is away, and what waits in memory is lost; the next start fetches it again")
+}
+
+/// A producer, and what it found in the topics.
+type Begun = (Arc<Producer>, BTreeMap<LaneKey, u64>);
+
+/// What it takes to begin under a name.
+#[derive(Debug, Clone)]
+struct Session {
+    kafka: KafkaSettings,
+    instance: String,
+    transaction_timeout: Duration,
+    positions: Positions,
+    topic: Found,
+}
+
+impl Session {
+    /// Begins to write under our name, once more where `is_again`; `None` if somebody gave up before
+    /// the brokers answered.
+    fn begin(self, is_again: bool, is_given_up: impl Fn() -> bool) -> Result<Option<Begun>> {
+        let at_most = self.transaction_timeout;
+        let producer = Producer::transactional(&self.kafka, &self.instance, at_most)?;
+        if !producer.fence(&is_given_up)? {
+            return Ok(None);
+        }
+        if is_again {
+            let standing = self.positions.read(&self.kafka, &self.topic)?;
+            self.positions.check_owner(&standing)?;
+        }
+        let signed = self
+            .positions
+            .sign(&producer, &self.kafka, &self.topic, is_given_up)?;
+        let Some(standing) = signed else {
+            return Ok(None);
+        };
+        producer.begin()?;
+        Ok(Some((Arc::new(producer), standing.last)))
+    }
 }

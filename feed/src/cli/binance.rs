@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use super::check::{Finding, kafka_findings, probe};
 use super::{CommandResult, Context, OutputArgs};
+use crate::address::check_base;
 use crate::binance::{self, BinanceSettings, Report, Streams, symbols_of};
 use crate::kafka::KafkaArgs;
 use crate::telemetry::{Telemetry, TelemetryArgs};
@@ -22,7 +23,9 @@ use crate::time::parse_duration;
 pub(super) const HELP: &str = "\
 Every trade of each symbol goes into `raw-trades` once and in the order of its id. What a connection
 lost is fetched by REST before later trades pass; what can't be had is recorded in the topic `gaps`.
-A feed that starts again goes on after the last id that the topic holds.
+All of it is written in transactions (read it with isolation.level=read_committed), with the topic
+`feed-positions`: a feed that starts again goes on just where the last transaction ended, and ends
+the feed of the same --instance that still runs.
 
 Examples:
   feed binance --symbols BTCUSDT,ETHUSDT --brokers localhost:9092
@@ -46,11 +49,33 @@ pub(super) struct BinanceArgs {
     #[command(flatten)]
     pub(super) kafka: KafkaArgs,
     #[command(flatten)]
+    transactions: TransactionArgs,
+    #[command(flatten)]
     exchange: ExchangeArgs,
     #[command(flatten)]
     pub(super) telemetry: TelemetryArgs,
     #[command(flatten)]
     pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Transactions")]
+struct TransactionArgs {
+    /// Of one name (and topic prefix) there is one feed at a time: a new one ends the old one. Feeds
+    /// beside each other need names and symbols of their own.
+    #[arg(
+        long,
+        env = "FEED_INSTANCE",
+        value_name = "NAME",
+        default_value = "feed"
+    )]
+    instance: String,
+    /// How often what was received is committed.
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration)]
+    commit_every: Duration,
+    /// A transaction that lasts longer is ended by the brokers; what it held is fetched again.
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = duration)]
+    transaction_timeout: Duration,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -104,9 +129,9 @@ struct ExchangeArgs {
     /// Weight of REST requests in a minute; the exchange's limit is 6000.
     #[arg(long, value_name = "N", default_value = "4000", value_parser = clap::value_parser!(u32).range(25..=6000))]
     rest_weight: u32,
-    /// How often a REST request that fails is tried.
-    #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=20))]
-    rest_attempts: u32,
+    /// Missing ids that can't be fetched for so long are recorded as a gap.
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
+    give_up_after: Duration,
     /// How long a missing id is waited for before it is asked for.
     #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = duration)]
     patience: Duration,
@@ -149,7 +174,7 @@ pub(super) fn run(args: &BinanceArgs) -> CommandResult {
     let settings = args.settings()?;
     let kafka = args
         .kafka
-        .settings()
+        .settings()?
         .context(Environment("where to? Give --brokers HOST:PORT".to_owned()))?;
     let context = Context::new(&args.telemetry)?;
     let progress = Progress::new(args.output.quiet);
@@ -193,13 +218,20 @@ impl BinanceArgs {
         );
         let kinds = settings.streams.kinds().iter();
         let mut topics: Vec<Topic> = kinds.map(|kind| settings.streams.topic(*kind)).collect();
-        topics.push(Topic::Gaps);
+        topics.extend([Topic::Gaps, Topic::FeedPositions]);
         findings.extend(kafka_findings(&self.kafka, &topics));
         findings
     }
 
     pub(super) fn settings(&self) -> Result<BinanceSettings> {
         let exchange = &self.exchange;
+        for (option, url) in [
+            ("--ws-url", &exchange.ws_url),
+            ("--rest-url", &exchange.rest_url),
+            ("--rest-data-url", &exchange.rest_data_url),
+        ] {
+            check_base(option, url)?;
+        }
         let ca = match &exchange.ca {
             Some(path) => Some(std::fs::read(path).with_context(|| {
                 Environment(format!("could not read --ca `{}`", path.display()))
@@ -221,15 +253,23 @@ impl BinanceArgs {
             connects_per_5m: usize::from(exchange.connects),
             weight_per_minute: exchange.rest_weight,
             patience: exchange.patience,
-            rest_attempts: exchange.rest_attempts,
+            give_up_after: exchange.give_up_after,
             largest_gap: exchange.largest_gap.max(1),
             most_waiting: MOST_WAITING,
+            most_passed: usize::try_from(self.kafka.buffer / EVENT)
+                .unwrap_or(usize::MAX)
+                .max(1),
+            commit_every: self.transactions.commit_every,
+            transaction_timeout: self.transactions.transaction_timeout,
+            instance: self.transactions.instance.clone(),
         })
     }
 }
 
-/// Events of one symbol that wait for a gap: some ten megabytes.
-const MOST_WAITING: usize = 100_000;
+/// Events of all symbols that wait for a gap: less than 100 MB.
+const MOST_WAITING: usize = 500_000;
+/// An event's share of `--buffer`, in bytes.
+const EVENT: u64 = 256;
 
 fn duration(text: &str) -> Result<Duration, String> {
     let micros = parse_duration(text)?;

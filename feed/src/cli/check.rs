@@ -121,9 +121,13 @@ pub(super) fn run(args: &CheckArgs) -> CommandResult {
 
 /// The brokers and the topics that would be written to.
 pub(super) fn kafka_findings(args: &KafkaArgs, topics: &[Topic]) -> Vec<Finding> {
-    let Some(settings) = args.settings() else {
-        let error = anyhow::anyhow!("--brokers is missing");
-        return vec![Finding::of("Kafka", Err(error))];
+    let settings = match args.settings() {
+        Ok(Some(settings)) => settings,
+        Ok(None) => {
+            let error = anyhow::anyhow!("--brokers is missing");
+            return vec![Finding::of("Kafka", Err(error))];
+        }
+        Err(error) => return vec![Finding::of("Kafka", Err(error))],
     };
     topics
         .iter()
@@ -141,7 +145,10 @@ fn look_at_topic(settings: &KafkaSettings, name: &str) -> Result<String> {
         0 => format!(
             "would be created at `{}` with {}",
             settings.brokers,
-            plural(settings.new_partitions().unsigned_abs().into(), "partition")
+            plural(
+                settings.new_partitions(name).unsigned_abs().into(),
+                "partition"
+            )
         ),
         n => format!("has {}", plural(n.unsigned_abs().into(), "partition")),
     })

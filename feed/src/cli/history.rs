@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 use super::check::{Finding, out_finding, probe};
 use super::replay::find;
 use super::{CommandResult, Context, OutputArgs};
+use crate::address::check_base;
 use crate::binance::symbols_of;
 use crate::download::{
     DownloadSettings, Kind, Outcome, Source, Store, convert, download, probe_source,
@@ -272,6 +273,8 @@ impl HistoryArgs {
         if self.source == Source::Rest && !matches!(kind, Kind::Klines(_)) {
             bail!(usage("--source rest has candles only: --kind klines"));
         }
+        check_base("--dumps-url", &self.dumps_url)?;
+        check_base("--rest-data-url", &self.rest_data_url)?;
         let ca = match &self.ca {
             Some(path) => Some(std::fs::read(path).with_context(|| {
                 Environment(format!("could not read --ca `{}`", path.display()))
@@ -297,6 +300,14 @@ impl HistoryArgs {
             Some(symbols) => symbols_of(symbols).map_err(|error| Environment(error.to_string()))?,
             None => Vec::new(),
         };
+        let is_day = |time: Option<i64>| time.is_none_or(|time| time.rem_euclid(DAY_US) == 0);
+        if !is_day(self.from) || !is_day(self.to) {
+            // Half a day would pass for a whole one ever after.
+            bail!(Environment(
+                "--from and --to are days such as 2024-01-05: a partition holds a whole one"
+                    .to_owned()
+            ));
+        }
         Ok(ReadOptions {
             symbols: symbols.iter().map(ToString::to_string).collect(),
             from: self.from,

@@ -3,33 +3,34 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use history::{DataObject, Location, ReadOptions, Storage, fingerprint, for_each_trade};
 use market::{Topic, TradeWriter};
 use serde::Serialize;
 use terminal::exit::{Environment, ExitStatus};
 use terminal::output::{self, Render};
-use terminal::progress::{Progress, list, plural};
+use terminal::progress::{Progress, plural};
 
 use super::check::{Finding, kafka_findings};
-use super::simulate::kafka_sink;
+use super::simulate::{kafka_settings, watch};
 use super::{CommandResult, Context, OutputArgs};
 use crate::kafka::{KafkaArgs, ensure_topic};
 use crate::pace::{Pacer, Speed};
 use crate::replay::{
-    HEADER, Merged, MergedTrade, OnError, Position, Refused, ReplayId, Sources, resume_positions,
+    Merged, MergedTrade, OnError, Progress as Standing, Refused, ReplayId, Sources,
 };
 use crate::sink::{Entry, Sink};
 use crate::telemetry::TelemetryArgs;
 use crate::time::{parse_moment, show_time};
 
 pub(super) const HELP: &str = "\
-Trades go out in the order of time, each symbol in one partition. What a topic holds of the same
-files already is left out: a replay that was stopped, or killed, goes on where it was, and one that
-was complete writes nothing. --again writes everything once more.
+Trades go out in the order of time, each symbol in one partition, in transactions (read them with
+isolation.level=read_committed). What a topic holds of the same files already is left out: a replay
+that was stopped, or killed, goes on where it was, and one that was complete writes nothing. --again
+writes everything once more.
 
 Examples:
   feed replay BTCUSDT-trades-2024-01-05.zip --brokers localhost:9092
@@ -125,29 +126,26 @@ pub(super) fn run(args: &ReplayArgs) -> CommandResult {
     let phase = progress.phase("look", 0);
     let sources = Sources::new(&objects, &options, args.on_error)?;
     phase.done(&plural(objects.len() as u64, "file"));
-    let mut sink = args.sink(&context)?;
-    let replay = match (&sink, args.kafka.settings()) {
-        (Sink::Kafka(_), Some(settings)) => {
+    let (mut sink, mut standing) = match args.plain_sink()? {
+        Some(sink) => (sink, None),
+        None => {
             let phase = progress.phase("compare", 0);
-            let id = ReplayId::new(&fingerprint(&objects)?.hash, &args.selection());
-            let found = context
-                .runtime
-                .block_on(ensure_topic(&settings, &settings.topic(Topic::RawTrades)))?;
-            let next = if args.again {
-                vec![0; usize::try_from(found.partitions).unwrap_or(0)]
-            } else {
-                resume_positions(&settings, &found, id)?
-            };
+            let (sink, standing) = args.kafka_sink(&context, &objects)?;
             phase.done("with what the topic holds");
-            Some((id, next))
+            (sink, Some(standing))
         }
-        _ => None,
     };
     context.telemetry.set_ready(true);
     let mut merged = sources.read()?;
-    let summary = send(args, &mut merged, replay, &context, &mut sink, &progress)?;
+    let summary = send(
+        args,
+        &mut merged,
+        standing.as_mut(),
+        &context,
+        &mut sink,
+        &progress,
+    )?;
     context.telemetry.set_ready(false);
-    args.check_symbols(&merged, summary.is_complete)?;
     if args.out.as_deref().is_some_and(|out| out == Path::new("-")) {
         progress.note(&summary.render_table());
     } else {
@@ -159,16 +157,24 @@ pub(super) fn run(args: &ReplayArgs) -> CommandResult {
 fn send(
     args: &ReplayArgs,
     merged: &mut Merged,
-    replay: Option<(ReplayId, Vec<u64>)>,
+    mut standing: Option<&mut Standing>,
     context: &Context,
     sink: &mut Sink,
     progress: &Progress,
 ) -> anyhow::Result<Summary> {
     /// Between two looks at what isn't looked at for each trade.
     const LOOK: u64 = 1 << 10;
+    let first = standing
+        .as_ref()
+        .map_or(0, |standing| standing.n_committed());
     let mut writers: Vec<(TradeWriter, Arc<str>, i32)> = Vec::new();
     let mut pacer = Pacer::new(args.speed);
     let mut value = Vec::with_capacity(256);
+    let mut tick = |n_trades: u64| match &mut standing {
+        Some(standing) => standing.tick(n_trades, &context.interrupt),
+        None => Ok(()),
+    };
+    let n_committed = first;
     let (mut n_trades, mut n_there, mut n_told) = (0_u64, 0_u64, 0_u64);
     let mut last = None;
     let mut is_complete = false;
@@ -194,20 +200,12 @@ fn send(
             writers.push((TradeWriter::new(&name), name, partition));
         }
         let (writer, name, partition) = &writers[symbol as usize];
-        let place = n_trades + n_there;
-        let header = match &replay {
-            Some((replay, next)) => {
-                let slot = usize::try_from(*partition).unwrap_or(0);
-                if place < next[slot] {
-                    n_there += 1;
-                    continue;
-                }
-                let replay = *replay;
-                Some(Position { replay, place }.to_bytes())
-            }
-            None => None,
-        };
-        if !pacer.wait(trade.event_time, &context.interrupt) {
+        if n_there < n_committed {
+            n_there += 1;
+            continue;
+        }
+        let n_sent = n_there + n_trades;
+        if !pacer.wait(trade.event_time, &context.interrupt, || tick(n_sent))? {
             break None;
         }
         value.clear();
@@ -216,7 +214,6 @@ fn send(
             symbol: name,
             partition: *partition,
             value: &value,
-            header: header.as_ref().map(|header| (HEADER, header.as_slice())),
         };
         if !sink.write(entry)? {
             break None;
@@ -230,9 +227,13 @@ fn send(
             if context.interrupt.is_asked() {
                 break None;
             }
+            tick(n_there + n_trades)?;
         }
     };
-    sink.finish()?;
+    match standing {
+        Some(standing) => standing.commit(n_there + n_trades, &context.interrupt)?,
+        None => sink.finish()?,
+    }
     let seconds = began.elapsed().as_secs_f64();
     context.telemetry.trades_made(n_trades - n_told);
     drop(phase);
@@ -286,7 +287,10 @@ impl ReplayArgs {
             }
         }
         if self.out.is_none() && !self.null {
-            findings.extend(kafka_findings(&self.kafka, &[Topic::RawTrades]));
+            findings.extend(kafka_findings(
+                &self.kafka,
+                &[Topic::RawTrades, Topic::FeedPositions],
+            ));
         }
         findings
     }
@@ -312,29 +316,41 @@ impl ReplayArgs {
         )
     }
 
-    fn sink(&self, context: &Context) -> anyhow::Result<Sink> {
+    /// The sink, if it isn't Kafka.
+    fn plain_sink(&self) -> anyhow::Result<Option<Sink>> {
         if self.null {
-            return Ok(Sink::Null);
+            return Ok(Some(Sink::Null));
         }
-        match &self.out {
-            Some(out) => Sink::file(out),
-            None => kafka_sink(&self.kafka, context),
-        }
+        self.out.as_deref().map(Sink::file).transpose()
     }
 
-    fn check_symbols(&self, merged: &Merged, is_complete: bool) -> anyhow::Result<()> {
-        let found: Vec<&str> = (0..merged.n_symbols())
-            .map(|place| merged.symbol(place as u32).as_ref())
-            .collect();
-        let missing: Vec<&String> = self
-            .symbols
-            .iter()
-            .filter(|symbol| !found.contains(&symbol.as_str()))
-            .collect();
-        if is_complete && !missing.is_empty() {
-            bail!("no trade of {} is in these files", list(&missing));
+    /// Kafka, and where the replay stands there.
+    fn kafka_sink(
+        &self,
+        context: &Context,
+        objects: &[DataObject],
+    ) -> anyhow::Result<(Sink, Standing)> {
+        /// A transaction for each so much time: often enough for who reads on, seldom enough for speed.
+        const EVERY: Duration = Duration::from_millis(100);
+        const EVERY_AT_MOST_SPEED: Duration = Duration::from_millis(1_000);
+        let settings = kafka_settings(&self.kafka)?;
+        let topics = [Topic::RawTrades, Topic::FeedPositions].map(|topic| settings.topic(topic));
+        let runtime = &context.runtime;
+        let trades = runtime.block_on(ensure_topic(&settings, &topics[0]))?;
+        let positions = runtime.block_on(ensure_topic(&settings, &topics[1]))?;
+        let id = ReplayId::new(&fingerprint(objects)?.hash, &self.selection());
+        let every = match self.speed {
+            Speed::Max => EVERY_AT_MOST_SPEED,
+            Speed::Times(_) => EVERY,
+        };
+        let mut standing = Standing::begin(&settings, positions, id, every)?;
+        if self.again {
+            standing.begin_anew();
         }
-        Ok(())
+        let producer = Arc::clone(standing.producer());
+        watch(&context.telemetry, &producer);
+        let sink = Sink::kafka(producer, trades.into(), context.interrupt.clone());
+        Ok((sink, standing))
     }
 }
 

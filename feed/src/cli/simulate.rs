@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
 use market::{
     AnomalyKind, Arrivals, InjectConfig, Interval, SimulateConfig, Topic, TradeWriter,
@@ -17,7 +17,7 @@ use terminal::progress::Progress;
 
 use super::check::{Finding, kafka_findings};
 use super::{CommandResult, Context, OutputArgs};
-use crate::kafka::{KafkaArgs, Producer, ensure_topic};
+use crate::kafka::{KafkaArgs, KafkaSettings, Producer, ensure_topic};
 use crate::pace::{Pacer, Speed};
 use crate::simulate::{RegimeChange, Traffic, names, symbol};
 use crate::sink::{Entry, Sink};
@@ -190,7 +190,7 @@ fn send(
     let began = Instant::now();
     while n_trades < at_most {
         let Some(next) = traffic.next() else { break };
-        if !pacer.wait(next.trade.event_time, &context.interrupt) {
+        if !pacer.wait(next.trade.event_time, &context.interrupt, || anyhow::Ok(()))? {
             break;
         }
         let (writer, symbol, partition) = &writers[next.symbol];
@@ -200,7 +200,6 @@ fn send(
             symbol,
             partition: *partition,
             value: &value,
-            header: None,
         };
         if !sink.write(entry)? {
             break;
@@ -311,12 +310,8 @@ impl SimulateArgs {
 }
 
 /// The sink into `raw-trades`, whose topic is made sure of first.
-pub(super) fn kafka_sink(args: &KafkaArgs, context: &Context) -> anyhow::Result<Sink> {
-    let Some(settings) = args.settings() else {
-        bail!(Environment(
-            "where to? Give --brokers HOST:PORT, --out FILE or --null".to_owned()
-        ));
-    };
+fn kafka_sink(args: &KafkaArgs, context: &Context) -> anyhow::Result<Sink> {
+    let settings = kafka_settings(args)?;
     let topic = settings.topic(Topic::RawTrades);
     let found = context.runtime.block_on(ensure_topic(&settings, &topic))?;
     let producer = Arc::new(Producer::new(&settings)?);
@@ -325,6 +320,13 @@ pub(super) fn kafka_sink(args: &KafkaArgs, context: &Context) -> anyhow::Result<
         producer,
         found.into(),
         context.interrupt.clone(),
+    ))
+}
+
+/// The settings of Kafka, where nothing else is written to.
+pub(super) fn kafka_settings(args: &KafkaArgs) -> anyhow::Result<KafkaSettings> {
+    args.settings()?.context(Environment(
+        "where to? Give --brokers HOST:PORT, --out FILE or --null".to_owned(),
     ))
 }
 

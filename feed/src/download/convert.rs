@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, bail};
 use history::{DataObject, Labels, ReadOptions, fingerprint, read_candles};
 use market::{DAY_US, Trade};
+use terminal::exit::Environment;
 use terminal::interrupt::Interrupt;
 use terminal::progress::Phase;
 
@@ -34,14 +35,28 @@ pub fn convert(
     interrupt: &Interrupt,
     phase: &Phase,
 ) -> Result<(Outcome, Refused)> {
+    // What is done about a row changes what a day is made of.
+    let mut uri = "files".to_owned();
+    if let Some(symbol) = &options.default_symbol {
+        uri += &format!(", of {symbol} where they name none");
+    }
+    if on_error == OnError::Skip {
+        uri += ", without rows that can't be read";
+    }
     let origin = Origin {
-        uri: "files".to_owned(),
+        uri,
         sha256: Some(fingerprint(objects)?.hash),
     };
     let mut outcome = Outcome::default();
     let mut refused = Refused::default();
     match store.manifest().kind {
         Kind::Klines(interval) => {
+            if on_error == OnError::Skip {
+                bail!(Environment(
+                    "--on-error skip is for trades: a candle that can't be read would be a hole"
+                        .to_owned()
+                ));
+            }
             for symbol in read_candles(objects, interval, options)? {
                 let by_day = symbol.candles.chunk_by(|a, b| {
                     a.open_time.div_euclid(DAY_US) == b.open_time.div_euclid(DAY_US)
@@ -102,7 +117,7 @@ impl Day {
     ) -> Result<()> {
         let date = date_of(self.number * DAY_US);
         let labels = self.is_labelled.then_some(self.labels);
-        let rows = || Rows::Trades(self.trades, labels);
+        let rows = || Rows::Trades(self.trades.clone(), labels.clone());
         put(store, symbol, &date, rows, origin, outcome)
     }
 }
@@ -111,19 +126,30 @@ fn put(
     store: &mut Store,
     symbol: &str,
     date: &str,
-    rows: impl FnOnce() -> Rows,
+    rows: impl Fn() -> Rows,
     origin: &Origin,
     outcome: &mut Outcome,
 ) -> Result<()> {
-    if let Some(known) = store.manifest().get(symbol, date)
-        && known.origin != *origin
-    {
-        bail!(
-            "symbol={symbol}/date={date} is there already, and comes from other files: convert all \
-             files of a day at once, or choose another --out"
-        );
-    }
-    if store.has(symbol, date).is_some() {
+    let known = store.has(symbol, date).cloned();
+    let from_others = store
+        .manifest()
+        .get(symbol, date)
+        .filter(|known| known.origin != *origin);
+    if let Some(others) = from_others {
+        // More files, and perhaps the same day: its bytes depend on its rows alone.
+        let expected = others.sha256.clone();
+        let found = store.target(symbol, date).digest(rows(), origin.clone())?;
+        if found != expected {
+            bail!(
+                "symbol={symbol}/date={date} is there already, and comes from other files with other \
+                 rows: convert all files of a day at once, or choose another --out"
+            );
+        }
+        if known.is_some() {
+            outcome.n_there += 1;
+            return Ok(());
+        }
+    } else if known.is_some() {
         outcome.n_there += 1;
         return Ok(());
     }

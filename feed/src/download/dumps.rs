@@ -108,7 +108,7 @@ pub async fn download(
     let kind = store.manifest().kind;
     let rest = Rest::new(&settings.rest_settings(), Arc::clone(telemetry))?;
     if settings.source == Source::Rest {
-        rest.check_symbols().await?;
+        rest.check_symbols(false).await?;
     }
     let fetcher = Fetcher {
         settings: settings.clone(),
@@ -136,6 +136,14 @@ pub async fn download(
                 date,
             });
         }
+    }
+    if settings.source == Source::Dumps {
+        let begun: Vec<&Arc<str>> = settings
+            .symbols
+            .iter()
+            .filter(|symbol| store.manifest().partitions().any(|p| p.symbol == ***symbol))
+            .collect();
+        fetcher.check_dumps(&begun).await?;
     }
     let mut results = futures::stream::iter(jobs)
         .take_while(|_| std::future::ready(!interrupt.is_asked()))
@@ -185,7 +193,7 @@ pub async fn probe_source(
         let telemetry = Arc::new(Telemetry::default());
         let symbols = async {
             let rest = Rest::new(&settings.rest_settings(), telemetry)?;
-            rest.check_symbols().await?;
+            rest.check_symbols(false).await?;
             Ok("knows every symbol".to_owned())
         };
         return vec![(format!("REST at `{}`", settings.rest_url), symbols.await)];
@@ -212,7 +220,8 @@ impl DownloadSettings {
             trades: self.rest_url.clone(),
             data: self.rest_url.clone(),
             symbols: self.symbols.clone(),
-            attempts: self.attempts,
+            give_up_after: GIVE_UP_AFTER,
+            at_once: self.jobs,
             weight_per_minute: WEIGHT,
             ca: self.ca.clone(),
         }
@@ -245,10 +254,44 @@ async fn get(client: &reqwest::Client, url: &str) -> Result<Option<reqwest::Resp
     }
 }
 
+/// REST that doesn't answer for so long is away.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
 /// Weight of REST requests in a minute.
 const WEIGHT: u32 = 4_000;
 
 impl Fetcher {
+    /// Makes sure that there are dumps of each symbol that nothing is known of: at the first day, or
+    /// at the last.
+    async fn check_dumps(&self, known: &[&Arc<str>]) -> Result<()> {
+        let (first, last) = (self.settings.from, self.settings.to - DAY_US);
+        let mut missing = Vec::new();
+        for symbol in &self.settings.symbols {
+            if known.contains(&symbol) {
+                continue;
+            }
+            let mut is_there = false;
+            for day in [first, last] {
+                let (url, _) = dump_url(&self.settings, self.kind, symbol, &date_of(day));
+                let looked = get(&self.client, &format!("{url}.CHECKSUM")).await;
+                // Who doesn't answer is asked again for the dump itself.
+                is_there |= !matches!(looked, Ok(None));
+            }
+            if !is_there {
+                missing.push(symbol);
+            }
+        }
+        if !missing.is_empty() {
+            bail!(
+                "there are no dumps of {}, neither of {} nor of {}: is it traded under this name, and \
+                 was it then?",
+                terminal::progress::list(&missing),
+                date_of(first),
+                date_of(last)
+            );
+        }
+        Ok(())
+    }
+
     async fn fetch(&self, job: Job) -> Result<Fetched> {
         match self.settings.source {
             Source::Dumps => self.by_dump(job).await,

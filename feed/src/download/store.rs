@@ -131,6 +131,13 @@ impl Store {
 }
 
 impl Target {
+    /// The SHA-256 (hex) that the partition's file would have.
+    pub(super) fn digest(mut self, rows: Rows, origin: Origin) -> Result<String> {
+        let folder = tempfile::tempdir().context("make a folder to compare in")?;
+        self.uri = folder.path().join("part.parquet").display().to_string();
+        Ok(self.write(rows, origin)?.sha256)
+    }
+
     /// Writes the partition's file.
     pub(super) fn write(self, rows: Rows, origin: Origin) -> Result<Partition> {
         let Written {

@@ -2,12 +2,15 @@
 
 mod partition;
 mod producer;
+mod properties;
 mod settings;
-mod tail;
 mod topics;
+mod transaction;
+mod whole;
 
 pub use partition::partition_of;
 pub use producer::{Destination, Producer, Record};
 pub use settings::{Compression, KafkaArgs, KafkaSettings};
-pub use tail::{Tail, read_tail};
 pub use topics::{Found, ensure_topic, look_at_topics};
+pub use transaction::session;
+pub use whole::read_whole;

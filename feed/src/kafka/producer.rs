@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 
 use super::partition::partition_of;
+use super::properties::refusal;
 use super::settings::KafkaSettings;
 use super::topics::Found;
 
@@ -46,7 +47,7 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
 
 /// What the producer's own threads learn.
 #[derive(Debug, Default)]
-struct Events {
+pub(super) struct Events {
     n_failed: AtomicU64,
     is_away: AtomicBool,
 }
@@ -124,15 +125,13 @@ pub struct Record<'a> {
     pub key: &'a str,
     /// The value.
     pub value: &'a [u8],
-    /// A header, if it has one.
-    pub header: Option<(&'a str, &'a [u8])>,
 }
 
 /// Writes records in order, each exactly once as long as it lives.
 ///
 /// Records wait in memory up to the configured bound, then [`try_send`](Self::try_send) says no.
 pub struct Producer {
-    inner: ThreadedProducer<Events>,
+    pub(super) inner: ThreadedProducer<Events>,
     n_sent: AtomicU64,
 }
 
@@ -153,10 +152,12 @@ impl Producer {
     /// # Errors
     /// When a setting is wrong.
     pub fn new(settings: &KafkaSettings) -> Result<Self> {
-        let inner = settings
-            .producer()
-            .create_with_context(Events::default())
-            .context("start the Kafka producer")?;
+        Self::of(&settings.producer())
+    }
+
+    pub(super) fn of(config: &ClientConfig) -> Result<Self> {
+        let created = config.create_with_context(Events::default());
+        let inner = created.map_err(|error| refusal(&error))?;
         Ok(Self {
             inner,
             n_sent: AtomicU64::new(0),
@@ -168,17 +169,10 @@ impl Producer {
     /// # Errors
     /// When the record can never be written, or the producer has failed for good.
     pub fn try_send(&self, record: Record<'_>) -> Result<bool> {
-        let mut base = BaseRecord::to(&record.destination.topic)
+        let base = BaseRecord::to(&record.destination.topic)
             .partition(record.partition)
             .key(record.key)
             .payload(record.value);
-        if let Some((key, value)) = record.header {
-            let header = Header {
-                key,
-                value: Some(value),
-            };
-            base = base.headers(OwnedHeaders::new_with_capacity(1).insert(header));
-        }
         match self.inner.send(base) {
             Ok(()) => {
                 self.n_sent.fetch_add(1, Ordering::Relaxed);
@@ -242,8 +236,10 @@ impl Producer {
     /// # Errors
     /// When some weren't within the time, or were refused.
     pub fn flush(&self, at_most: Duration) -> Result<()> {
+        // What has failed is not waited for: nothing of it may go out behind a hole.
+        self.check().inspect_err(|_| self.abandon())?;
         let flushed = self.inner.flush(at_most);
-        self.check()?;
+        self.check().inspect_err(|_| self.abandon())?;
         flushed.with_context(|| {
             format!(
                 "{} records are not in Kafka after {} s",

@@ -1,11 +1,14 @@
 //! How to reach Kafka.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use market::Topic;
 use rdkafka::config::ClientConfig;
 
+use super::properties::properties;
 use crate::size::parse_size;
 
 /// The options of every command that writes to Kafka.
@@ -49,8 +52,11 @@ pub struct KafkaArgs {
           value_parser = clap::value_parser!(u64).range(0..=60_000))]
     pub linger_ms: u64,
     /// Sets a property of librdkafka, such as `client.id=feed-1`; may be repeated.
-    #[arg(long = "kafka", value_name = "KEY=VALUE", value_parser = parse_property)]
-    pub properties: Vec<(String, String)>,
+    #[arg(long = "kafka", value_name = "KEY=VALUE")]
+    pub properties: Vec<String>,
+    /// A file of such properties, one a line, for what nobody may read: `sasl.password` and the like.
+    #[arg(long, env = "FEED_KAFKA_PROPERTIES", value_name = "FILE")]
+    pub kafka_properties: Option<PathBuf>,
 }
 
 /// How batches are compressed.
@@ -89,17 +95,23 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(15);
 
 impl KafkaArgs {
     /// The settings, if there are brokers.
-    pub fn settings(&self) -> Option<KafkaSettings> {
-        Some(KafkaSettings {
-            brokers: self.brokers.clone().filter(|brokers| !brokers.is_empty())?,
+    ///
+    /// # Errors
+    /// A property that can't be set.
+    pub fn settings(&self) -> Result<Option<KafkaSettings>> {
+        let Some(brokers) = self.brokers.clone().filter(|brokers| !brokers.is_empty()) else {
+            return Ok(None);
+        };
+        Ok(Some(KafkaSettings {
+            brokers,
             prefix: self.topic_prefix.clone(),
             partitions: self.partitions,
             replication: self.replication,
             compression: self.compression,
             buffer_bytes: self.buffer,
             linger: Duration::from_millis(self.linger_ms),
-            properties: self.properties.clone(),
-        })
+            properties: properties(self.kafka_properties.as_deref(), &self.properties)?,
+        }))
     }
 }
 
@@ -109,9 +121,28 @@ impl KafkaSettings {
         topic.name(&self.prefix)
     }
 
-    /// Partitions of topics that are created.
-    pub fn new_partitions(&self) -> i32 {
-        self.partitions.unwrap_or(DEFAULT_PARTITIONS)
+    /// Partitions that a topic must have, if it must.
+    pub fn wanted_partitions(&self, name: &str) -> Option<i32> {
+        if self.is_positions(name) {
+            return Some(1);
+        }
+        self.partitions
+    }
+
+    /// Partitions of a topic that is created.
+    pub fn new_partitions(&self, name: &str) -> i32 {
+        let wanted = self.wanted_partitions(name);
+        wanted.unwrap_or(DEFAULT_PARTITIONS)
+    }
+
+    /// Whether a topic keeps the last record of each key, and nothing else.
+    pub(crate) fn is_positions(&self, name: &str) -> bool {
+        name == self.topic(Topic::FeedPositions)
+    }
+
+    /// How much may wait in memory.
+    pub fn buffer_bytes(&self) -> u64 {
+        self.buffer_bytes
     }
 
     pub(crate) fn client(&self) -> ClientConfig {
@@ -125,10 +156,28 @@ impl KafkaSettings {
         config
     }
 
+    /// A producer that never gives a record up.
     pub(crate) fn producer(&self) -> ClientConfig {
+        let mut config = self.any_producer();
+        config
+            // A batch that is refused for good ends the producer: what follows must not go out.
+            .set("enable.gapless.guarantee", "true");
+        config
+    }
+
+    /// A producer of transactions, one at a time of each name. One that lasts longer than `at_most`
+    /// is ended by the brokers, so that readers don't wait for a feed that is gone.
+    pub(crate) fn transactional(&self, name: &str, at_most: Duration) -> ClientConfig {
+        let mut config = self.any_producer();
+        config
+            .set("transactional.id", format!("{}{name}", self.prefix))
+            .set("transaction.timeout.ms", at_most.as_millis().to_string());
+        config
+    }
+
+    fn any_producer(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
-            .set("linger.ms", self.linger.as_millis().to_string())
             .set("batch.num.messages", "100000")
             .set("batch.size", "1000000")
             .set("queue.buffering.max.messages", "2000000");
@@ -140,12 +189,11 @@ impl KafkaSettings {
             Compression::Zstd => "zstd",
             Compression::None => "none",
         };
-        // After the caller's own properties: what makes the promises is not a setting.
+        // What makes the promises is not a setting.
         config
+            .set("linger.ms", self.linger.as_millis().to_string())
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // A batch that is refused for good ends the producer: what follows must not go out.
-            .set("enable.gapless.guarantee", "true")
             .set("compression.codec", codec)
             .set(
                 "queue.buffering.max.kbytes",
@@ -164,15 +212,10 @@ impl KafkaSettings {
             .set("group.id", "foreshock-feed-tail")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            // The end of a topic is told after so long without more.
+            .set("fetch.wait.max.ms", "10")
             .set("auto.offset.reset", "earliest");
         config
     }
-}
-
-fn parse_property(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text
-        .split_once('=')
-        .filter(|(key, _)| !key.is_empty())
-        .ok_or("a property is KEY=VALUE")?;
-    Ok((key.to_owned(), value.to_owned()))
 }

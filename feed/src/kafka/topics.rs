@@ -1,12 +1,13 @@
 //! Topics: created where missing, checked where they are.
 
 use anyhow::{Context, Result, bail};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 use terminal::exit::Environment;
 
 use super::producer::Quiet;
+use super::properties::refusal;
 use super::settings::{ANSWER, KafkaSettings};
 
 /// A topic that is ready to be written to.
@@ -27,7 +28,7 @@ pub fn look_at_topics(settings: &KafkaSettings, names: &[String]) -> Result<Vec<
     let client: BaseConsumer<Quiet> = settings
         .client()
         .create_with_context(Quiet)
-        .map_err(|error| Environment(format!("Kafka's settings are wrong: {error}")))?;
+        .map_err(|error| refusal(&error))?;
     let metadata = client.fetch_metadata(None, ANSWER).map_err(|error| {
         anyhow::Error::new(error).context(Environment(format!(
             "no Kafka broker answers at `{}`",
@@ -40,7 +41,7 @@ pub fn look_at_topics(settings: &KafkaSettings, names: &[String]) -> Result<Vec<
             let topic = metadata.topics().iter().find(|topic| topic.name() == name);
             let partitions = topic.map_or(0, |topic| topic.partitions().len());
             let partitions = i32::try_from(partitions).context("count partitions")?;
-            match settings.partitions {
+            match settings.wanted_partitions(name) {
                 Some(wanted) if partitions != 0 && partitions != wanted => bail!(
                     "topic `{name}` has {partitions} partitions, not {wanted}: a symbol's trades \
                      would move to another partition; ask for {partitions}, or write to topics of \
@@ -66,16 +67,26 @@ pub async fn ensure_topic(settings: &KafkaSettings, name: &str) -> Result<Found>
     };
     let first = |found: Vec<Found>| found.into_iter().next().context("look at the topic");
     let found = first(look().await??)?;
+    let admin: AdminClient<Quiet> = settings.client().create_with_context(Quiet)?;
     if found.partitions > 0 {
+        if settings.is_positions(name) {
+            check_compacted(&admin, name).await?;
+        }
         return Ok(found);
     }
-    let admin: AdminClient<Quiet> = settings.client().create_with_context(Quiet)?;
-    let partitions = settings.new_partitions();
-    let new = NewTopic::new(
+    let partitions = settings.new_partitions(name);
+    let mut new = NewTopic::new(
         name,
         partitions,
         TopicReplication::Fixed(settings.replication),
     );
+    if settings.is_positions(name) {
+        // Read as a whole at each start: it must stay small.
+        new = new
+            .set("cleanup.policy", COMPACT)
+            .set("segment.bytes", "16777216")
+            .set("min.cleanable.dirty.ratio", "0.1");
+    }
     let options = AdminOptions::new().operation_timeout(Some(ANSWER));
     let results = admin
         .create_topics([&new], &options)
@@ -106,4 +117,28 @@ pub async fn ensure_topic(settings: &KafkaSettings, name: &str) -> Result<Found>
     bail!(Environment(format!(
         "topic `{name}` was created, but the brokers don't show it"
     )))
+}
+
+const COMPACT: &str = "compact";
+
+/// Makes sure that a topic never loses the last record of a key.
+async fn check_compacted(admin: &AdminClient<Quiet>, name: &str) -> Result<()> {
+    let topic = ResourceSpecifier::Topic(name);
+    let options = AdminOptions::new().request_timeout(Some(ANSWER));
+    let described = admin.describe_configs([&topic], &options).await;
+    let described = described.with_context(|| format!("look at the settings of `{name}`"))?;
+    let Some(Ok(described)) = described.into_iter().next() else {
+        // Whoever may not look is believed.
+        return Ok(());
+    };
+    match described
+        .get("cleanup.policy")
+        .and_then(|entry| entry.value.as_deref())
+    {
+        Some(policy) if policy != COMPACT => bail!(
+            "topic `{name}` has the setting cleanup.policy={policy}, not {COMPACT}: it would forget \
+             where symbols stand"
+        ),
+        _ => Ok(()),
+    }
 }

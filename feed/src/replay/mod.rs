@@ -3,5 +3,5 @@
 mod progress;
 mod sources;
 
-pub use progress::{HEADER, Position, ReplayId, resume_positions};
+pub use progress::{Progress, ReplayId};
 pub use sources::{Merged, MergedTrade, OnError, Refused, Sources};

@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, bail};
 use history::{DataObject, HistoryError, ReadOptions, for_each_good_trade};
 use market::Trade;
+use terminal::progress::list;
 
 use crate::time::show_time;
 
@@ -76,6 +77,7 @@ impl Sources {
     pub fn new(objects: &[DataObject], options: &ReadOptions, on_error: OnError) -> Result<Self> {
         let mut by_symbol: BTreeMap<&str, Vec<DataObject>> = BTreeMap::new();
         let mut chains = Vec::new();
+        let mut found: BTreeSet<String> = BTreeSet::new();
         let refused = Arc::<Mutex<Refused>>::default();
         for object in objects {
             if let Some(symbol) = object.symbol() {
@@ -86,15 +88,26 @@ impl Sources {
                 objects: vec![object.clone()],
                 options,
             };
-            let symbols = symbols_if_apart(object, options, on_error)?;
-            if symbols.is_empty() {
+            let (symbols, is_apart) = symbols_of(object, options, on_error)?;
+            found.extend(symbols.iter().cloned());
+            if !is_apart {
                 chains.push(chain(options.clone()));
+                continue;
             }
             for symbol in symbols {
                 let mut options = options.clone();
                 options.symbols = vec![symbol];
                 chains.push(chain(options));
             }
+        }
+        found.extend(by_symbol.keys().map(|symbol| (*symbol).to_owned()));
+        let missing = options
+            .symbols
+            .iter()
+            .filter(|symbol| !found.contains(*symbol));
+        let missing: Vec<&String> = missing.collect();
+        if !missing.is_empty() {
+            bail!("no trade of {} is in these files", list(&missing));
         }
         for (_, objects) in by_symbol {
             chains.push(Chain {
@@ -149,12 +162,12 @@ impl Sources {
     }
 }
 
-/// The symbols of a file that has one after the other; none if it is in the order of time.
-fn symbols_if_apart(
+/// The symbols of a file, and whether it has one after the other instead of the order of time.
+fn symbols_of(
     object: &DataObject,
     options: &ReadOptions,
     on_error: OnError,
-) -> Result<Vec<String>> {
+) -> Result<(Vec<String>, bool)> {
     let mut symbols: Vec<String> = Vec::new();
     let mut last = i64::MIN;
     let mut is_in_order = true;
@@ -179,11 +192,8 @@ fn symbols_if_apart(
             OnError::Skip => Ok(()),
         },
     )?;
-    if is_in_order {
-        symbols.clear();
-    }
     symbols.sort();
-    Ok(symbols)
+    Ok((symbols, !is_in_order))
 }
 
 /// A row on its way; symbol and label are places among those that its source has told of.

@@ -56,6 +56,9 @@ pub struct Telemetry {
     missing: Family<SymbolLabels, Counter>,
     refilled: Family<SymbolLabels, Counter>,
     rest: Family<StatusLabels, Counter>,
+    doubtful: Family<SymbolLabels, Counter>,
+    restarts: Counter,
+    lost_transactions: Counter,
     delay: Histogram,
 }
 
@@ -76,6 +79,9 @@ impl Default for Telemetry {
             missing: Family::default(),
             refilled: Family::default(),
             rest: Family::default(),
+            doubtful: Family::default(),
+            restarts: Counter::default(),
+            lost_transactions: Counter::default(),
             delay: Histogram::new(DELAY),
         };
         let t = &telemetry;
@@ -116,6 +122,21 @@ impl Default for Telemetry {
             "rest_requests",
             "REST requests, by status (0: no answer)",
             t.rest.clone(),
+        );
+        registry.register(
+            "trade_ids_doubted",
+            "Events whose id was too far from the others' to be believed at once",
+            t.doubtful.clone(),
+        );
+        registry.register(
+            "ids_begun_anew",
+            "Symbols whose ids began anew",
+            t.restarts.clone(),
+        );
+        registry.register(
+            "kafka_transactions_lost",
+            "Transactions that were lost, and whose events were fetched again",
+            t.lost_transactions.clone(),
         );
         registry.register_with_unit(
             "exchange_delay",
@@ -198,6 +219,27 @@ impl Telemetry {
             symbol: Arc::clone(symbol),
         };
         self.refilled.get_or_create(&labels).inc_by(n);
+    }
+
+    /// An event's id was not believed at once.
+    pub fn doubtful(&self, symbol: &Arc<str>) {
+        let labels = SymbolLabels {
+            symbol: Arc::clone(symbol),
+        };
+        self.doubtful.get_or_create(&labels).inc();
+    }
+
+    /// So many symbols' ids have begun anew.
+    pub fn restarts(&self, n: u64) {
+        let more = n.saturating_sub(self.restarts.get());
+        if more > 0 {
+            self.restarts.inc_by(more);
+        }
+    }
+
+    /// A transaction was lost.
+    pub fn transaction_lost(&self) {
+        self.lost_transactions.inc();
     }
 
     /// A REST request was answered; 0 if it was not.

@@ -36,7 +36,7 @@ fn command(exchange: &FakeBinance, brokers: &str, prefix: &str) -> Command {
             "--overlap",
             "100ms",
         ])
-        .args(["--rest-attempts", "3", "--linger-ms", "1"])
+        .args(["--give-up-after", "2s", "--linger-ms", "1"])
         .args(["--output", "json", "--quiet"]);
     if let Some(ca) = &exchange.ca {
         command.arg("--ca").arg(ca.path());
@@ -47,15 +47,15 @@ fn command(exchange: &FakeBinance, brokers: &str, prefix: &str) -> Command {
 /// Waits until the topic has every symbol's last trade; then the oracle must hold.
 fn check(exchange: &FakeBinance, kafka: &KafkaServer, prefix: &str, first: u64) -> Vec<WireGap> {
     let topic = format!("{prefix}raw-trades");
-    let last = exchange.last_id();
     until("the last trade of each symbol is in Kafka", || {
         let Ok(records) = kafka.records(&topic) else {
             return false;
         };
         let ids = ids(&records);
-        SYMBOLS
-            .iter()
-            .all(|symbol| ids.get(*symbol).is_some_and(|ids| ids.contains(&last)))
+        SYMBOLS.iter().all(|symbol| {
+            let last = exchange.last_id_of(symbol);
+            ids.get(*symbol).is_some_and(|ids| ids.contains(&last))
+        })
     });
     let found = ids(&kafka.records(&topic).unwrap());
     let gaps = gaps(&kafka.records(&format!("{prefix}gaps")).unwrap());
@@ -65,7 +65,7 @@ fn check(exchange: &FakeBinance, kafka: &KafkaServer, prefix: &str, first: u64) 
             .filter(|gap| gap.symbol == symbol)
             .cloned()
             .collect();
-        assert_whole(&found[symbol], &own, first, last);
+        assert_whole(&found[symbol], &own, first, exchange.last_id_of(symbol));
     }
     gaps
 }
@@ -188,7 +188,10 @@ fn what_the_exchange_lost_is_a_gap_that_names_the_ids() {
     ]];
     let lost = [1_012, 1_013, 1_014, 1_100];
     let exchange = FakeBinance::start(scripts).lose(lost);
-    let (gaps, report) = play("lost.", &exchange, |_| {});
+    // Absence is believed as soon as something later is there, however patient one is.
+    let (gaps, report) = play("lost.", &exchange, |command| {
+        command.args(["--give-up-after", "10m"]);
+    });
     for symbol in SYMBOLS {
         let ids: Vec<(u64, u64)> = gaps
             .iter()
@@ -243,11 +246,14 @@ fn a_rest_server_that_says_not_now_is_obeyed() {
         Reply::Status(429, Some(1)),
         Reply::Status(418, Some(2)),
         Reply::Status(500, None),
+        Reply::Status(408, None),
         Reply::Garbage,
     ];
     let scripts = vec![vec![Trades(0..10), Trades(500..600), Wait(LONG)]];
     let exchange = FakeBinance::start(scripts).reply(replies);
-    let (gaps, _) = play("not-now.", &exchange, |_| {});
+    let (gaps, _) = play("not-now.", &exchange, |command| {
+        command.args(["--give-up-after", "60s"]);
+    });
     assert_eq!(gaps, []);
     let asked = exchange.asked();
     assert!(asked[1] - asked[0] >= Duration::from_secs(1));
@@ -262,13 +268,13 @@ fn a_rest_server_that_fails_leaves_a_gap_and_a_gap_that_is_too_large_too() {
         Trades(590..600),
         Wait(LONG),
     ]];
-    let replies = vec![Reply::Status(500, None); 3];
+    let replies = vec![Reply::Status(500, None); 20];
     let exchange = FakeBinance::start(scripts).reply(replies);
     let (gaps, _) = play("failing.", &exchange, |command| {
         command.args(["--largest-gap", "100"]);
     });
     let count = |reason| gaps.iter().filter(|gap| gap.reason == reason).count();
-    assert_eq!(count(GapReason::Unreachable), 1, "{gaps:?}");
+    assert_eq!(count(GapReason::Unreachable), 2, "{gaps:?}");
     assert_eq!(count(GapReason::TooLarge), 2, "{gaps:?}");
 }
 
@@ -310,45 +316,334 @@ fn a_feed_that_was_killed_goes_on_where_the_topic_ends() {
     running.stop();
 }
 
-#[test]
-fn while_the_broker_is_away_nothing_is_lost() {
+/// The broker is away for half a minute while the market goes on.
+fn while_away(prefix: &str, change: impl FnOnce(&mut Command)) -> Vec<WireGap> {
     let mut kafka = KafkaServer::start().unwrap();
     let exchange = FakeBinance::start(vec![vec![Trades(0..50), Wait(LONG)]]);
     exchange.set_n_trades(50);
-    let mut command = command(&exchange, &kafka.brokers(), "away.");
-    // So little that the queue is full at once.
-    command.args(["--buffer", "8KiB", "--silence", "3s"]);
-    command.args([
-        "--kafka",
-        "queue.buffering.max.messages=20",
-        "--kafka",
-        "batch.num.messages=10",
-    ]);
+    let mut command = command(&exchange, &kafka.brokers(), prefix);
+    command.args(["--silence", "3s", "--give-up-after", "2m"]);
+    change(&mut command);
     let running = Running::start(&mut command);
-    check(&exchange, &kafka, "away.", FIRST_ID);
+    check(&exchange, &kafka, prefix, FIRST_ID);
     kafka.kill().unwrap();
-    // The market goes on for thirty seconds; the first connection knows nothing of it.
+    // The first connection knows nothing of it.
     for n_trades in (100..=20_000).step_by(664) {
         exchange.set_n_trades(n_trades);
         std::thread::sleep(Duration::from_secs(1));
     }
     kafka.restart().unwrap();
     exchange.set_n_trades(20_001);
-    let gaps = check(&exchange, &kafka, "away.", FIRST_ID);
-    assert_eq!(gaps, []);
+    let gaps = check(&exchange, &kafka, prefix, FIRST_ID);
     running.stop();
+    gaps
+}
+
+#[test]
+fn while_the_broker_is_away_nothing_is_lost() {
+    let gaps = while_away("away.", |command| {
+        // So little that the queue is full at once.
+        command.args(["--buffer", "8KiB"]);
+        command.args([
+            "--kafka",
+            "queue.buffering.max.messages=20",
+            "--kafka",
+            "batch.num.messages=10",
+        ]);
+    });
+    assert_eq!(gaps, []);
+}
+
+#[test]
+fn a_transaction_that_the_broker_ended_is_written_again() {
+    let gaps = while_away("ended.", |command| {
+        command.args(["--transaction-timeout", "2s"]);
+    });
+    assert_eq!(gaps, []);
 }
 
 #[test]
 fn many_streams_are_spread_and_subscribed_to_slowly() {
     let exchange = FakeBinance::start(Vec::new());
     exchange.set_n_trades(5);
+    let many: Vec<String> = (0..448).map(|n| format!("MANY{n}")).collect();
     let (_, _) = play("spread.", &exchange, |command| {
-        command.args(["--streams-per-connection", "1"]);
+        let symbols = format!("NEBLBTC,{},BNBBTC", many.join(","));
+        command.args([
+            "--symbols",
+            &symbols,
+            "--streams",
+            "trade,aggTrade,kline_1m",
+        ]);
     });
+    // 1350 streams by two connections, in batches; the fake ends whoever sends more than it may.
     assert_eq!(exchange.n_connections(), 2);
+    assert_eq!(exchange.n_hasty(), 0);
     let subscriptions = exchange.subscriptions();
-    assert!(subscriptions.iter().all(|(_, n_names)| *n_names == 1));
+    let n_names: Vec<usize> = subscriptions.iter().map(|(_, n_names)| *n_names).collect();
+    assert_eq!(n_names.iter().sum::<usize>(), 450 * 3);
+    assert_eq!(n_names.len(), 8);
+}
+
+#[test]
+fn a_stop_during_an_overlap_ends_both_connections() {
+    let scripts = vec![
+        vec![Trades(0..100), Wait(LONG)],
+        vec![Trades(90..600), Wait(LONG)],
+    ];
+    let exchange = FakeBinance::start(scripts);
+    let began = std::time::Instant::now();
+    let (gaps, _) = play("stopped.", &exchange, |command| {
+        command.args(["--connection-age", "1s", "--overlap", "10m"]);
+    });
+    assert_eq!((gaps, exchange.n_connections()), (Vec::new(), 2));
+    // It didn't wait for the overlap's end, nor for Kafka's.
+    assert!(began.elapsed() < 2 * LONG);
+}
+
+#[test]
+fn while_a_replacement_fails_the_old_connection_goes_on() {
+    let scripts = vec![
+        vec![
+            Trades(0..100),
+            UntilConnection(4),
+            Trades(100..150),
+            Wait(LONG),
+        ],
+        vec![Refuse],
+        vec![Refuse],
+        vec![Trades(120..600), Wait(LONG)],
+    ];
+    let exchange = FakeBinance::start(scripts);
+    let (gaps, report) = play("replaced.", &exchange, |command| {
+        command.args(["--connection-age", "1s", "--patience", "20s"]);
+    });
+    assert_eq!(gaps, []);
+    assert_eq!(
+        exchange.n_rest(),
+        0,
+        "the old connection was left: {report}"
+    );
+}
+
+#[test]
+fn a_subscription_that_is_never_confirmed_is_left_in_spite_of_pings() {
+    let exchange = FakeBinance::start(vec![
+        vec![Step::Ignore, Wait(LONG)],
+        vec![Trades(0..600), Wait(LONG)],
+    ]);
+    let (gaps, _) = play("ignored.", &exchange, |command| {
+        command.args(["--silence", "5s"]);
+    });
+    assert_eq!((gaps, exchange.n_connections()), (Vec::new(), 2));
+}
+
+#[test]
+fn a_rest_server_that_lags_is_waited_for() {
+    let scripts = vec![vec![Trades(0..10), Trades(500..600), Wait(LONG)]];
+    let exchange = FakeBinance::start(scripts).reply(vec![Reply::Empty; 6]);
+    let (gaps, _) = play("lags.", &exchange, |command| {
+        command.args(["--give-up-after", "60s"]);
+    });
+    assert_eq!(gaps, []);
+    // What it never has is not called missing at the exchange.
+    let scripts = vec![vec![Trades(0..10), Trades(500..600), Wait(LONG)]];
+    let exchange = FakeBinance::start(scripts).reply(vec![Reply::Empty; 100]);
+    let (gaps, _) = play("lags-long.", &exchange, |command| {
+        command.args(["--give-up-after", "1s"]);
+    });
+    assert_eq!(gaps.len(), 2);
+    assert!(gaps.iter().all(|gap| gap.reason == GapReason::Unreachable));
+}
+
+#[test]
+fn one_wrong_id_changes_nothing() {
+    let wrong = trade_frame("NEBLBTC", 10, false).replace("\"t\":1010", "\"t\":1000000000000000");
+    assert!(wrong.contains("1000000000000000"));
+    let overflow = wrong.replace("1000000000000000", "18446744073709551615");
+    let script = vec![
+        Trades(0..10),
+        Text(wrong),
+        Text(overflow),
+        Trades(10..600),
+        Wait(LONG),
+    ];
+    let (gaps, _, exchange) = plain("wrong-id.", vec![script]);
+    assert_eq!((gaps, exchange.n_rest()), (Vec::new(), 0));
+}
+
+/// One partition, in which one symbol trades all the time and the other hardly ever.
+#[test]
+fn a_feed_that_is_killed_in_mid_flow_again_and_again_loses_and_doubles_nothing() {
+    let kafka = kafka();
+    let exchange = FakeBinance::start(Vec::new());
+    exchange.set_n_trades(10);
+    exchange.set_quiet("BNBBTC", 5);
+    let start = || {
+        let mut command = command(&exchange, &kafka.brokers(), "mid-flow.");
+        command.args(["--partitions", "1"]);
+        Running::start(&mut command)
+    };
+    let first = FIRST_ID + 5;
+    let n_records = || {
+        kafka
+            .records("mid-flow.raw-trades")
+            .map_or(0, |records| records.len())
+    };
+    let mut running = start();
+    until("it has begun", || n_records() >= 10);
+    let mut n_trades = 10;
+    for round in 0..5 {
+        let n_before = n_records();
+        until("a good deal was written", || {
+            n_trades += 150;
+            exchange.set_n_trades(n_trades);
+            n_records() > n_before + 1_000
+        });
+        running.kill();
+        // The quiet one trades while nobody listens.
+        exchange.set_quiet("BNBBTC", 5 + 8 * (round + 1));
+        n_trades += 500;
+        exchange.set_n_trades(n_trades);
+        running = start();
+    }
+    let last = |symbol| exchange.last_id_of(symbol);
+    until("everything is there", || {
+        let ids = ids(&kafka.records("mid-flow.raw-trades").unwrap());
+        SYMBOLS
+            .iter()
+            .all(|symbol| ids[*symbol].contains(&last(symbol)))
+    });
+    running.stop();
+    let found = ids(&kafka.records("mid-flow.raw-trades").unwrap());
+    assert_whole(&found["NEBLBTC"], &[], first, last("NEBLBTC"));
+    assert_whole(&found["BNBBTC"], &[], FIRST_ID, last("BNBBTC"));
+    assert_eq!(kafka.records("mid-flow.gaps").unwrap().len(), 0);
+}
+
+#[test]
+fn a_second_feed_of_the_same_name_takes_the_first_ones_place() {
+    let kafka = kafka();
+    let exchange = FakeBinance::start(Vec::new());
+    exchange.set_n_trades(5);
+    let start = || Running::start(&mut command(&exchange, &kafka.brokers(), "two-feeds."));
+    let first = start();
+    check(&exchange, &kafka, "two-feeds.", FIRST_ID);
+    let second = start();
+    until("the second one listens", || exchange.n_connections() == 2);
+    // Both hear the same.
+    for n_trades in (10..=600).step_by(10) {
+        exchange.set_n_trades(n_trades);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(first.ended(), Some(1), "two write at once");
+    let gaps = check(&exchange, &kafka, "two-feeds.", FIRST_ID);
+    assert_eq!(gaps, []);
+    second.stop();
+}
+
+#[test]
+fn what_others_wrote_into_the_topic_is_not_taken_for_ours() {
+    let kafka = kafka();
+    let brokers = kafka.brokers();
+    // The same symbol's trades with later ids, of a file.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("NEBLBTC-later.csv");
+    let rows = (0..50).map(|n| format!("{},1.0,1.0,1.0,1641142860000,True,True\n", 5_000 + n));
+    std::fs::write(&file, rows.collect::<String>()).unwrap();
+    let mut replay = feed();
+    replay
+        .arg("replay")
+        .arg(&file)
+        .args(["--brokers", &brokers]);
+    replay.args([
+        "--topic-prefix",
+        "mixed.",
+        "--partitions",
+        "3",
+        "--speed",
+        "max",
+    ]);
+    crate::support::done(&mut replay);
+    let exchange = FakeBinance::start(vec![vec![Trades(0..600), Wait(LONG)]]);
+    let command_of = |streams: &str| {
+        let mut command = command(&exchange, &brokers, "mixed.");
+        command.args(["--symbols", "NEBLBTC", "--streams", streams]);
+        command
+    };
+    let ours = || -> Vec<u64> {
+        let records = kafka.records("mixed.raw-trades").unwrap();
+        let all = ids(&records)["NEBLBTC"].clone();
+        all.into_iter().filter(|id| *id < 5_000).collect()
+    };
+    let running = Running::start(&mut command_of("trade"));
+    until("every trade is there", || ours().len() == 600);
+    assert_eq!(ours(), (FIRST_ID..FIRST_ID + 600).collect::<Vec<_>>());
+    // Aggregate trades have ids of their own, and go into the same topic.
+    running.stop();
+    let aggregate = |id: u64| {
+        Text(format!(
+            r#"{{"stream":"neblbtc@aggTrade","data":{{"e":"aggTrade","E":1,"s":"NEBLBTC","a":{id},"p":"1.5","q":"2","f":1,"l":2,"T":1641142860000,"m":false,"M":true}}}}"#
+        ))
+    };
+    let exchange = FakeBinance::start(vec![vec![aggregate(7), aggregate(8), Wait(LONG)]]);
+    let mut command = command(&exchange, &brokers, "mixed.");
+    command.args(["--symbols", "NEBLBTC", "--streams", "aggTrade"]);
+    let running = Running::start(&mut command);
+    until("both are there", || ours().ends_with(&[7, 8]));
+    running.stop();
+}
+
+#[test]
+fn more_partitions_move_symbols_but_double_nothing() {
+    let kafka = kafka();
+    kafka.create_topic("raised.raw-trades", 1).unwrap();
+    let exchange = FakeBinance::start(Vec::new());
+    let start = |n_partitions: &str| {
+        let mut command = command(&exchange, &kafka.brokers(), "raised.");
+        command.args(["--partitions", n_partitions]);
+        Running::start(&mut command)
+    };
+    exchange.set_n_trades(5);
+    kafka.create_topic("raised.gaps", 1).unwrap();
+    let running = start("1");
+    let found = |symbol: &str| {
+        let mut found = ids(&kafka.records("raised.raw-trades").unwrap())
+            .remove(symbol)
+            .unwrap_or_default();
+        found.sort_unstable();
+        found
+    };
+    let is_whole = |n: u64| {
+        let all: Vec<u64> = (FIRST_ID..FIRST_ID + n).collect();
+        SYMBOLS.iter().all(|symbol| found(symbol) == all)
+    };
+    until("the first ones are there", || is_whole(5));
+    running.stop();
+    add_partitions(&kafka, &["raised.raw-trades", "raised.gaps"], 7);
+    exchange.set_n_trades(100);
+    let running = start("7");
+    until("the next ones are there", || is_whole(100));
+    running.kill();
+    exchange.set_n_trades(300);
+    let running = start("7");
+    until("all are there", || is_whole(300));
+    running.stop();
+    assert!(is_whole(300));
+}
+
+fn add_partitions(kafka: &KafkaServer, topics: &[&str], n_partitions: usize) {
+    use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions};
+    let admin: AdminClient<rdkafka::client::DefaultClientContext> = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", kafka.brokers())
+        .create()
+        .unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    for topic in topics {
+        let more = NewPartitions::new(topic, n_partitions);
+        let made = runtime.block_on(admin.create_partitions([&more], &AdminOptions::new()));
+        assert!(made.unwrap().iter().all(Result::is_ok));
+    }
 }
 
 #[test]
@@ -376,6 +671,30 @@ fn what_cannot_work_is_said_before_anything_starts() {
         command
     };
     refused(&mut unknown, 1, &["Binance doesn't know `NOSUCH`"]);
+    let resting = FakeBinance::start(Vec::new()).at_rest();
+    refused(
+        &mut command(&resting, &brokers, "x."),
+        1,
+        &["`NEBLBTC` is not traded now: its status is `BREAK`"],
+    );
+    let barred = FakeBinance::start(Vec::new()).barred();
+    refused(
+        &mut command(&barred, &brokers, "x."),
+        2,
+        &["could not be fetched again", "status 451", "--rest-url"],
+    );
+    for (option, value) in [
+        ("--rest-url", "https://user:hunter2@localhost"),
+        ("--kafka", "sasl.password=hunter2"),
+        ("--kafka", "delivery.timeout.ms=1"),
+        ("--kafka", "security.protocol=ssl"),
+    ] {
+        let mut command = command(&exchange, &brokers, "x.");
+        let output = command.args([option, value]).output().unwrap();
+        let said = crate::support::said(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
     kafka.create_topic("wrong.raw-trades", 2).unwrap();
     refused(
         &mut command(&exchange, &brokers, "wrong."),

@@ -48,8 +48,8 @@ fn it_says_what_would_happen_and_changes_nothing() {
             &exchange.rest_url,
             "--rest-data-url",
             &exchange.rest_url,
-            "--rest-attempts",
-            "1",
+            "--give-up-after",
+            "1s",
         ];
         findings(&args, is_ok)
     };
@@ -62,6 +62,28 @@ fn it_says_what_would_happen_and_changes_nothing() {
         |(what, _, detail)| what == "topic `check.gaps`" && detail.contains("would be created")
     ));
     assert_eq!(kafka.partitions("check.raw-trades").unwrap(), 0);
+    let barred = FakeBinance::start(Vec::new()).barred();
+    let found = findings(
+        &[
+            "binance",
+            "--symbols",
+            "NEBLBTC",
+            "--brokers",
+            &brokers,
+            "--ws-url",
+            &exchange.ws_url,
+            "--rest-url",
+            &barred.rest_url,
+            "--rest-data-url",
+            &exchange.rest_url,
+        ],
+        false,
+    );
+    let failed: Vec<&(String, bool, String)> = found.iter().filter(|f| !f.1).collect();
+    assert!(
+        failed.len() == 1 && failed[0].2.contains("451") && failed[0].2.contains("--rest-url"),
+        "{found:?}"
+    );
     let found = of_binance("NOSUCH", "127.0.0.1:1", false);
     let failed: Vec<&str> = found
         .iter()

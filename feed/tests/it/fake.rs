@@ -45,6 +45,8 @@ pub(crate) enum Step {
     Wait(Duration),
     /// Refuses the next subscription.
     Refuse,
+    /// Never answers a subscription, and pings.
+    Ignore,
 }
 
 /// How REST answers before it answers as it should.
@@ -52,6 +54,8 @@ pub(crate) enum Step {
 pub(crate) enum Reply {
     Status(u16, Option<u64>),
     Garbage,
+    /// No trades, as a server that lags would have it.
+    Empty,
 }
 
 #[derive(Default)]
@@ -68,6 +72,20 @@ struct State {
     asked: Vec<std::time::Instant>,
     subscriptions: Vec<(std::time::Instant, usize)>,
     is_micros: bool,
+    /// Symbols that have fewer trades than the rest.
+    quiet: HashMap<String, usize>,
+    /// The status of symbols that aren't traded.
+    resting: bool,
+    /// Clients that sent more than five messages in a second.
+    n_hasty: usize,
+    /// Refuses to serve trades by REST.
+    is_barred: bool,
+}
+
+impl State {
+    fn n_trades_of(&self, symbol: &str) -> usize {
+        self.quiet.get(symbol).copied().unwrap_or(self.n_trades)
+    }
 }
 
 /// The server; it stops on drop.
@@ -175,9 +193,29 @@ impl FakeBinance {
         self.state.lock().unwrap().subscriptions.clone()
     }
 
-    /// The id of the market's last trade.
-    pub(crate) fn last_id(&self) -> u64 {
-        FIRST_ID + self.state.lock().unwrap().n_trades as u64 - 1
+    pub(crate) fn n_hasty(&self) -> usize {
+        self.state.lock().unwrap().n_hasty
+    }
+
+    pub(crate) fn at_rest(self) -> Self {
+        self.state.lock().unwrap().resting = true;
+        self
+    }
+
+    pub(crate) fn barred(self) -> Self {
+        self.state.lock().unwrap().is_barred = true;
+        self
+    }
+
+    /// From now on this symbol has so many trades, whatever the others have.
+    pub(crate) fn set_quiet(&self, symbol: &str, n_trades: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.quiet.insert(symbol.to_owned(), n_trades);
+    }
+
+    /// The id of a symbol's last trade.
+    pub(crate) fn last_id_of(&self, symbol: &str) -> u64 {
+        FIRST_ID + self.state.lock().unwrap().n_trades_of(symbol) as u64 - 1
     }
 
     pub(crate) fn set_n_trades(&self, n_trades: usize) {
@@ -212,7 +250,7 @@ async fn serve_ws(tcp: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Mute
         },
         None => Box::new(tcp),
     };
-    let Ok(mut socket) = tokio_tungstenite::accept_async(transport).await else {
+    let Ok(socket) = tokio_tungstenite::accept_async(transport).await else {
         return;
     };
     let (script, is_micros) = {
@@ -220,68 +258,67 @@ async fn serve_ws(tcp: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Mute
         state.n_connections += 1;
         (state.scripts.pop_front(), state.is_micros)
     };
-    let mut script: VecDeque<Step> = script.map_or_else(VecDeque::new, Into::into);
+    let script: VecDeque<Step> = script.map_or_else(VecDeque::new, Into::into);
     let is_scripted = !script.is_empty();
-    let mut streams: Vec<String> = Vec::new();
-    // Nothing is sent before something is subscribed to.
-    while streams.is_empty() {
-        match socket.next().await {
-            Some(Ok(Message::Text(text))) => {
-                let request: Value = serde_json::from_str(&text).unwrap();
-                if matches!(script.front(), Some(Step::Refuse)) {
-                    script.pop_front();
-                    let no = json!({"code": 2, "msg": "Invalid request: no", "id": request["id"]});
-                    drop(socket.send(Message::text(no.to_string())).await);
-                    continue;
-                }
-                for name in request["params"].as_array().unwrap() {
-                    streams.push(name.as_str().unwrap().to_owned());
-                }
-                let n_names = streams.len();
-                let now = std::time::Instant::now();
-                state.lock().unwrap().subscriptions.push((now, n_names));
-                let yes = json!({"result": null, "id": request["id"]});
-                drop(socket.send(Message::text(yes.to_string())).await);
-            }
-            Some(Ok(_)) => {}
-            _ => return,
+    let answer = match script.front() {
+        Some(Step::Refuse) => Subscribing::Refused,
+        Some(Step::Ignore) => Subscribing::Ignored,
+        _ => Subscribing::Confirmed,
+    };
+    let (sink, stream) = socket.split();
+    let sink = Arc::new(tokio::sync::Mutex::new(sink));
+    let client = Client {
+        streams: Arc::default(),
+        pongs: Arc::default(),
+    };
+    let reading = tokio::spawn(client.clone().read(
+        stream,
+        Arc::clone(&sink),
+        answer,
+        Arc::clone(&state),
+    ));
+    // Nothing is sent before something is subscribed to; whoever is ignored is pinged.
+    while client.streams.lock().unwrap().is_empty() {
+        if reading.is_finished() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        if answer == Subscribing::Ignored {
+            let ping = Message::Ping(Bytes::new());
+            drop(sink.lock().await.send(ping).await);
         }
     }
-    let symbols: Vec<&str> = SYMBOLS
-        .into_iter()
-        .filter(|symbol| streams.contains(&format!("{}@trade", symbol.to_lowercase())))
-        .collect();
-    if !is_scripted {
-        let n_trades = state.lock().unwrap().n_trades;
-        script.push_back(Step::Trades(n_trades.saturating_sub(5)..n_trades));
-    }
+    let symbols = || -> Vec<&str> {
+        let streams = client.streams.lock().unwrap();
+        let is_asked =
+            |symbol: &&str| streams.contains(&format!("{}@trade", symbol.to_lowercase()));
+        SYMBOLS.into_iter().filter(is_asked).collect()
+    };
+    let send = async |message: Message| sink.lock().await.send(message).await;
+    let mut next: HashMap<&str, usize> = HashMap::new();
     for step in script {
         let sent = match step {
             Step::Trades(places) => {
                 let mut sent = Ok(());
                 for place in places {
-                    for symbol in &symbols {
+                    for symbol in symbols() {
                         let frame = trade_frame(symbol, place, is_micros);
-                        sent = sent.and(socket.send(Message::text(frame)).await);
+                        sent = sent.and(send(Message::text(frame)).await);
                     }
                 }
                 sent
             }
-            Step::Text(text) => socket.send(Message::text(text)).await,
-            Step::Binary(bytes) => socket.send(Message::binary(bytes)).await,
+            Step::Text(text) => send(Message::text(text)).await,
+            Step::Binary(bytes) => send(Message::binary(bytes)).await,
             Step::Ping => {
                 let payload = Bytes::from_static(b"1641142860000");
-                drop(socket.send(Message::Ping(payload.clone())).await);
-                loop {
-                    match socket.next().await {
-                        Some(Ok(Message::Pong(answer))) => {
-                            assert_eq!(answer, payload);
-                            break;
-                        }
-                        Some(Ok(_)) => {}
-                        // No pong: the exchange would cut the connection, and so do we.
-                        _ => return,
+                drop(send(Message::Ping(payload.clone())).await);
+                while !client.pongs.lock().unwrap().contains(&payload) {
+                    // No pong: the exchange would cut the connection, and so do we.
+                    if reading.is_finished() {
+                        return;
                     }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 Ok(())
             }
@@ -291,16 +328,17 @@ async fn serve_ws(tcp: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Mute
             }
             Step::Reset => {
                 raw.reset();
+                reading.abort();
                 return;
             }
             Step::Close => {
-                drop(socket.close(None).await);
+                drop(sink.lock().await.close().await);
                 return;
             }
             Step::Shutdown => {
                 let event =
                     json!({"stream": "!serverShutdown", "data": {"e": "serverShutdown", "E": 1}});
-                socket.send(Message::text(event.to_string())).await
+                send(Message::text(event.to_string())).await
             }
             Step::UntilConnection(n) => {
                 while state.lock().unwrap().n_connections < n {
@@ -312,7 +350,7 @@ async fn serve_ws(tcp: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Mute
                 tokio::time::sleep(time).await;
                 Ok(())
             }
-            Step::Refuse => Ok(()),
+            Step::Refuse | Step::Ignore => Ok(()),
         };
         if sent.is_err() {
             return;
@@ -320,25 +358,97 @@ async fn serve_ws(tcp: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Mute
     }
     if is_scripted {
         // The script is over; the client may close when it likes.
-        while let Some(Ok(_)) = socket.next().await {}
+        drop(reading.await);
         return;
     }
     // New trades as they come into being, and pings.
-    let mut next = state.lock().unwrap().n_trades;
-    let mut look = tokio::time::interval(Duration::from_millis(20));
-    loop {
-        tokio::select! {
-            message = socket.next() => if !matches!(message, Some(Ok(_))) { return },
-            _ = look.tick() => {
-                let n_trades = state.lock().unwrap().n_trades;
-                while next < n_trades {
-                    for symbol in &symbols {
-                        let frame = trade_frame(symbol, next, is_micros);
-                        if socket.send(Message::text(frame)).await.is_err() { return }
-                    }
-                    next += 1;
+    while !reading.is_finished() {
+        for symbol in symbols() {
+            let n_trades = state.lock().unwrap().n_trades_of(symbol);
+            // The last ones first, so that somebody who begins has something to begin with.
+            let next = next.entry(symbol).or_insert(n_trades.saturating_sub(5));
+            while *next < n_trades {
+                let frame = trade_frame(symbol, *next, is_micros);
+                if send(Message::text(frame)).await.is_err() {
+                    return;
                 }
-                if socket.send(Message::Ping(Bytes::new())).await.is_err() { return }
+                *next += 1;
+            }
+        }
+        if send(Message::Ping(Bytes::new())).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Subscribing {
+    Confirmed,
+    Refused,
+    Ignored,
+}
+
+/// What a client says.
+#[derive(Clone)]
+struct Client {
+    streams: Arc<Mutex<Vec<String>>>,
+    pongs: Arc<Mutex<Vec<Bytes>>>,
+}
+
+type FakeSocket = tokio_tungstenite::WebSocketStream<Box<dyn Transport>>;
+
+impl Client {
+    /// Takes subscriptions and pongs until the client leaves, or sends more than the exchange takes.
+    async fn read(
+        self,
+        mut stream: futures::stream::SplitStream<FakeSocket>,
+        sink: Arc<tokio::sync::Mutex<futures::stream::SplitSink<FakeSocket, Message>>>,
+        answer: Subscribing,
+        state: Arc<Mutex<State>>,
+    ) {
+        let mut times: VecDeque<std::time::Instant> = VecDeque::new();
+        while let Some(Ok(message)) = stream.next().await {
+            if message.is_text() {
+                let now = std::time::Instant::now();
+                times.push_back(now);
+                while now - times[0] >= Duration::from_secs(1) {
+                    times.pop_front();
+                }
+                if times.len() > 5 {
+                    state.lock().unwrap().n_hasty += 1;
+                    drop(sink.lock().await.close().await);
+                    return;
+                }
+            }
+            match message {
+                Message::Text(text) => {
+                    let request: Value = serde_json::from_str(&text).unwrap();
+                    let reply = match answer {
+                        Subscribing::Ignored => continue,
+                        Subscribing::Refused => {
+                            json!({"code": 2, "msg": "Invalid request: no", "id": request["id"]})
+                        }
+                        Subscribing::Confirmed => {
+                            let names = request["params"].as_array().unwrap();
+                            let names = names.iter().map(|name| name.as_str().unwrap().to_owned());
+                            let names: Vec<String> = names.collect();
+                            let now = std::time::Instant::now();
+                            let subscription = (now, names.len());
+                            state.lock().unwrap().subscriptions.push(subscription);
+                            self.streams.lock().unwrap().extend(names);
+                            json!({"result": null, "id": request["id"]})
+                        }
+                    };
+                    drop(
+                        sink.lock()
+                            .await
+                            .send(Message::text(reply.to_string()))
+                            .await,
+                    );
+                }
+                Message::Pong(payload) => self.pongs.lock().unwrap().push(payload),
+                _ => {}
             }
         }
     }
@@ -380,10 +490,11 @@ async fn serve_rest(tcp: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Mu
     let target = head.split(' ').nth(1).unwrap().to_owned();
     let url = url::Url::parse(&format!("http://fake{target}")).unwrap();
     let query: HashMap<String, String> = url.query_pairs().into_owned().collect();
-    let is_market = url.path() != "/api/v3/exchangeInfo";
+    // Whoever only wants to know whether it could ask counts for nothing.
+    let is_question = query.contains_key("fromId") || query.contains_key("startTime");
     let reply = {
         let mut state = state.lock().unwrap();
-        if is_market {
+        if is_question {
             state.n_rest += 1;
             state.asked.push(std::time::Instant::now());
             state.replies.pop_front()
@@ -393,6 +504,7 @@ async fn serve_rest(tcp: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<Mu
     };
     let (status, retry_after, body) = match reply {
         Some(Reply::Garbage) => (200, None, "<html>".to_owned()),
+        Some(Reply::Empty) => (200, None, "[]".to_owned()),
         Some(Reply::Status(status, retry_after)) => {
             let body = json!({"code": -1003, "msg": "Too many requests"});
             (status, retry_after, body.to_string())
@@ -418,23 +530,32 @@ fn answer(path: &str, query: &HashMap<String, String>, state: &State) -> (u16, V
     match path {
         "/api/v3/exchangeInfo" => {
             let symbols: Vec<String> = serde_json::from_str(&query["symbols"]).unwrap();
-            if symbols
-                .iter()
-                .all(|symbol| SYMBOLS.contains(&symbol.as_str()))
-            {
-                (200, json!({"symbols": symbols}))
+            let is_known =
+                |symbol: &String| SYMBOLS.contains(&symbol.as_str()) || symbol.starts_with("MANY");
+            if symbols.iter().all(is_known) {
+                let status = if state.resting { "BREAK" } else { "TRADING" };
+                let infos = symbols
+                    .iter()
+                    .map(|symbol| json!({"symbol": symbol, "status": status}));
+                (200, json!({"symbols": infos.collect::<Vec<_>>()}))
             } else {
                 (400, unknown)
             }
         }
         "/api/v3/historicalTrades" => {
+            if state.is_barred {
+                return (451, json!({"code": 0, "msg": "Service unavailable"}));
+            }
+            if !query.contains_key("fromId") {
+                return (200, json!([{"id": 1}]));
+            }
             if !SYMBOLS.contains(&query["symbol"].as_str()) {
                 return (400, unknown);
             }
             let from: u64 = query["fromId"].parse().unwrap();
             let limit: usize = query["limit"].parse().unwrap();
             let trades = real_trades();
-            let all = FIRST_ID..FIRST_ID + state.n_trades as u64;
+            let all = FIRST_ID..FIRST_ID + state.n_trades_of(&query["symbol"]) as u64;
             let found: Vec<Value> = all
                 .filter(|id| *id >= from && !state.lost.contains(id))
                 .take(limit)
@@ -448,6 +569,8 @@ fn answer(path: &str, query: &HashMap<String, String>, state: &State) -> (u16, V
                 .collect();
             (200, Value::Array(found))
         }
+        "/api/v3/aggTrades" if !query.contains_key("fromId") => (200, json!([])),
+        "/api/v3/klines" if !query.contains_key("startTime") => (200, json!([])),
         "/api/v3/aggTrades" => {
             let from: u64 = query["fromId"].parse().unwrap();
             let limit: u64 = query["limit"].parse().unwrap();
@@ -459,7 +582,12 @@ fn answer(path: &str, query: &HashMap<String, String>, state: &State) -> (u16, V
         }
         "/api/v3/klines" => {
             let time = |name: &str| query[name].parse::<u64>().unwrap();
-            let minutes = time("startTime").div_ceil(60_000)..=time("endTime") / 60_000;
+            let first = time("startTime").div_ceil(60_000);
+            let last = match query.contains_key("endTime") {
+                true => time("endTime") / 60_000,
+                false => first + query["limit"].parse::<u64>().unwrap() - 1,
+            };
+            let minutes = first..=last;
             let kline = |minute: u64| {
                 let open = minute * 60_000;
                 json!([

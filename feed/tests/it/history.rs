@@ -152,7 +152,7 @@ fn candles(target: &str) -> (u16, Vec<u8>) {
         return if target.contains("NOSUCH") {
             (400, br#"{"code":-1121,"msg":"Invalid symbol."}"#.to_vec())
         } else {
-            (200, b"{}".to_vec())
+            (200, br#"{"symbols":[]}"#.to_vec())
         };
     }
     let number = |name: &str| -> u64 {
@@ -427,6 +427,22 @@ fn failures_are_tried_again_and_wrong_content_is_refused() {
         (&allowed["already_there"], &allowed["missing"][0]),
         (&2.into(), &"AAAUSDT 2024-01-03".into())
     );
+    // A name that is none is no day that is missing.
+    refused(
+        download(&fake, out, "AAAUSDT,AAUSDT", 2).arg("--allow-missing"),
+        1,
+        &["there are no dumps of `AAUSDT`"],
+    );
+    let secret = "https://user:hunter2@localhost";
+    let output = download(&fake, out, "AAAUSDT", 2)
+        .args(["--dumps-url", secret])
+        .output()
+        .unwrap();
+    let said = crate::support::said(&output);
+    assert!(
+        output.status.code() == Some(2) && !said.contains("hunter2"),
+        "{said}"
+    );
     refused(&mut history(&fake, out), 2, &["--symbols, --from and --to"]);
 }
 
@@ -462,6 +478,26 @@ fn files_are_converted_by_day_and_never_overwrite_each_other() {
         &["date=2024-01-02", "comes from other files"],
     );
     assert!(tree(&out) == files);
+    // One more file with other days changes nothing of those that are there.
+    let more = folder.path().join("AAAUSDT-z.csv");
+    fs::write(&more, trades(3, 20)).unwrap();
+    let mut both = convert(&source);
+    let both = report(both.arg(&more));
+    assert_eq!(
+        (&both["written"], &both["already_there"]),
+        (&1.into(), &3.into())
+    );
+    // Half a day is none, and no row of candles is left out in silence.
+    refused(
+        convert(&source).args(["--from", "2024-01-01T12:00:00Z"]),
+        2,
+        &["a partition holds a whole one"],
+    );
+    let mut skipping = history(&fake, folder.path().join("klines").to_str().unwrap());
+    skipping
+        .arg(&source)
+        .args(["--kind", "klines", "--on-error", "skip"]);
+    refused(&mut skipping, 2, &["--on-error skip is for trades"]);
     let real = report(&mut convert(&data("NEBLBTC-pump-2022-01-02.csv")));
     assert_eq!(real["rows"], 600);
     assert_eq!(fake.n_requests(), 0);

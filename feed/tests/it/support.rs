@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use market::{WireGap, parse_trade};
@@ -89,6 +89,12 @@ impl Running {
         child.wait().unwrap();
     }
 
+    /// Waits for its end: the exit code.
+    pub(crate) fn ended(mut self) -> Option<i32> {
+        let mut child = self.0.take().unwrap();
+        child.wait().unwrap().code()
+    }
+
     /// Asks it to stop; what it printed.
     pub(crate) fn stop(mut self) -> serde_json::Value {
         self.signal("-TERM");
@@ -161,13 +167,16 @@ pub(crate) fn data(name: &str) -> PathBuf {
 }
 
 /// Real trades: timestamp, side, price, amount.
-pub(crate) fn real_trades() -> Vec<[String; 4]> {
-    let text = std::fs::read_to_string(data("NEBLBTC-pump-2022-01-02.csv")).unwrap();
-    text.lines()
-        .skip(1)
-        .map(|line| {
-            let fields: Vec<String> = line.split(',').map(str::to_owned).collect();
-            fields.try_into().unwrap()
-        })
-        .collect()
+pub(crate) fn real_trades() -> &'static [[String; 4]] {
+    static TRADES: OnceLock<Vec<[String; 4]>> = OnceLock::new();
+    TRADES.get_or_init(|| {
+        let text = std::fs::read_to_string(data("NEBLBTC-pump-2022-01-02.csv")).unwrap();
+        text.lines()
+            .skip(1)
+            .map(|line| {
+                let fields: Vec<String> = line.split(',').map(str::to_owned).collect();
+                fields.try_into().unwrap()
+            })
+            .collect()
+    })
 }

@@ -1,5 +1,6 @@
-//! What the end of a topic holds: where a feed that was stopped, or killed, left off.
+//! What a small topic holds.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -10,68 +11,43 @@ use rdkafka::{Message, Offset, TopicPartitionList};
 use terminal::exit::Environment;
 
 use super::producer::Quiet;
+use super::properties::refusal;
 use super::settings::{ANSWER, KafkaSettings};
 use super::topics::Found;
-
-/// How to read backwards.
-#[derive(Debug, Clone, Copy)]
-pub struct Tail {
-    /// At most so many records of each partition are looked at.
-    pub at_most: i64,
-}
-
-/// The first look; each further one goes ten times as far.
-const FIRST_LOOK: i64 = 1_000;
 
 /// Silence that ends the reading.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Hands the last records of each partition to `visit` (partition, record), oldest first within a
-/// look, until `is_enough` holds for the partition; a look that was too short is followed by one
-/// that begins earlier and sees the later ones again. Returns the partitions (by number) whose
-/// records were all seen, or enough of them.
+/// Hands every committed record of a topic to `visit`, oldest first in each partition.
 ///
 /// # Errors
 /// When the brokers don't answer.
-pub fn read_tail(
+pub fn read_whole(
     settings: &KafkaSettings,
     topic: &Found,
-    tail: Tail,
-    mut visit: impl FnMut(i32, &BorrowedMessage<'_>),
-    mut is_enough: impl FnMut(i32) -> bool,
-) -> Result<Vec<bool>> {
+    mut visit: impl FnMut(&BorrowedMessage<'_>),
+) -> Result<()> {
     let consumer: BaseConsumer<Quiet> = settings
         .consumer()
         .create_with_context(Quiet)
-        .context("start the Kafka consumer")?;
-    let mut complete = Vec::new();
+        .map_err(|error| refusal(&error))?;
     for partition in 0..topic.partitions {
         let (low, high) = consumer
             .fetch_watermarks(&topic.name, partition, ANSWER)
             .with_context(|| Environment(format!("could not look at topic `{}`", topic.name)))?;
-        let mut look = FIRST_LOOK.min(tail.at_most);
-        loop {
-            let from = low.max(high - look);
-            if from < high {
-                read(&consumer, topic, partition, from..high, &mut visit)?;
-            }
-            let is_done = from == low || is_enough(partition);
-            if is_done || look >= tail.at_most {
-                complete.push(is_done);
-                break;
-            }
-            look = (look * 10).min(tail.at_most);
+        if low < high {
+            read(&consumer, topic, partition, low..high, &mut visit)?;
         }
     }
-    Ok(complete)
+    Ok(())
 }
 
 fn read(
     consumer: &BaseConsumer<Quiet>,
     topic: &Found,
     partition: i32,
-    offsets: std::ops::Range<i64>,
-    visit: &mut impl FnMut(i32, &BorrowedMessage<'_>),
+    offsets: Range<i64>,
+    visit: &mut impl FnMut(&BorrowedMessage<'_>),
 ) -> Result<()> {
     let mut assigned = TopicPartitionList::new();
     assigned.add_partition_offset(&topic.name, partition, Offset::Offset(offsets.start))?;
@@ -82,12 +58,13 @@ fn read(
             Some(Ok(message)) => {
                 heard = Instant::now();
                 if message.offset() < offsets.end {
-                    visit(partition, &message);
+                    visit(&message);
                 }
                 if message.offset() + 1 >= offsets.end {
                     return Ok(());
                 }
             }
+            // The last offsets may be marks of transactions.
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) => {
                 return Err(error)
