@@ -18,9 +18,9 @@ fn killed_again_and_again_it_says_everything_once() {
     let prefix = "killed.";
     let topic = format!("{prefix}raw-trades");
     kafka.create_topic(&topic, 3).unwrap();
-    let more = format!("[dead_letters]\nmax_share = 0.5\n");
+    let more = "[dead_letters]\nmax_share = 0.5\n";
     let configure = |instance: &str| {
-        let path = bench.configure(&kafka, instance, &more);
+        let path = bench.configure(&kafka, instance, more);
         let text = std::fs::read_to_string(&path).unwrap();
         let text = text.replace(
             "[kafka]\n",

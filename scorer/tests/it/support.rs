@@ -6,7 +6,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use detectors::{Baseline, Calibrators, Detector, DetectorParams, DetectorSet, Model, Threshold};
+use detectors::{
+    Baseline, Calibrators, Detector, DetectorParams, DetectorSet, Golden, Model, Threshold,
+};
 use history::{Labels, Storage, SymbolTrades, write_trades};
 use market::{
     Feature, FeatureConfig, FeatureRow, Interval, SimulateConfig, SimulatedSymbol, Trade,
