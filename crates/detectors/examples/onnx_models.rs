@@ -254,6 +254,7 @@ fn write(folder: &Path, params: &DetectorParams, scope: Scope) -> Result<(), Box
         engine: serde_json::Value::Null,
         metadata: BTreeMap::new(),
         baseline: Baseline::fit(training.view())?,
+        golden: detectors::Golden::default(),
     };
     let onnx = model.to_onnx()?;
     std::fs::create_dir_all(folder)?;

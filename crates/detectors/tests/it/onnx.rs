@@ -29,6 +29,7 @@ fn model(detectors: DetectorSet, names: [&str; 3], symbols: &[&str]) -> Model {
         engine: serde_json::Value::Null,
         metadata: BTreeMap::new(),
         baseline: Baseline::fit(validation.view()).unwrap(),
+        golden: detectors::Golden::default(),
     }
 }
 
