@@ -9,8 +9,10 @@ use super::{AlertRow, DriftRow, HistoryKind, HistoryRows, MarketHistory, ScoreRo
 use crate::store::db::{Conn, Dialect, QueryBuilder, Tx, Value, query};
 use crate::store::{Result, Store};
 
-/// SQLite takes 32,766 values a statement.
+/// Rows of one statement. PostgreSQL's text is the same for any number of them; SQLite's has a place
+/// for each value, is prepared anew for each number, and gains nothing from more.
 const AT_ONCE: usize = 2_000;
+const AT_ONCE_IN_SQLITE: usize = 100;
 
 /// How far a partition of a topic was read.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -153,9 +155,13 @@ async fn upsert<R, K: Ord, const N: usize>(
 ) -> Result<()> {
     let latest: BTreeMap<K, R> = rows.into_iter().map(|row| (key(&row), row)).collect();
     let mut rows = latest.into_values().peekable();
+    let at_once = match conn.dialect() {
+        Dialect::Sqlite => AT_ONCE_IN_SQLITE,
+        Dialect::Postgres => AT_ONCE,
+    };
     while rows.peek().is_some() {
         let mut statement = QueryBuilder::new(conn, insert);
-        statement.push_rows(rows.by_ref().take(AT_ONCE).map(&values));
+        statement.push_rows(rows.by_ref().take(at_once).map(&values));
         statement.push(conflict);
         statement.build().execute(conn).await?;
     }
