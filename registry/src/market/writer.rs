@@ -9,19 +9,21 @@ use super::now;
 use super::state::State;
 use crate::store::{HistoryRows, MarketHistory, Position, Store, StoreError, Written};
 
+type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
 /// What the thread asks for.
 pub(super) enum Ask {
     /// Where reading goes on.
     Offsets {
         cluster: Arc<str>,
-        reply: oneshot::Sender<Result<HashMap<(String, i32), i64>, StoreError>>,
+        reply: Reply<HashMap<(String, i32), i64>>,
     },
     /// To make rows durable.
     Write {
         cluster: Arc<str>,
         positions: Vec<Position>,
         rows: HistoryRows,
-        reply: oneshot::Sender<Result<Written, StoreError>>,
+        reply: Reply<Written>,
     },
 }
 
