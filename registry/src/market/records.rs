@@ -26,6 +26,11 @@ pub(super) const UNREADABLE: &str = "unreadable";
 /// A text that is no key.
 pub(super) const NO_KEY: &str = "no_key";
 
+/// A record that nobody would want a page of.
+pub(super) const TOO_LARGE: &str = "too_large";
+
+/// The largest record, in bytes; those of scorers have some thousands.
+const LARGEST: usize = 256 * 1024;
 /// The longest symbol, version or length of a candle, in bytes: what an index takes with ease.
 const SHORT: usize = 100;
 /// The longest id, name or label.
@@ -88,6 +93,15 @@ impl Version {
 /// # Errors
 /// When it is none; then `rows` is as it was.
 pub(super) fn read(topic: Topic, payload: &[u8], rows: &mut HistoryRows) -> Result<(), Bad> {
+    if payload.len() > LARGEST {
+        return Err(Bad {
+            reason: TOO_LARGE,
+            detail: format!(
+                "it has {} bytes, and at most {LARGEST} are taken",
+                payload.len()
+            ),
+        });
+    }
     let text = std::str::from_utf8(payload)
         .map_err(|error| unreadable(error.to_string()))?
         .trim_ascii();
@@ -302,6 +316,7 @@ mod tests {
     #[test]
     fn what_is_no_row_is_told_and_adds_nothing() {
         let long = ALERT.replace("\"a1\"", &format!("\"{}\"", "x".repeat(LONG + 1)));
+        let large = ALERT.replace("\"a1\"", &format!("\"{}\"", "x".repeat(LARGEST)));
         let nul = ALERT.replace("\"a1\"", "\"a\\u00001\"");
         for (topic, text, reason, part) in [
             (Topic::Alerts, "", UNREADABLE, "no JSON object"),
@@ -309,6 +324,7 @@ mod tests {
             (Topic::Alerts, "{", UNREADABLE, "EOF"),
             (Topic::Alerts, "{}", UNREADABLE, "alert_id"),
             (Topic::Alerts, &long, NO_KEY, "alert_id"),
+            (Topic::Alerts, &large, TOO_LARGE, "bytes"),
             (Topic::Alerts, &nul, NO_KEY, "NUL"),
             (Topic::Features, r#"{"symbol":"S"}"#, UNREADABLE, "interval"),
             (
