@@ -27,6 +27,7 @@ pub mod events;
 pub mod filter;
 pub mod gc;
 mod http;
+mod market;
 mod options;
 pub mod otlp;
 mod server;
@@ -35,6 +36,7 @@ pub mod telemetry;
 pub mod transfer;
 mod webhooks;
 
+pub use self::market::{FollowError, MarketOptions};
 pub use audit::AuditLevel;
 pub use http::{ServeOptions, TlsError, TlsFiles};
 pub use options::{Options, sqlite_uri};

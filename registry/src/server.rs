@@ -11,6 +11,7 @@ use crate::audit::{Audit, AuditLevel};
 use crate::auth::{Auth, Owners};
 use crate::events::AliasEvents;
 use crate::http::{Gateway, ServeOptions, ServerParts, Tls, TlsError, accept};
+use crate::market::{FollowError, Follower};
 use crate::store::{OpenStoreError, Store, StoreError};
 use crate::telemetry::{Telemetry, Traces};
 use crate::webhooks::{WebhookSetupError, Webhooks};
@@ -102,8 +103,11 @@ pub enum ServeError {
     #[error(transparent)]
     Tls(#[from] TlsError),
     /// The database failed.
-    #[error("can't read the users")]
+    #[error("can't read the database")]
     Store(#[from] StoreError),
+    /// Kafka can't be followed as it was asked for.
+    #[error("can't follow Kafka")]
+    Market(#[from] FollowError),
 }
 
 /// A registry that is about to be served.
@@ -112,6 +116,7 @@ pub struct Server {
     registry: Registry,
     gateway: Arc<Gateway>,
     writer: Option<tokio::task::JoinHandle<()>>,
+    follower: Option<Follower>,
     stop: CancellationToken,
 }
 
@@ -129,8 +134,13 @@ impl Server {
             Some(files) => Some(Tls::open(files).await?),
             None => None,
         };
-        let telemetry = Arc::new(Telemetry::new());
         let store = registry.store();
+        let follower = match &options.market {
+            Some(market) => Some(Follower::prepare(store.clone(), market).await?),
+            None => None,
+        };
+        let market = follower.as_ref().map(|follower| follower.state().clone());
+        let telemetry = Arc::new(Telemetry::new(market.as_ref()));
         let auth = Auth::open(store.clone(), Arc::clone(&telemetry), options.login_ttl).await?;
         let (audit, writer) = if options.audit == AuditLevel::Off {
             (None, None)
@@ -147,6 +157,7 @@ impl Server {
             telemetry,
             tls,
             audit,
+            market,
             stopping: stop.clone(),
         };
         let gateway = Arc::new(Gateway::new(parts, crate::api::routes::all()));
@@ -154,6 +165,7 @@ impl Server {
             registry,
             gateway,
             writer,
+            follower,
             stop,
         })
     }
@@ -179,6 +191,9 @@ impl Server {
             let stop = self.stop.clone();
             tokio::spawn(async move { webhooks.run(stop).await })
         };
+        let following = self
+            .follower
+            .map(|follower| tokio::spawn(follower.run(self.stop.clone())));
         accept(listener, app, self.gateway, self.stop).await;
         // The last sender went with the gateway, unless a request was cut: then that one is lost.
         if let Some(writer) = self.writer
@@ -188,6 +203,9 @@ impl Server {
         }
         watch.abort();
         sending.await.ok();
+        if let Some(following) = following {
+            following.await.ok();
+        }
         if let Some(traces) = traces {
             traces.stop().await;
         }

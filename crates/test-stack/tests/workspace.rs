@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("detectors", &["linfa-isolation", "market"]),
     ("history", &["market"]),
     ("feed", &["history", "market", "terminal"]),
-    ("registry", &["mlflow-api"]),
+    ("registry", &["market", "mlflow-api"]),
     ("streaming", &["detectors", "market"]),
     (
         "scorer",

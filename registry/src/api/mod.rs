@@ -14,6 +14,7 @@ mod graphql_schema;
 mod graphql_select;
 mod landing;
 mod logged_models;
+mod market;
 mod meta;
 mod metrics;
 mod model_versions;

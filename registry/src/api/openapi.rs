@@ -79,6 +79,12 @@ impl<T: Schema> Output for Json<T> {
     }
 }
 
+impl<T: Schema> Output for Result<super::market::Listed<T>, ApiError> {
+    fn message(named: &mut Named) -> Option<Value> {
+        Some(T::schema(named))
+    }
+}
+
 impl Output for Result<Response, ApiError> {}
 impl Output for Response {}
 impl<S> Output for Result<Sse<S>, ApiError> {}

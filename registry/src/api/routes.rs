@@ -10,8 +10,8 @@ use mlflow_api::schema::Named;
 
 use super::openapi::{Described, describe};
 use super::{
-    aliases, artifacts, datasets, events, experiments, graphql, landing, logged_models, meta,
-    metrics, model_versions, refused, registered_models, runs, traces, traces_assessments,
+    aliases, artifacts, datasets, events, experiments, graphql, landing, logged_models, market,
+    meta, metrics, model_versions, refused, registered_models, runs, traces, traces_assessments,
     traces_otlp, traces_v2, users, webhooks,
 };
 use crate::Registry;
@@ -190,6 +190,11 @@ pub const OWN_ROUTES: &[Route] = routes! {
     get "2.0" "/foreshock/registered-models/alias-history" => aliases::history;
     post "2.0" "/foreshock/registered-models/alias-rollback" => aliases::rollback;
     get "2.0" "/foreshock/events" => events::stream;
+    get "2.0" "/foreshock/alerts" => market::alerts;
+    get "2.0" "/foreshock/alerts/{alert_id}" => market::alert;
+    get "2.0" "/foreshock/drift" => market::drift;
+    get "2.0" "/foreshock/candles" => market::candles;
+    get "2.0" "/foreshock/scores" => market::scores;
 };
 
 /// The application: the table twice, and what stands outside of it.

@@ -55,7 +55,7 @@ pub(crate) enum On {
     ExperimentInHeader(&'static str),
     /// A registered model by the field `name`.
     Model,
-    /// A registered model by the field `model`; a request that names none is about all of them.
+    /// A model by the field `model`; a request that names none is about all of them.
     OneModelOrAll,
     /// The registered model that a `source` of the form `models:/NAME/VERSION` copies from.
     ModelOfSource,
@@ -83,6 +83,8 @@ const READS_LOGGED_MODEL: Rule = Needs(&[(Reader, LoggedModel)]);
 const CHANGES_LOGGED_MODEL: Rule = Needs(&[(Writer, LoggedModel)]);
 const READS_MODEL: Rule = Needs(&[(Reader, Model)]);
 const CHANGES_MODEL: Rule = Needs(&[(Writer, Model)]);
+/// What is about one model, or about all of them.
+const READS_OF_MODEL: Rule = Needs(&[(Reader, OneModelOrAll)]);
 const READS_TRACE: Rule = Needs(&[(Reader, Trace)]);
 const CHANGES_TRACE: Rule = Needs(&[(Writer, Trace)]);
 const READS_ARTIFACT: Rule = Needs(&[(Reader, Artifact)]);
@@ -213,7 +215,12 @@ const API: &[(&str, &str, Rule)] = &[
 
     ("GET",    "/foreshock/registered-models/alias-history", READS_MODEL),
     ("POST",   "/foreshock/registered-models/alias-rollback", CHANGES_MODEL),
-    ("GET",    "/foreshock/events", Needs(&[(Reader, OneModelOrAll)])),
+    ("GET",    "/foreshock/events", READS_OF_MODEL),
+    ("GET",    "/foreshock/alerts", READS_OF_MODEL),
+    ("GET",    "/foreshock/alerts/{alert_id}", READS_OF_MODEL),
+    ("GET",    "/foreshock/drift", READS_OF_MODEL),
+    ("GET",    "/foreshock/candles", Needs(&[(Reader, Server)])),
+    ("GET",    "/foreshock/scores", READS_OF_MODEL),
 
     ("POST",   "/mlflow/users/create", MANAGES),
     ("GET",    "/mlflow/users/get", User),

@@ -9,6 +9,7 @@ mod export;
 mod gc;
 mod grant;
 mod import;
+mod market;
 mod place;
 mod serve;
 mod show;

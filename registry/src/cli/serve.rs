@@ -9,11 +9,12 @@ use anyhow::{Context, anyhow};
 use clap::{Args as ClapArgs, ValueEnum};
 use registry::artifacts::Destination;
 use registry::{
-    AuditLevel, CancellationToken, Options, Registry, ServeOptions, Server, TlsFiles,
-    WebhookOptions,
+    AuditLevel, CancellationToken, MarketOptions, Options, Registry, ServeOptions, Server,
+    TlsFiles, WebhookOptions,
 };
 use tokio::net::TcpListener;
 
+use super::market::MarketArgs;
 use super::{Database, Failure, Output, duration};
 
 /// Flags are named as `mlflow server` names them.
@@ -111,6 +112,8 @@ pub(super) struct Args {
     /// How long the audit log keeps it (`90d`); without it, for ever.
     #[arg(long, value_parser = duration)]
     audit_retention: Option<Duration>,
+    #[command(flatten)]
+    market: MarketArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -121,8 +124,9 @@ enum Audit {
 }
 
 impl Args {
-    fn options(&self) -> ServeOptions {
+    fn options(&self, market: Option<MarketOptions>) -> ServeOptions {
         ServeOptions {
+            market,
             allowed_hosts: self.allowed_hosts.clone(),
             cors_allowed_origins: self.cors_allowed_origins.clone(),
             tls: match (&self.tls_cert, &self.tls_key) {
@@ -154,6 +158,7 @@ impl Args {
 }
 
 pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let market = args.market.options().map_err(Failure::Environment)?;
     let address = format!("{}:{}", bracketed(&args.host), args.port);
     // First, as a port in use is the commonest mistake and nothing is created for it.
     let listener = TcpListener::bind(&address)
@@ -187,7 +192,7 @@ pub(super) async fn run(args: Args, output: Output) -> Result<(), Failure> {
         .await
         .map_err(Failure::Environment)?;
     let shutdown = CancellationToken::new();
-    let server = Server::prepare(registry, args.options(), shutdown.clone())
+    let server = Server::prepare(registry, args.options(market), shutdown.clone())
         .await
         .context("can't serve the registry")
         .map_err(Failure::Environment)?;

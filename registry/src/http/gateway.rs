@@ -17,6 +17,7 @@ use super::origin::Origins;
 use super::tls::Tls;
 use crate::audit::{Audit, AuditLevel};
 use crate::auth::{Auth, Owners, Role, Rule, rule_of};
+use crate::market;
 use crate::telemetry::{RouteMetrics, Telemetry, Template, Traces};
 
 /// What all connections and requests of a server share.
@@ -40,6 +41,8 @@ pub(crate) struct Gateway {
     others: RwLock<HashMap<(&'static str, String), Arc<Entry>>>,
     unmatched: Arc<Entry>,
     pub(super) readiness: Readiness,
+    /// How following Kafka goes, where it is followed.
+    pub(super) market: Option<market::State>,
 }
 
 type Methods = Vec<(&'static str, Arc<Entry>)>;
@@ -75,6 +78,7 @@ pub(crate) struct Parts {
     pub(crate) owners: Owners,
     pub(crate) audit: Option<Audit>,
     pub(crate) traces: Option<Traces>,
+    pub(crate) market: Option<market::State>,
     pub(crate) stopping: CancellationToken,
 }
 
@@ -122,6 +126,7 @@ impl Gateway {
             audit: parts.audit,
             traces: parts.traces,
             stopping: parts.stopping,
+            market: parts.market,
             options,
         }
     }

@@ -52,7 +52,11 @@ pub(crate) async fn readyz(
     let (ready, body) = match fresh {
         Some(found) => found,
         None => {
-            let (ready, body) = check(&registry).await;
+            let (ready, mut body) = check(&registry).await;
+            // Told, not judged: requests are answered without Kafka as well.
+            if let Some(market) = &gateway.market {
+                body["market"] = market.details();
+            }
             *known() = Some((Instant::now(), ready, body.clone()));
             (ready, body)
         }

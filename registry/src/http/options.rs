@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::MarketOptions;
 use crate::audit::AuditLevel;
 
 /// How a registry is served: who may connect, and how much of everything they get.
@@ -43,6 +44,8 @@ pub struct ServeOptions {
     pub audit: AuditLevel,
     /// How long the audit log keeps it; absent is for ever.
     pub audit_retention: Option<Duration>,
+    /// How Kafka is followed; absent is not at all.
+    pub market: Option<MarketOptions>,
 }
 
 /// The files of a TLS server, both PEM.
@@ -74,6 +77,7 @@ impl Default for ServeOptions {
             login_ttl: Duration::from_secs(60),
             audit: AuditLevel::Changes,
             audit_retention: None,
+            market: None,
         }
     }
 }

@@ -20,6 +20,7 @@ mod grants;
 mod import;
 mod logged_model_search;
 mod logged_models;
+mod market;
 mod metrics;
 mod model_versions;
 mod open;
@@ -44,6 +45,10 @@ use std::sync::Arc;
 use db::{Conn, Pools, Tx, query};
 use metrics::{Folder, Ingest};
 
+pub use self::market::{
+    AlertRow, Cursor, DriftRow, HistoryField, HistoryItem, HistoryKind, HistoryRetention,
+    HistoryRows, HistorySearch, MarketHistory, Position, ScoreRow, Written,
+};
 pub use alias_history::Note;
 pub use assessments::AssessmentChange;
 pub use audit::{AuditRecord, AuditSearch};

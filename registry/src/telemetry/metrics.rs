@@ -101,7 +101,7 @@ impl RouteMetrics {
 }
 
 impl Telemetry {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(market: Option<&crate::market::State>) -> Self {
         let mut registry = Registry::with_prefix("registry");
         let bytes = Family::<DirectionLabels, Counter>::default();
         let counter = |direction| bytes.get_or_create_owned(&DirectionLabels { direction });
@@ -178,6 +178,9 @@ impl Telemetry {
             bytes,
         );
         registry.register_collector(Box::new(Process));
+        if let Some(market) = market {
+            market.register(&mut registry);
+        }
         Self {
             registry,
             ..telemetry
@@ -242,7 +245,7 @@ mod tests {
 
     #[test]
     fn requests_are_counted_by_route_and_status() {
-        let telemetry = Telemetry::new();
+        let telemetry = Telemetry::new(None);
         let route = telemetry.route("GET", "/x/{id}".into());
         for status in [200, 200, 418] {
             route.observe(

@@ -23,6 +23,8 @@ mod graphql;
 pub(crate) mod harness;
 mod import;
 mod limits;
+mod market;
+mod market_kafka;
 mod metrics;
 mod models;
 mod operations;

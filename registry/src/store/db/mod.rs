@@ -13,7 +13,7 @@ use sqlx::{Pool, Sqlite, SqliteConnection, Transaction};
 
 pub(super) use postgres::PgPool;
 use postgres::Session;
-pub(super) use query::{Element, Query, QueryBuilder, Record, query};
+pub(super) use query::{Element, Query, QueryBuilder, Record, Value, query};
 
 /// Which database listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -145,11 +145,18 @@ where
 
 /// The same migration with texts that are sorted and compared byte by byte, as SQLite does: the
 /// order of a search does not depend on the server's locale, and comparing is a `memcmp`.
+///
+/// What is for one database alone is marked: `/* postgres: … */` within a line, `-- sqlite` at its end.
 fn for_postgres(migration: &Migration) -> Migration {
     let text: String = migration
         .sql
         .as_str()
         .lines()
+        .filter(|line| !line.ends_with("-- sqlite"))
+        .map(|line| match line.split_once("/* postgres: ") {
+            Some((before, after)) => Cow::Owned(before.to_owned() + &after.replacen(" */", "", 1)),
+            None => Cow::Borrowed(line),
+        })
         .map(|line| {
             // Columns are declared one a line; comments and statements don't have the word so.
             let code = line.split("--").next().unwrap_or_default();
