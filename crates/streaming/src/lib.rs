@@ -11,7 +11,7 @@
 //! | [`judge`] | [`Judge`]: what scores rows; [`NativeJudge`] for our own models |
 //! | [`incidents`] | [`Incidents`]: flagged rows into alerts, alerts into incidents |
 //! | [`pipeline`] | [`Pipeline`]: a partition and its incidents together, records in and [`Output`]s out |
-//! | [`restore`] | bringing a pipeline back to exactly where the last commit left it |
+//! | [`restore`](mod@restore) | bringing a pipeline back to exactly where the last commit left it |
 //! | [`wire`] | alerts and feature rows as JSON |
 //!
 //! Two kinds of state, on purpose apart. What records alone decide (candles, windows, ids) can be computed again from
