@@ -194,13 +194,8 @@ async fn wait_for(
     let mut said = String::new();
     loop {
         telemetry.beat();
-        let version = registered.version_of(name, alias).await;
-        let loaded = match version {
-            Ok(version) => registered.load(name, &version).await,
-            Err(error) => Err(error),
-        };
-        match loaded {
-            Err(error) if error.is_passing() || error.is_not_found() => {
+        match registered.load_alias(name, alias).await {
+            Err(error) if error.is_passing() || matches!(error, LoadError::NoAlias { .. }) => {
                 let reason = causes(&error);
                 if reason != said {
                     tracing::warn!(model = name, alias, reason, "waiting for a model");
@@ -234,10 +229,7 @@ pub(super) fn load_once(
         }
         ModelUri::Alias { name, alias } => {
             let registered = registered()?;
-            runtime.block_on(async {
-                let version = registered.version_of(name, alias).await?;
-                registered.load(name, &version).await
-            })?
+            runtime.block_on(registered.load_alias(name, alias))?
         }
     };
     Ok(loaded)

@@ -29,6 +29,14 @@ pub enum LoadError {
     /// The registry refuses, or does not answer.
     #[error("the registry does not give the model")]
     Registry(#[from] ClientError),
+    /// There is no such alias.
+    #[error("there is no model `{name}` with the alias `{alias}`")]
+    NoAlias {
+        /// The registered model.
+        name: String,
+        /// The alias.
+        alias: String,
+    },
     /// The bytes are no model.
     #[error("it is no sound model")]
     Format(#[from] FormatError),
@@ -41,20 +49,11 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// Whether there is no such model, alias or version.
-    #[must_use]
-    pub fn is_not_found(&self) -> bool {
-        match self {
-            Self::Registry(error) => error.is_not_found(),
-            _ => false,
-        }
-    }
-
     /// Whether trying again may help.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Registry(error) => error.is_unreachable(),
+            Self::Registry(error) => error.is_passing(),
             _ => false,
         }
     }
@@ -154,12 +153,17 @@ impl Registered {
         &self.client
     }
 
-    /// The version that an alias names.
+    /// Loads the version that an alias names.
     ///
     /// # Errors
-    /// There is no such alias, or nobody answers.
-    pub async fn version_of(&self, name: &str, alias: &str) -> Result<String, LoadError> {
-        Ok(self.client.get_by_alias(name, alias).await?.version)
+    /// There is no such alias, and all that [`load`](Self::load) refuses.
+    pub async fn load_alias(&self, name: &str, alias: &str) -> Result<Loaded, LoadError> {
+        let version = self.client.find_by_alias(name, alias).await?;
+        let version = version.ok_or_else(|| LoadError::NoAlias {
+            name: name.to_owned(),
+            alias: alias.to_owned(),
+        })?;
+        self.load(name, &version.version).await
     }
 
     /// Loads a version.

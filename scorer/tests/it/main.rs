@@ -3,5 +3,6 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod live;
+mod promote;
 mod replay;
 mod support;

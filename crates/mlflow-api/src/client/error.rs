@@ -68,6 +68,16 @@ impl ClientError {
         }
     }
 
+    /// Whether waiting may help: nobody answered, or the server is busy or out of order.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Unreadable { .. } => true,
+            Self::Refused { status, .. } => matches!(status, 408 | 429 | 500..=599),
+            _ => false,
+        }
+    }
+
     /// Whether no server answered, as opposed to one that said no.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {

@@ -162,6 +162,32 @@ impl Client {
         Ok(answer.model_version)
     }
 
+    /// The version that an alias names; `None` where there is no such model or alias.
+    ///
+    /// # Errors
+    /// When the server is not reachable or refuses.
+    pub async fn find_by_alias(
+        &self,
+        name: &str,
+        alias: &str,
+    ) -> Result<Option<ModelVersion>, ClientError> {
+        match self.get_by_alias(name, alias).await {
+            Ok(version) => Ok(Some(version)),
+            Err(error) if error.is_not_found() => Ok(None),
+            // What MLflow says of an alias that is not there.
+            Err(ClientError::Refused {
+                error_code,
+                message,
+                ..
+            }) if error_code == ErrorCode::InvalidParameterValue.as_str()
+                && message.ends_with("not found.") =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Sets a tag of a version.
     ///
     /// # Errors

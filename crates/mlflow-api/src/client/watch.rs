@@ -7,7 +7,6 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::{Client, ClientError};
-use crate::error::ErrorCode;
 
 /// The server says something at least every 15 s; a connection that is silent for longer than
 /// this is dead.
@@ -83,7 +82,7 @@ impl AliasWatch {
             match self.step().await {
                 Ok(Some(version)) => return Ok(version),
                 Ok(None) => {}
-                Err(error) if is_passing(&error) => {
+                Err(error) if error.is_passing() => {
                     self.events = None;
                     self.stale = true;
                     let pause = self.client.pause(self.failures);
@@ -157,30 +156,8 @@ impl AliasWatch {
     }
 
     async fn read(&mut self) -> Result<Option<String>, ClientError> {
-        match self.client.get_by_alias(&self.name, &self.alias).await {
-            Ok(version) => Ok(Some(version.version)),
-            Err(error) if error.is_not_found() => Ok(None),
-            // What MLflow says of an alias that is not there.
-            Err(ClientError::Refused {
-                error_code,
-                message,
-                ..
-            }) if error_code == ErrorCode::InvalidParameterValue.as_str()
-                && message.ends_with("not found.") =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// Whether waiting may help.
-fn is_passing(error: &ClientError) -> bool {
-    match error {
-        ClientError::Unreachable { .. } | ClientError::Unreadable { .. } => true,
-        ClientError::Refused { status, .. } => matches!(status, 408 | 429 | 500..=599),
-        _ => false,
+        let version = self.client.find_by_alias(&self.name, &self.alias).await?;
+        Ok(version.map(|version| version.version))
     }
 }
 
