@@ -308,6 +308,11 @@ fn disturbed(
             let until = end.min(next + random.random_range(1..60));
             for offset in next..until {
                 pipeline.push(&world.record(offset), &mut outputs);
+                if offset > 0 && random.random_bool(0.02) {
+                    // What was seen already comes again.
+                    let again = random.random_range(0..=offset);
+                    pipeline.push(&world.record(again), &mut outputs);
+                }
             }
             // Before anything is said, after it was said but not committed, and after the commit.
             if random.random_bool(0.04) {

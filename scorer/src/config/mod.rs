@@ -37,7 +37,7 @@ pub struct Config {
     /// Records that can't be taken.
     #[serde(default)]
     pub dead_letters: DeadLetterSection,
-    /// The prediction API.
+    /// What is answered by HTTP.
     #[serde(default)]
     pub api: ApiSection,
 }
@@ -48,8 +48,6 @@ pub struct Config {
 pub struct ModelSection {
     /// `models:/NAME@ALIAS`, `models:/NAME/VERSION`, or the path of a model's folder or native file.
     pub uri: String,
-    /// An alias whose version is scored beside it, without consequences.
-    pub challenger: Option<String>,
     /// How often a registry that does not tell by itself is asked for the alias.
     #[serde(default = "two_seconds")]
     pub poll: Span,
@@ -154,13 +152,11 @@ pub struct DeadLetterSection {
 }
 
 /// `[api]`
-#[derive(Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ApiSection {
     /// Where it listens.
     pub listen: String,
-    /// The token that callers must bring; `SCORER_API_TOKEN` overrides it. Absent: none.
-    pub token: Option<String>,
 }
 
 fn two_seconds() -> Span {
@@ -222,7 +218,6 @@ impl Default for ApiSection {
     fn default() -> Self {
         Self {
             listen: "127.0.0.1:8800".to_owned(),
-            token: None,
         }
     }
 }
@@ -235,15 +230,6 @@ impl std::fmt::Debug for KafkaSection {
             // Values may be passwords.
             .field("properties", &self.properties.keys())
             .finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for ApiSection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiSection")
-            .field("listen", &self.listen)
-            .field("has_token", &self.token.is_some())
-            .finish()
     }
 }
 

@@ -73,9 +73,6 @@ pub fn parse(
     if let Some(uri) = given("MLFLOW_TRACKING_URI") {
         config.registry.uri = Some(uri.clone());
     }
-    if let Some(token) = given("SCORER_API_TOKEN") {
-        config.api.token = Some(token.clone());
-    }
     let violations = violations(&config);
     if violations.is_empty() {
         Ok(config)
@@ -184,11 +181,6 @@ fn violations(config: &Config) -> Vec<String> {
         "candles of `10s` and `1m` have topics",
     );
     match config.model.uri.parse::<ModelUri>() {
-        Ok(ModelUri::Path(_)) | Err(_) if config.model.challenger.is_some() => that(
-            false,
-            "model.challenger",
-            "an alias needs a model of the registry",
-        ),
         Ok(ModelUri::Path(_)) => {}
         Ok(_) => that(
             config.registry.uri.is_some(),
@@ -239,7 +231,7 @@ mod tests {
     fn little_is_enough() {
         let config = of("[model]\nuri = \"models/iforest\"\n").unwrap();
         assert_eq!(config.kafka.group, "scorer");
-        let config = of("[model]\nuri = \"models:/m@champion\"\nchallenger = \"next\"\n[registry]\nuri = \"http://r\"\n[features]\ninterval = \"10s\"\n[stream]\nscore_on = \"trade\"\nevery = \"500ms\"").unwrap();
+        let config = of("[model]\nuri = \"models:/m@champion\"\n[registry]\nuri = \"http://r\"\n[features]\ninterval = \"10s\"\n[stream]\nscore_on = \"trade\"\nevery = \"500ms\"").unwrap();
         let settings = config.settings(config.features.unwrap().check().unwrap());
         assert_eq!(settings.early, Some(500_000));
         settings.check().unwrap();
@@ -250,14 +242,12 @@ mod tests {
         let environment = [
             ("SCORER_BROKERS", "b:1"),
             ("MLFLOW_TRACKING_URI", "http://r"),
-            ("SCORER_API_TOKEN", "secret"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let text = "[model]\nuri = \"models:/m/3\"\n[kafka]\nbrokers = \"a:1\"";
         let config = parse(text, "f", &environment.into()).unwrap();
         assert_eq!(config.kafka.brokers, "b:1");
         assert_eq!(config.registry.uri.as_deref(), Some("http://r"));
-        assert!(!format!("{config:?}").contains("secret"));
     }
 
     #[test]
@@ -283,7 +273,7 @@ mod tests {
             ("[model]\nuri = \"models:/m\"", "`model.uri`"),
             (
                 "[model]\nuri = \"m\"\nchallenger = \"c\"",
-                "`model.challenger`",
+                "line 3: unknown field `challenger`",
             ),
             (
                 "[model]\nuri = \"m\"\n[kafka.properties]\n\"transactional.id\" = \"x\"",

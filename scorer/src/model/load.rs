@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use detectors::{FormatError, Model};
+use detectors::{FormatError, GoldenError, Model};
 use market::{FeatureConfig, FeatureConfigError, ValidFeatureConfig};
 use mlflow_api::{Client, ClientError, ClientOptions, Credentials};
 use streaming::judge::engine_of;
@@ -40,6 +40,9 @@ pub enum LoadError {
     /// The bytes are no model.
     #[error("it is no sound model")]
     Format(#[from] FormatError),
+    /// It scores otherwise than at training.
+    #[error("it does not score as it did at training")]
+    Golden(#[from] GoldenError),
     /// It can't judge what this scorer computes.
     #[error(transparent)]
     Judge(#[from] JudgeError),
@@ -71,6 +74,13 @@ pub struct Loaded {
 impl Loaded {
     fn of(id: ModelId, bytes: &[u8]) -> Result<Self, LoadError> {
         let model = Model::from_bytes(bytes)?;
+        match model.verify() {
+            Ok(()) => {}
+            Err(error @ GoldenError::None) => {
+                tracing::warn!(model = id.name, version = id.version, %error);
+            }
+            Err(error) => return Err(error.into()),
+        }
         Ok(Self { id, model })
     }
 
