@@ -137,6 +137,13 @@ pub struct EvaluateArgs {
     /// Change a value of the file, such as `data.source=\"other.parquet\"` or `experiment.seed=7`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Register it, calibrated on these data, as a version that scorers run; MODEL is the registered
+    /// model's name. [default: its own]
+    #[arg(long, value_name = "MODEL", num_args = 0..=1, default_missing_value = "")]
+    pub register: Option<String>,
+    /// The alias that the registered version gets.
+    #[arg(long, value_name = "ALIAS", requires = "register")]
+    pub alias: Option<String>,
     /// Threads to compute with; the result doesn't depend on it. [default: all cores]
     #[arg(long, value_name = "N", env = "FORESHOCK_THREADS")]
     pub threads: Option<usize>,

@@ -142,14 +142,8 @@ impl NativeJudge {
         model: Model,
         computed: &ValidFeatureConfig,
     ) -> Result<Self, JudgeError> {
+        check_engine(&model, computed)?;
         let features = features_of(&model.feature_names)?;
-        let trained = engine_of(&model)?;
-        if trained != *computed.config() {
-            return Err(JudgeError::Engine {
-                trained: json(&trained),
-                computed: json(computed.config()),
-            });
-        }
         Ok(Self {
             id,
             features,
@@ -178,6 +172,21 @@ pub fn features_of(names: &[String]) -> Result<Vec<Feature>, JudgeError> {
             .map_err(|_| JudgeError::Feature(name.to_owned()))
     };
     names.iter().map(feature).collect()
+}
+
+/// Checks that a model's features were computed as they are here.
+///
+/// # Errors
+/// They weren't, or it doesn't say.
+pub fn check_engine(model: &Model, computed: &ValidFeatureConfig) -> Result<(), JudgeError> {
+    let trained = engine_of(model)?;
+    if trained == *computed.config() {
+        return Ok(());
+    }
+    Err(JudgeError::Engine {
+        trained: json(&trained),
+        computed: json(computed.config()),
+    })
 }
 
 /// How the features of a model were computed.

@@ -7,11 +7,12 @@ use anyhow::bail;
 use detectors::evaluation::Metric;
 use serde::Serialize;
 
+use super::adopt::{Adopted, Adoption, adopt};
 use super::leaderboard::{self, Leader};
 use super::logged::add_metrics;
 use super::run::set_threads;
 use crate::cli::{CommandResult, EvaluateArgs};
-use crate::config::{self, DataKind, ExperimentFile};
+use crate::config::{self, DataKind, ExperimentFile, Register};
 use crate::exit::ExitStatus;
 use crate::interrupt::Interrupt;
 use crate::output::{self, Render};
@@ -35,6 +36,9 @@ struct Evaluated {
     threshold: f64,
     metrics: BTreeMap<String, Metric>,
     leaderboard: Vec<Leader>,
+    /// What was registered for scorers, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made: Option<Adopted>,
 }
 
 /// Runs the command.
@@ -57,6 +61,7 @@ pub fn evaluate(args: &EvaluateArgs) -> CommandResult {
     let experiment = &file.experiment;
     let mut prepared = prepare::prepare(&file, &objects, &interrupt, &progress)?;
     let there = prepared.source.feature_names().to_vec();
+    let mut adoptable = None;
     let (scorer, features, flavor) = match registered.content {
         Content::Native(model) => {
             check_engine(&file, &model.engine)?;
@@ -67,19 +72,28 @@ pub fn evaluate(args: &EvaluateArgs) -> CommandResult {
                 "foreshock",
             )
         }
-        Content::Onnx(model, names) => {
-            let features = match names {
+        Content::Onnx(graph) => {
+            let n_columns = graph.model.n_features();
+            let features = match graph.names.clone() {
                 Some(names) => names,
-                None if model.n_features() == there.len() => there,
+                None if n_columns == there.len() => there,
                 None => bail!(
-                    "the model's signature doesn't name its {} columns, and the data have {}",
-                    model.n_features(),
+                    "the model's signature doesn't name its {n_columns} columns, and the data have {}",
                     there.len()
                 ),
             };
-            (Scorer::Onnx(model), features, "onnx")
+            let scorer = Scorer::Onnx(Box::new(graph.model.clone()));
+            adoptable = Some(graph);
+            (scorer, features, "onnx")
         }
     };
+    if adoptable.is_none() && args.register.is_some() {
+        bail!(
+            "version {} of {} is a model of Foreshock's, which scorers take as it is: `--register` is for graphs that others made",
+            registered.version,
+            registered.name
+        );
+    }
     let judged = judge_model(&mut prepared, experiment, &scorer, &features, &interrupt)?;
     let mut metrics = BTreeMap::new();
     add_metrics(&mut metrics, judged.part.as_str(), &judged.test);
@@ -88,6 +102,36 @@ pub fn evaluate(args: &EvaluateArgs) -> CommandResult {
         add_metrics(&mut metrics, "validation", &judged.calibrated.validation);
     }
     let name = format!("{} version {}", registered.name, registered.version);
+    let made = match (adoptable, &args.register) {
+        (Some(graph), Some(name)) => {
+            let adoption = Adoption {
+                file: &file,
+                judged: &judged,
+                metrics: &metrics,
+                features: &features,
+                graph: &graph,
+                origin: &format!("models:/{}/{}", registered.name, registered.version),
+                folder: &registered.folder,
+                mlmodel: &registered.mlmodel,
+            };
+            let register = Register {
+                model: match name.as_str() {
+                    "" => registered.name.clone(),
+                    name => name.to_owned(),
+                },
+                alias: args.alias.clone(),
+            };
+            Some(adopt(
+                &adoption,
+                &mut prepared,
+                register,
+                &tracking,
+                &interrupt,
+                &progress,
+            )?)
+        }
+        _ => None,
+    };
     let row = leaderboard::row(&name, flavor, &judged.calibrated.validation, &judged.test);
     let result = Evaluated {
         model: registered.name,
@@ -99,6 +143,7 @@ pub fn evaluate(args: &EvaluateArgs) -> CommandResult {
         threshold: judged.calibrated.threshold.neg_log10_tail,
         metrics,
         leaderboard: vec![row],
+        made,
     };
     output::print(&result, args.output.output)?;
     Ok(ExitStatus::Done)
@@ -138,6 +183,11 @@ impl Render for Evaluated {
                 "test rows"
             },
             self.experiment,
-        )
+        ) + &self.made.as_ref().map_or_else(String::new, |made| {
+            format!(
+                "registered for scorers as models:/{}/{}, run {}\n",
+                made.model, made.version, made.run_id
+            )
+        })
     }
 }

@@ -242,5 +242,6 @@ fn statistics(detectors: &DetectorSet) -> Vec<(String, String)> {
                 Some((format!("statistics/{name}.json"), of(detector)?))
             })
             .collect(),
+        DetectorSet::External(_) => Vec::new(),
     }
 }

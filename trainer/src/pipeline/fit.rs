@@ -378,7 +378,7 @@ pub fn score_each(
                 DetectorSet::Global(detector) => {
                     detector.score_into(chunk, out).map_err(anyhow::Error::from)
                 }
-                DetectorSet::PerSymbol { .. } => {
+                DetectorSet::PerSymbol { .. } | DetectorSet::External(_) => {
                     score_by_symbol(set, index, &wanted[range.clone()], chunk, out)
                 }
             };

@@ -468,7 +468,7 @@ fn score_calibrated(
 /// What goes into the model's bytes besides what scores: nothing that two runs of the same job
 /// differ in, and nothing of the files the rows came from: the same rows give the same bytes,
 /// whatever their labels say and however they are stored. The run's tags name the files.
-fn metadata(file: &ExperimentFile) -> BTreeMap<String, String> {
+pub fn metadata(file: &ExperimentFile) -> BTreeMap<String, String> {
     BTreeMap::from([
         ("experiment".to_owned(), file.experiment.name.clone()),
         ("seed".to_owned(), file.experiment.seed.to_string()),
