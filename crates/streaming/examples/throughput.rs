@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! throughput TRADES.jsonl closed|every|single [REPEATS]   trades/s of each repeat, as JSON
+//! throughput model TRADES.jsonl FILE   a model for `scorer run`, of windows of 3 candles, that flags one row in five
 //! throughput state N_SYMBOLS          bytes a symbol, in memory and stored; seconds of a snapshot and of its restore
 //! ```
 //!
@@ -18,10 +19,11 @@ use std::time::Instant;
 
 use detectors::{
     AlertBudget, Baseline, Calibrators, Detector, DetectorParams, DetectorSet, Golden,
-    IsolationForestConfig, Model,
+    IsolationForestConfig, Model, Threshold,
 };
 use market::{
-    Feature, FeatureConfig, Interval, Side, Trade, TradeWriter, features_of_trades, parse_trade,
+    Feature, FeatureConfig, Interval, Side, Trade, TradeWriter, ValidFeatureConfig,
+    features_of_trades, parse_trade,
 };
 use ndarray::Array2;
 use streaming::{Judge, ModelId, NativeJudge, Outputs, Partition, Pipeline, Record, Settings};
@@ -43,11 +45,28 @@ fn main() -> Anyhow<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["state", n_symbols] => state(n_symbols.parse()?),
+        ["model", file, target] => {
+            let content = std::fs::read(file)?;
+            let features = FeatureConfig {
+                window: 3,
+                momentum: 2,
+                ..FeatureConfig::new(Interval::TEN_SECONDS)
+            };
+            let mut model = fit(&lines_of(&content), &features.check()?)?;
+            model.threshold = Threshold {
+                neg_log10_tail: 0.7,
+                ..model.threshold
+            };
+            Ok(std::fs::write(target, model.to_bytes()?)?)
+        }
         [file, mode @ ("closed" | "every" | "single")] => throughput(file, mode, 3),
         [file, mode @ ("closed" | "every" | "single"), repeats] => {
             throughput(file, mode, repeats.parse()?)
         }
-        _ => Err("TRADES.jsonl closed|every|single [REPEATS], or: state N_SYMBOLS".into()),
+        _ => Err(
+            "TRADES.jsonl closed|every|single [REPEATS], model TRADES.jsonl FILE, or state N_SYMBOLS"
+                .into(),
+        ),
     }
 }
 
@@ -61,12 +80,15 @@ fn settings(mode: &str) -> Anyhow<Arc<Settings>> {
 
 fn throughput(file: &str, mode: &str, repeats: usize) -> Anyhow<()> {
     let content = std::fs::read(file)?;
-    let lines: Vec<&[u8]> = content
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .collect();
+    let lines = lines_of(&content);
     let settings = settings(mode)?;
-    let judge = judge(&lines, &settings)?;
+    let id = ModelId {
+        name: "bench".to_owned(),
+        version: "1".to_owned(),
+        run_id: String::new(),
+    };
+    let model = fit(&lines, &settings.features)?;
+    let judge = NativeJudge::new(id, model, &settings.features)?;
     for _ in 0..repeats {
         let mut pipeline = Pipeline::new(Arc::clone(&settings));
         let mut outputs = Outputs::default();
@@ -101,8 +123,13 @@ fn throughput(file: &str, mode: &str, repeats: usize) -> Anyhow<()> {
     Ok(())
 }
 
+fn lines_of(content: &[u8]) -> Vec<&[u8]> {
+    let lines = content.split(|byte| *byte == b'\n');
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
 /// A forest of 100 trees of 256 rows.
-fn judge(lines: &[&[u8]], settings: &Settings) -> Anyhow<NativeJudge> {
+fn fit(lines: &[&[u8]], features: &ValidFeatureConfig) -> Anyhow<Model> {
     let mut trades: BTreeMap<String, Vec<Trade>> = BTreeMap::new();
     for line in lines.iter().take(300_000) {
         let trade = parse_trade(line, None)?;
@@ -112,7 +139,7 @@ fn judge(lines: &[&[u8]], settings: &Settings) -> Anyhow<NativeJudge> {
     let (mut values, mut of) = (Vec::new(), Vec::new());
     let names: Vec<String> = trades.keys().cloned().collect();
     for (place, trades) in trades.values().enumerate() {
-        let (rows, _) = features_of_trades(&settings.features, trades)?;
+        let (rows, _) = features_of_trades(features, trades)?;
         for row in rows.iter().filter(|row| row.ready(&FEATURES)) {
             values.extend(FEATURES.map(|feature| row.value(feature)));
             of.push(u32::try_from(place)?);
@@ -126,33 +153,20 @@ fn judge(lines: &[&[u8]], settings: &Settings) -> Anyhow<NativeJudge> {
     });
     let detector = Detector::fit(&params, rows.view(), 42)?;
     let scores = detector.score(rows.view())?;
-    let rows_per_day = settings.features.interval().per_day() as f64;
+    let rows_per_day = features.interval().per_day() as f64;
     let budget = AlertBudget {
         alerts_per_symbol_day: 10.0,
     };
-    let model = Model {
+    Ok(Model {
         feature_names: FEATURES.map(|feature| feature.name().to_owned()).to_vec(),
         detectors: DetectorSet::Global(detector),
         calibrators: Calibrators::fit(&scores, &of, &names)?,
         threshold: budget.threshold(rows_per_day)?,
-        engine: serde_json::to_value(settings.features.config())?,
+        engine: serde_json::to_value(features.config())?,
         metadata: BTreeMap::new(),
         baseline: Baseline::fit(rows.view())?,
         golden: Golden::default(),
-    };
-    let id = ModelId {
-        name: "bench".to_owned(),
-        version: "1".to_owned(),
-        run_id: String::new(),
-    };
-    let judge = NativeJudge::new(id, model, &settings.features)?;
-    eprintln!(
-        "{} of {} rows, {} symbols",
-        judge.model().name,
-        of.len(),
-        names.len()
-    );
-    Ok(judge)
+    })
 }
 
 /// Two hours of a trade every five seconds for each symbol, so that all windows are full.

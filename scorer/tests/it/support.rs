@@ -153,16 +153,19 @@ impl Bench {
 
     /// The alerts that `scorer replay` writes, sorted.
     pub(crate) fn replayed(&self) -> Vec<String> {
+        self.replay(|command| command.arg("--model").arg(self.path("model")))
+    }
+
+    /// The same under this configuration.
+    pub(crate) fn replayed_as(&self, config: &Path) -> Vec<String> {
+        self.replay(|command| command.arg("--config").arg(config))
+    }
+
+    fn replay(&self, how: impl FnOnce(&mut Command) -> &mut Command) -> Vec<String> {
         let alerts = self.path("alerts.jsonl");
-        done(
-            scorer()
-                .arg("replay")
-                .arg(self.path("trades.parquet"))
-                .arg("--model")
-                .arg(self.path("model"))
-                .arg("--alerts")
-                .arg(&alerts),
-        );
+        let mut command = scorer();
+        let command = command.arg("replay").arg(self.path("trades.parquet"));
+        done(how(command).arg("--alerts").arg(&alerts));
         lines(&alerts)
     }
 }
