@@ -1,16 +1,15 @@
 //! The command line.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::commands;
-use crate::exit::{ExitStatus, RunNote, status_of};
-use crate::output::Output;
+use terminal::exit::{EXIT_CODES, conclude};
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 the input was refused or the work failed; 2 the command line or the environment is wrong; 130 stopped at once by a second Ctrl-C.";
+use crate::commands;
+use crate::exit::status_of;
+use crate::output::OutputArgs;
 
 /// Train, evaluate and register market anomaly detectors.
 #[derive(Debug, Parser)]
@@ -78,17 +77,6 @@ pub struct ExperimentArgs {
     /// Change a value of the file, such as `experiment.seed=7` or `candidates.iforest.n_trees=[100, 200]`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-}
-
-/// How a command prints.
-#[derive(Debug, Clone, Args)]
-pub struct OutputArgs {
-    /// `table` for people; `json` prints exactly one JSON document on stdout.
-    #[arg(long, value_enum, default_value = "table")]
-    pub output: Output,
-    /// No progress on stderr.
-    #[arg(long, short)]
-    pub quiet: bool,
 }
 
 /// `trainer run`
@@ -193,7 +181,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(args) => args.output.output,
         Command::Reproduce(args) => args.output.output,
     };
-    init_logging();
+    terminal::logging::init("warn");
     let result = match cli.command {
         Command::Run(args) => commands::run::run(&args),
         Command::Check(args) => commands::check::check(&args),
@@ -201,48 +189,8 @@ pub fn main() -> ExitCode {
         Command::Evaluate(args) => commands::evaluate::evaluate(&args),
         Command::Reproduce(args) => commands::reproduce::reproduce(&args),
     };
-    match result {
-        Ok(status) => status.into(),
-        Err(error) => {
-            report_error(&error, output);
-            status_of(&error).into()
-        }
-    }
+    conclude(result, output, status_of)
 }
-
-fn init_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-}
-
-fn report_error(error: &anyhow::Error, output: Output) {
-    let note = error.downcast_ref::<RunNote>();
-    let chain: Vec<String> = error
-        .chain()
-        .skip(usize::from(note.is_some()))
-        .map(ToString::to_string)
-        .collect();
-    let mut stderr = std::io::stderr().lock();
-    // Nothing is left to do for somebody who closed stderr.
-    drop(writeln!(stderr, "error: {}", chain[0]));
-    for cause in &chain[1..] {
-        drop(writeln!(stderr, "  because: {cause}"));
-    }
-    if let Some(note) = note {
-        drop(writeln!(stderr, "{note}"));
-    }
-    if output == Output::Json {
-        let document = serde_json::json!({ "error": chain.join(": ") });
-        drop(writeln!(std::io::stdout(), "{document:#}"));
-    }
-}
-
-/// What a command returns: how it ended, if it wasn't an error.
-pub type CommandResult = anyhow::Result<ExitStatus>;
 
 #[cfg(test)]
 mod tests {

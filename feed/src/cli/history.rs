@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use market::{DAY_US, Interval};
 use serde::Serialize;
-use terminal::exit::{Environment, ExitStatus};
-use terminal::output::{self, Render};
+use terminal::exit::{CommandResult, Environment, ExitStatus};
+use terminal::output::{self, OutputArgs, Render};
 use terminal::progress::{Progress, list, plural};
 use tokio::runtime::Runtime;
 
+use super::Context;
 use super::check::{Finding, out_finding, probe};
 use super::replay::find;
-use super::{CommandResult, Context, OutputArgs};
 use crate::address::check_base;
 use crate::binance::symbols_of;
 use crate::download::{

@@ -1,7 +1,7 @@
 //! The producer: idempotent, bounded, never giving up.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::ClientContext;
@@ -145,6 +145,8 @@ impl std::fmt::Debug for Producer {
 
 /// How long a full queue is left alone before it is asked again.
 const FULL: Duration = Duration::from_millis(2);
+/// Between two looks whether everything is written.
+pub(super) const MOMENT: Duration = Duration::from_millis(1);
 
 impl Producer {
     /// A producer; brokers are not asked yet.
@@ -162,6 +164,15 @@ impl Producer {
             inner,
             n_sent: AtomicU64::new(0),
         })
+    }
+
+    /// Waits for a connection, but not long: brokers that are away are waited for later. What
+    /// librdkafka asks for before there is one, it asks for again only half a second later.
+    pub fn connect(&self) {
+        const AT_MOST: Duration = Duration::from_secs(1);
+        if let Err(error) = self.inner.client().fetch_metadata(None, AT_MOST) {
+            tracing::debug!(%error, "no broker answers yet");
+        }
     }
 
     /// Hands a record over; `false` when the queue is full.
@@ -238,7 +249,18 @@ impl Producer {
     pub fn flush(&self, at_most: Duration) -> Result<()> {
         // What has failed is not waited for: nothing of it may go out behind a hole.
         self.check().inspect_err(|_| self.abandon())?;
-        let flushed = self.inner.flush(at_most);
+        let began = Instant::now();
+        let flushed = loop {
+            // By itself it looks ten times a second only.
+            match self.inner.flush(Duration::ZERO) {
+                Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut))
+                    if began.elapsed() < at_most && self.check().is_ok() =>
+                {
+                    std::thread::sleep(MOMENT);
+                }
+                flushed => break flushed,
+            }
+        };
         self.check().inspect_err(|_| self.abandon())?;
         flushed.with_context(|| {
             format!(

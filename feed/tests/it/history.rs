@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use test_stack::S3Server;
+use test_stack::program::{Running, done, refused, said, until};
 
-use crate::support::{Running, data, done, feed, refused, until};
+use crate::support::{data, feed};
 
 const DAY_MS: u64 = 86_400_000;
 /// 2024-01-01
@@ -438,7 +439,7 @@ fn failures_are_tried_again_and_wrong_content_is_refused() {
         .args(["--dumps-url", secret])
         .output()
         .unwrap();
-    let said = crate::support::said(&output);
+    let said = said(&output);
     assert!(
         output.status.code() == Some(2) && !said.contains("hunter2"),
         "{said}"

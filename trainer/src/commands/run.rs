@@ -13,9 +13,9 @@ use tokio::runtime::Runtime;
 
 use super::summary::RunSummary;
 use super::{logged, outcome};
-use crate::cli::{CommandResult, ExperimentArgs, RunArgs};
+use crate::cli::{ExperimentArgs, RunArgs};
 use crate::config::{self, ExperimentFile};
-use crate::exit::{Environment, ExitStatus, RunNote, status_of};
+use crate::exit::{CommandResult, Environment, ExitStatus, Note, status_of};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::output;
 use crate::pipeline::{self, load, provenance};
@@ -316,5 +316,5 @@ pub(super) fn give_up(
         (Ok(()), false) => format!("run {run_id} is marked FAILED{hint}"),
         (Err(_), _) => format!("run {run_id} is not finished{hint}"),
     };
-    error.context(RunNote(said))
+    error.context(Note(said))
 }
