@@ -162,7 +162,7 @@ def cell(of_seeds: np.ndarray, digits: int = 4) -> str:
 
 
 def row(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def means(results: Results, name: str, metric: int) -> np.ndarray:
