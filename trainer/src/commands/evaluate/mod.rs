@@ -1,4 +1,7 @@
-//! `trainer evaluate MODEL --data EXPERIMENT.toml`: any registered model on the footing of a candidate.
+//! `trainer evaluate MODEL --data LOCATION|EXPERIMENT.toml`: any registered model on the footing of a
+//! candidate.
+
+mod location;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,17 +13,18 @@ use serde::Serialize;
 use super::adopt::{Adopted, Adoption, adopt};
 use super::leaderboard::{self, Leader};
 use super::logged::add_metrics;
-use super::run::set_threads;
-use crate::cli::EvaluateArgs;
+use super::run::{load_experiment, set_threads};
+use crate::cli::{EvaluateArgs, ExperimentArgs};
 use crate::config::{self, DataKind, ExperimentFile, Register};
-use crate::exit::{CommandResult, ExitStatus};
+use crate::exit::{CommandResult, Environment, ExitStatus};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Render};
 use crate::pipeline::foreign::{Scorer, judge_model};
 use crate::pipeline::{judge, load, prepare};
 use crate::progress::Progress;
 use crate::tracking::Tracking;
-use crate::tracking::registered::{Content, ModelUri, fetch};
+use crate::tracking::registered::{Content, ModelUri, Registered, fetch};
+use location::Wanted;
 
 /// What came of it.
 #[derive(Debug, Serialize)]
@@ -49,14 +53,19 @@ struct Evaluated {
 pub fn evaluate(args: &EvaluateArgs) -> CommandResult {
     let progress = Progress::new(args.output.quiet);
     let uri = ModelUri::parse(&args.model)?;
-    let file = config::load(&args.data, &args.set)?;
+    // What a file says is refused before a registry is asked.
+    let given = given(args)?;
     set_threads(args.threads)?;
-    let objects = load::resolve(&file)?;
     let runtime = Arc::new(tokio::runtime::Runtime::new()?);
     let interrupt = Interrupt::listen(&runtime, "stopping (Ctrl-C again stops at once)");
     let uri_of_registry = args.tracking.tracking_uri.as_deref();
     let tracking = Tracking::connect_to_existing(runtime, uri_of_registry, interrupt.clone())?;
     let registered = fetch(&tracking, &uri)?;
+    let file = match given {
+        Some(file) => file,
+        None => of_location(args, &registered)?,
+    };
+    let objects = load::resolve(&file)?;
 
     let experiment = &file.experiment;
     let mut prepared = prepare::prepare(&file, &objects, &interrupt, &progress)?;
@@ -147,6 +156,52 @@ pub fn evaluate(args: &EvaluateArgs) -> CommandResult {
     };
     output::print(&result, args.output.output)?;
     Ok(ExitStatus::Done)
+}
+
+/// The experiment file, where one is given; `None` where the model says what a location is read for.
+fn given(args: &EvaluateArgs) -> anyhow::Result<Option<ExperimentFile>> {
+    if location::is_experiment(&args.data) {
+        if args.experiment.is_some() || args.kind.is_some() {
+            return Err(Environment(format!(
+                "`--data` is the experiment file `{}`, which says all that `--experiment` and `--kind` would",
+                args.data
+            ))
+            .into());
+        }
+        return Ok(Some(config::load(args.data.as_ref(), &args.set)?));
+    }
+    let Some(experiment) = &args.experiment else {
+        return Ok(None);
+    };
+    if args.kind.is_some() {
+        return Err(Environment("`--experiment` says what `--kind` would".to_owned()).into());
+    }
+    let arguments = ExperimentArgs {
+        experiment: experiment.clone(),
+        data: Some(args.data.clone()),
+        set: args.set.clone(),
+    };
+    Ok(Some(load_experiment(&arguments)?))
+}
+
+/// What an experiment file would say of the location `args.data` for this model.
+fn of_location(args: &EvaluateArgs, registered: &Registered) -> anyhow::Result<ExperimentFile> {
+    let (features, engine) = match &registered.content {
+        Content::Native(model) => {
+            let engine = match &model.engine {
+                serde_json::Value::Null => None,
+                engine => Some(serde_json::from_value(engine.clone())?),
+            };
+            (Some(model.feature_names.as_slice()), engine)
+        }
+        Content::Onnx(_, names) => (names.as_deref(), None),
+    };
+    let wanted = Wanted {
+        model: &registered.name,
+        features,
+        engine,
+    };
+    location::experiment(&args.data, args.kind, &wanted, &args.set)
 }
 
 /// Features of other windows are other features, whatever they are called.
