@@ -7,6 +7,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`settings`] | [`Settings`]: what decides, beside records and model, what comes out |
+//! | [`record`] | [`Record`], and the [`Reason`] why one is refused |
 //! | [`partition`] | [`Partition`]: records into closed candles and feature rows; snapshots |
 //! | [`judge`] | [`Judge`]: what scores rows; [`NativeJudge`] for our own models |
 //! | [`incidents`] | [`Incidents`]: flagged rows into alerts, alerts into incidents |
@@ -27,6 +28,7 @@ pub mod incidents;
 pub mod judge;
 pub mod partition;
 pub mod pipeline;
+pub mod record;
 pub mod restore;
 pub mod settings;
 pub mod wire;
@@ -37,8 +39,9 @@ mod jump;
 pub use bytes::StoredError;
 pub use incidents::{Incident, Incidents};
 pub use judge::{Judge, JudgeError, ModelId, NativeJudge, Score, Vote};
-pub use partition::{Partition, PartitionCounts, Reason, Record};
+pub use partition::{Partition, PartitionCounts};
 pub use pipeline::{Channel, Output, Outputs, Pipeline};
+pub use record::{Reason, Record};
 pub use restore::{Log, RestoreError, Restored, Stored, restore};
 pub use settings::{Settings, SettingsError, Source};
 pub use wire::{Alert, Severity};

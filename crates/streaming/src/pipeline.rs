@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::incidents::{Incidents, Look, alert_id};
 use crate::judge::{Judge, JudgeError, Score};
-use crate::partition::{Partition, Reason, Record, Sink};
+use crate::partition::{Partition, Sink};
+use crate::record::{Reason, Record};
 use crate::settings::Settings;
 use crate::wire::{Alert, Features, Pending, ScoredRow, Verdict, contributions};
 

@@ -6,8 +6,9 @@ use thiserror::Error;
 
 use crate::bytes::StoredError;
 use crate::incidents::Incidents;
-use crate::partition::{Partition, Record};
+use crate::partition::Partition;
 use crate::pipeline::Pipeline;
+use crate::record::Record;
 use crate::settings::Settings;
 
 /// A snapshot that is somewhere.
