@@ -16,6 +16,7 @@ use market::{
 use serde::Serialize;
 
 pub(crate) use sink::{Silence, Sink};
+pub(crate) use stored::{PartitionView, StoredPartition};
 
 use symbol::Symbol;
 

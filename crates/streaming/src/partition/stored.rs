@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Partition;
 use super::symbol::Symbol;
-use crate::bytes::{Frame, StoredError};
+use crate::bytes::StoredError;
 use crate::jump::JumpGuard;
 use crate::settings::Settings;
 
@@ -24,7 +24,7 @@ struct StoredSymbol {
 
 /// What is stored of a partition.
 #[derive(Serialize, Deserialize)]
-struct StoredPartition {
+pub(crate) struct StoredPartition {
     settings: [u8; 32],
     next_offset: i64,
     guard: JumpGuard,
@@ -32,36 +32,30 @@ struct StoredPartition {
     symbols: Vec<StoredSymbol>,
 }
 
-const SNAPSHOT: Frame = Frame {
-    what: "snapshot",
-    magic: *b"FSHP",
-    version: 1,
-};
+/// The same, to be written.
+#[derive(Serialize)]
+pub(crate) struct PartitionView<'a> {
+    settings: [u8; 32],
+    next_offset: i64,
+    guard: &'a JumpGuard,
+    sweep_at: i64,
+    symbols: Vec<SymbolView<'a>>,
+}
+
+#[derive(Serialize)]
+struct SymbolView<'a> {
+    name: &'a str,
+    engine: &'a FeatureEngine,
+    builders: &'a [CandleBuilder],
+    labels: &'a [String],
+    seen_at: i64,
+    early_at: i64,
+}
 
 impl Partition {
-    /// Its bytes: the same state gives the same ones.
-    ///
-    /// # Errors
-    /// When memory for them is lacking; nothing else can go wrong.
-    pub fn snapshot(&self) -> Result<Vec<u8>, StoredError> {
-        #[derive(Serialize)]
-        struct View<'a> {
-            settings: [u8; 32],
-            next_offset: i64,
-            guard: &'a JumpGuard,
-            sweep_at: i64,
-            symbols: Vec<SymbolView<'a>>,
-        }
-        #[derive(Serialize)]
-        struct SymbolView<'a> {
-            name: &'a str,
-            engine: &'a FeatureEngine,
-            builders: &'a [CandleBuilder],
-            labels: &'a [String],
-            seen_at: i64,
-            early_at: i64,
-        }
-        SNAPSHOT.write(&View {
+    /// All that is stored of it.
+    pub(crate) fn view(&self) -> PartitionView<'_> {
+        PartitionView {
             settings: self.settings.fingerprint(),
             next_offset: self.next_offset,
             guard: &self.guard,
@@ -78,15 +72,17 @@ impl Partition {
                     early_at: symbol.early_at,
                 })
                 .collect(),
-        })
+        }
     }
 
-    /// Reads what [`snapshot`](Self::snapshot) wrote.
+    /// The partition of which this was stored.
     ///
     /// # Errors
-    /// Damaged bytes, and those made under other settings or by another version of the feature engine.
-    pub fn from_snapshot(settings: Arc<Settings>, bytes: &[u8]) -> Result<Self, StoredError> {
-        let stored: StoredPartition = SNAPSHOT.read(bytes)?;
+    /// It was made under other settings or by another version of the feature engine, or makes no sense.
+    pub(crate) fn of_stored(
+        settings: Arc<Settings>,
+        stored: StoredPartition,
+    ) -> Result<Self, StoredError> {
         if stored.settings != settings.fingerprint() {
             return Err(StoredError::OtherSettings);
         }

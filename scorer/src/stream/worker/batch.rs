@@ -8,7 +8,7 @@ use streaming::{Channel, Judge, Record};
 
 use super::Worker;
 use super::error::{Trouble, report};
-use super::part::{Said, take_snapshot};
+use super::part::{Said, take_snapshot, tell_drift};
 use crate::model::causes;
 use crate::stream::transaction::{Progress, Transactions};
 
@@ -85,11 +85,8 @@ impl Worker {
         let mut changed = Vec::new();
         for (partition, part) in self.parts.iter_mut().filter(|(_, part)| part.is_touched) {
             transactions.say(*partition, &part.outputs)?;
-            let incidents = part.pipeline.incidents_mut();
-            if incidents.take_changed() {
-                let bytes = incidents
-                    .to_bytes()
-                    .map_err(|error| Trouble::Again(causes(&error)))?;
+            let memory = part.pipeline.take_memory();
+            if let Some(bytes) = memory.map_err(|error| Trouble::Again(causes(&error)))? {
                 transactions.remember(*partition, &self.config.kafka.group, &bytes)?;
                 changed.push(*partition);
             }
@@ -144,11 +141,16 @@ impl Worker {
                 self.telemetry.done(timestamp);
             }
             for output in part.outputs.iter() {
-                if output.channel == Channel::DeadLetters {
-                    let word = output.reason.map_or("unknown", |(word, _)| word);
-                    self.telemetry.rejected(word);
+                match output.channel {
+                    Channel::DeadLetters => {
+                        let word = output.reason.map_or("unknown", |(word, _)| word);
+                        self.telemetry.rejected(word);
+                    }
+                    Channel::Drift => tell_drift(&output, &self.telemetry),
+                    _ => {}
                 }
             }
+            part.show_drift(*partition, &self.telemetry);
             (self.listener)(&part.outputs);
             part.outputs.clear();
             if now >= part.snapshot_due {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use streaming::{Outputs, Settings};
+use streaming::{Judge, ModelId, Outputs, Settings};
 use terminal::interrupt::Interrupt;
 
 pub use error::WorkerError;
@@ -57,6 +57,8 @@ pub struct Worker {
     parts: BTreeMap<i32, Part>,
     refused: Refused,
     listener: Listener,
+    /// The model that judged last.
+    noticed: Option<ModelId>,
     lag_due: Instant,
     /// What the group said and was not acted on yet.
     changes: VecDeque<Rebalance>,
@@ -124,6 +126,7 @@ impl Worker {
             transactions: None,
             parts: BTreeMap::new(),
             listener,
+            noticed: None,
             lag_due: Instant::now(),
             changes: VecDeque::new(),
         })
@@ -252,11 +255,28 @@ impl Worker {
             return Ok(());
         }
         self.telemetry.stage("collect", began);
+        self.notice(&*judge);
         if self.refused.is_too_much() {
             // Not even put aside: something is wrong with all of it.
             return Ok(());
         }
         self.commit(&*judge)
+    }
+
+    /// Says once of each model that it can't be watched for drift.
+    fn notice(&mut self, judge: &dyn Judge) {
+        if self.noticed.as_ref() == Some(judge.model()) {
+            return;
+        }
+        self.noticed = Some(judge.model().clone());
+        if self.settings.drift.is_some() && judge.drift_baseline().is_none() {
+            let ModelId { name, version, .. } = judge.model();
+            tracing::warn!(
+                model = name,
+                version,
+                "no baseline for drift was stored with the model: nothing is watched"
+            );
+        }
     }
 
     /// Without a model nothing is taken; but the group must be answered.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rdkafka::consumer::Consumer as _;
 use rdkafka::{Offset, TopicPartitionList};
-use streaming::{Outputs, PartitionCounts, RestoreError, restore};
+use streaming::{Committed, Outputs, PartitionCounts, RestoreError, restore};
 
 use super::Worker;
 use super::error::{Trouble, WorkerError, again, failed};
@@ -105,11 +105,18 @@ impl Worker {
                 Start::Latest => (end, None),
             },
         };
-        let incidents = match state {
+        let memory = match state {
             Some(offset) => Some(log.record(&self.names.state(), offset).map_err(failed)?),
             None => None,
         };
-        let restored = restore(&self.settings, committed, incidents.as_deref(), &mut log)
+        let judge = self.current.get();
+        let asked = Committed {
+            partition,
+            next_offset: committed,
+            memory: memory.as_deref(),
+            judge: judge.as_deref(),
+        };
+        let restored = restore(&self.settings, asked, &mut log)
             .map_err(|error| self::failed(partition, error))?;
         for (stored, reason) in &restored.unusable {
             tracing::warn!(
@@ -118,6 +125,9 @@ impl Worker {
                 reason,
                 "a snapshot can't be used"
             );
+        }
+        if let Some(reason) = &restored.drift_lost {
+            tracing::warn!(partition, reason, "the watch for drift starts afresh");
         }
         if restored.missing > 0 || committed < first {
             let lost = (first - committed).max(0);
@@ -149,6 +159,7 @@ impl Worker {
             state,
             snapshot_due: Instant::now() + every.mul_f64(share),
             counted: PartitionCounts::default(),
+            drift_windows: 0,
             timestamp: None,
         };
         let mut part = part;

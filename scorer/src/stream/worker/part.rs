@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use streaming::pipeline::{Judged, JudgedRow};
-use streaming::{Alert, Outputs, PartitionCounts, Pipeline};
+use streaming::{Alert, Drift, Output, Outputs, PartitionCounts, Pipeline};
 
 use crate::telemetry::Telemetry;
 
@@ -20,6 +20,8 @@ pub(super) struct Part {
     pub(super) snapshot_at: i64,
     /// Counts at the last commit.
     pub(super) counted: PartitionCounts,
+    /// Full windows of its watch for drift when that was shown last.
+    pub(super) drift_windows: u64,
     /// The timestamp of the last record, ms since the epoch.
     pub(super) timestamp: Option<i64>,
 }
@@ -47,6 +49,49 @@ impl Said {
     }
 }
 
+impl Part {
+    /// Shows what the watch for drift has found since it was shown last.
+    pub(super) fn show_drift(&mut self, partition: i32, telemetry: &Telemetry) {
+        let windows = self.pipeline.drift().map_or(0, |of| of.counts().windows);
+        if windows != self.drift_windows {
+            self.drift_windows = windows;
+            telemetry.drift(partition, &self.pipeline);
+        }
+    }
+}
+
+/// Counts a verdict on drift, and says it to whoever reads the log.
+pub(super) fn tell_drift(output: &Output<'_>, telemetry: &Telemetry) {
+    let Ok(verdict) = serde_json::from_slice::<Drift>(output.value.unwrap_or_default()) else {
+        return;
+    };
+    telemetry.drifted(&verdict);
+    let Drift {
+        model,
+        partition,
+        statistic,
+        feature,
+        value,
+        limit,
+        window,
+        action,
+        ..
+    } = &verdict;
+    let feature = feature.as_deref().unwrap_or_default();
+    tracing::warn!(
+        model = model.name,
+        version = model.version,
+        partition,
+        statistic,
+        feature,
+        value,
+        limit,
+        window,
+        ?action,
+        "drift"
+    );
+}
+
 /// Takes a snapshot where there is something new, and hands it on.
 pub(super) fn take_snapshot(
     partition: i32,
@@ -57,7 +102,7 @@ pub(super) fn take_snapshot(
     if offset == part.snapshot_at {
         return;
     }
-    match part.pipeline.partition().snapshot() {
+    match part.pipeline.snapshot() {
         Ok(bytes) => {
             if hand(partition, offset, bytes) {
                 part.snapshot_at = offset;
