@@ -1,5 +1,6 @@
 //! Metrics in the format of Prometheus, and whether the scorer is alive and ready.
 
+mod archive;
 mod drift;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -16,6 +17,7 @@ use prometheus_client::registry::Registry;
 use streaming::pipeline::Judged;
 use streaming::{Alert, Drift, ModelId, PartitionCounts, Pipeline};
 
+use archive::ArchiveMetrics;
 use drift::DriftMetrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -91,6 +93,7 @@ pub struct Telemetry {
     reloads: Family<ReloadLabels, Counter>,
     symbols: Family<PartitionLabels, Gauge>,
     drift: DriftMetrics,
+    archive: ArchiveMetrics,
 }
 
 const SECONDS: [f64; 14] = [
@@ -132,6 +135,7 @@ impl Default for Telemetry {
             reloads: Family::default(),
             symbols: Family::default(),
             drift: DriftMetrics::default(),
+            archive: ArchiveMetrics::default(),
         };
         let mut r = Registry::with_prefix("scorer");
         r.register("events", "Records taken from Kafka", t.events.clone());
@@ -229,6 +233,7 @@ impl Default for Telemetry {
         );
         r.register("symbols", "Symbols known to a partition", t.symbols.clone());
         t.drift.register(&mut r);
+        t.archive.register(&mut r);
         t.registry = r;
         t
     }
@@ -336,6 +341,25 @@ impl Telemetry {
         self.lag_records.remove(&labels);
         self.symbols.remove(&labels);
         self.drift.forget(partition);
+    }
+
+    /// So many files of rows were archived.
+    pub(crate) fn archived(&self, files: u64, rows: u64) {
+        self.archive.archived(files, rows);
+    }
+
+    /// Something could not be archived.
+    pub(crate) fn archive_failed(&self) {
+        self.archive.failed();
+    }
+
+    pub(crate) fn archive_lag(&self, partition: i32, records: i64) {
+        self.archive.lag(partition, records);
+    }
+
+    /// The archive of a partition is somebody else's.
+    pub(crate) fn archive_forget(&self, partition: i32) {
+        self.archive.forget(partition);
     }
 
     /// A verdict on drift was said.

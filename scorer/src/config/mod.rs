@@ -35,6 +35,9 @@ pub struct Config {
     /// Where the state of partitions is kept.
     #[serde(default)]
     pub state: StateSection,
+    /// Where scored rows are archived.
+    #[serde(default)]
+    pub archive: ArchiveSection,
     /// The watch for drift.
     #[serde(default)]
     pub drift: DriftSection,
@@ -145,6 +148,18 @@ pub struct StateSection {
     pub every: Span,
 }
 
+/// `[archive]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArchiveSection {
+    /// A folder or an `s3://` URI; absent: nothing is archived.
+    pub location: Option<String>,
+    /// The age at which collected rows are written.
+    pub every: Span,
+    /// How many rows are collected at most, in all partitions of this scorer together.
+    pub rows: usize,
+}
+
 /// `[drift]`; what is watched and by which limits stands in the model.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -217,6 +232,16 @@ impl Default for StateSection {
         Self {
             location: "foreshock/scorer-state".to_owned(),
             every: Span(Duration::from_secs(60)),
+        }
+    }
+}
+
+impl Default for ArchiveSection {
+    fn default() -> Self {
+        Self {
+            location: None,
+            every: Span(Duration::from_secs(15 * 60)),
+            rows: 100_000,
         }
     }
 }
@@ -299,6 +324,7 @@ impl Config {
             }
         };
         self.state.location = join(&self.state.location);
+        self.archive.location = self.archive.location.as_deref().map(join);
         self.model.uri = join(&self.model.uri);
         self
     }

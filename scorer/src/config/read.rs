@@ -160,6 +160,21 @@ fn violations(config: &Config) -> Vec<String> {
         "a folder or an s3:// URI is needed",
     );
     that(
+        config.archive.location.as_deref() != Some(""),
+        "archive.location",
+        "a folder or an s3:// URI is needed",
+    );
+    that(
+        config.archive.every.micros() >= 1_000_000,
+        "archive.every",
+        "a second or more is needed",
+    );
+    that(
+        config.archive.rows >= 1,
+        "archive.rows",
+        "1 or more is needed",
+    );
+    that(
         config.drift.max_cooldown >= config.drift.cooldown,
         "drift.max_cooldown",
         "it can't be shorter than `drift.cooldown`",
@@ -291,6 +306,10 @@ mod tests {
             (
                 "[model]\nuri = \"m\"\n[dead_letters]\nmax_share = 0.0",
                 "`dead_letters.max_share`",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[archive]\nrows = 0",
+                "`archive.rows`",
             ),
             (
                 "[model]\nuri = \"m\"\n[drift]\nmax_cooldown = \"1h\"",

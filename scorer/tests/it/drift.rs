@@ -227,7 +227,7 @@ fn a_change_of_regime_is_said_once_whatever_happens_and_reaches_the_registry() {
     let shown = loop {
         let path = "/api/2.0/foreshock/drift?model=model&version=0&from=0&limit=1000";
         let answer: Value = serde_json::from_str(&get(&registry, path)).unwrap();
-        let shown = answer["drift"].as_array().unwrap().clone();
+        let shown = answer["verdicts"].as_array().unwrap().clone();
         if shown.len() >= parsed.len() {
             break shown;
         }

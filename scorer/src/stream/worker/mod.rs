@@ -5,6 +5,7 @@ mod error;
 mod ownership;
 mod part;
 mod refused;
+mod restoring;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

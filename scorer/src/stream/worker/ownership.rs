@@ -1,18 +1,14 @@
 //! Partitions: taken, given up, restored.
 
-use std::time::Instant;
-
 use rdkafka::consumer::Consumer as _;
 use rdkafka::{Offset, TopicPartitionList};
-use streaming::{Committed, Outputs, PartitionCounts, RestoreError, restore};
 
 use super::Worker;
-use super::error::{Trouble, WorkerError, again, failed};
-use super::part::{Part, take_snapshot};
-use crate::config::Start;
+use super::error::{Trouble, again};
+use super::part::take_snapshot;
+use super::restoring::Restoring;
 use crate::stream::clients::{ANSWER, Rebalance};
-use crate::stream::partition_log::{LogError, PartitionLog};
-use crate::stream::transaction::{Progress, Transactions};
+use crate::stream::transaction::Transactions;
 
 impl Worker {
     /// Acts on what the group said since the last transaction. What can't be done yet stays to be done.
@@ -32,14 +28,11 @@ impl Worker {
             Rebalance::Given(given) => {
                 self.telemetry.rebalanced("assigned");
                 let mut assignment = TopicPartitionList::new();
-                for element in given.elements() {
-                    let offset = self.take_up(element.partition())?;
+                let partitions: Vec<i32> = given.elements().iter().map(|e| e.partition()).collect();
+                let topic = self.names.source();
+                for (partition, offset) in self.take_up(&partitions)? {
                     assignment
-                        .add_partition_offset(
-                            element.topic(),
-                            element.partition(),
-                            Offset::Offset(offset),
-                        )
+                        .add_partition_offset(&topic, partition, Offset::Offset(offset))
                         .map_err(again("an assignment can't be written"))?;
                 }
                 self.consumer
@@ -85,116 +78,41 @@ impl Worker {
         }
     }
 
-    /// Brings a partition to where the last commit left it; the offset of its next record.
-    fn take_up(&mut self, partition: i32) -> Result<i64, Trouble> {
-        let began = Instant::now();
-        let topic = self.names.source();
-        let mut log = PartitionLog {
+    /// Brings partitions to where the last commit left them, several at a time; the offsets of their next records.
+    fn take_up(&mut self, partitions: &[i32]) -> Result<Vec<(i32, i64)>, Trouble> {
+        /// More would only wait for the same disk or network.
+        const AT_ONCE: usize = 8;
+        let restoring = Restoring {
             config: &self.config,
-            topic: &topic,
-            partition,
-            snapshots: &self.store,
+            settings: &self.settings,
+            names: &self.names,
+            consumer: &self.consumer,
+            store: &self.store,
+            judge: self.current.get(),
             telemetry: &self.telemetry,
         };
-        let failed = |source: LogError| failed(partition, RestoreError::Log(source));
-        let (first, end) = log.watermarks(&topic).map_err(failed)?;
-        let (committed, state) = match self.committed_of(&topic, partition)? {
-            Some((offset, state)) => (offset, state),
-            None => match self.config.kafka.start {
-                Start::Earliest => (first, None),
-                Start::Latest => (end, None),
-            },
-        };
-        let memory = match state {
-            Some(offset) => Some(log.record(&self.names.state(), offset).map_err(failed)?),
-            None => None,
-        };
-        let judge = self.current.get();
-        let asked = Committed {
-            partition,
-            next_offset: committed,
-            memory: memory.as_deref(),
-            judge: judge.as_deref(),
-        };
-        let restored = restore(&self.settings, asked, &mut log)
-            .map_err(|error| self::failed(partition, error))?;
-        for (stored, reason) in &restored.unusable {
-            tracing::warn!(
-                partition,
-                snapshot = stored.name,
-                reason,
-                "a snapshot can't be used"
-            );
+        let mut restored = Vec::with_capacity(partitions.len());
+        for some in partitions.chunks(AT_ONCE) {
+            let results: Vec<_> = std::thread::scope(|scope| {
+                let start = |partition: &i32| {
+                    let (restoring, partition) = (&restoring, *partition);
+                    scope.spawn(move || restoring.take_up(partition))
+                };
+                let threads: Vec<_> = some.iter().map(start).collect();
+                threads.into_iter().map(|thread| thread.join()).collect()
+            });
+            for (partition, result) in some.iter().zip(results) {
+                match result {
+                    Ok(result) => restored.push((*partition, result?)),
+                    Err(panic) => std::panic::resume_unwind(panic),
+                }
+            }
         }
-        if let Some(reason) = &restored.drift_lost {
-            tracing::warn!(partition, reason, "the watch for drift starts afresh");
-        }
-        if restored.missing > 0 || committed < first {
-            let lost = (first - committed).max(0);
-            tracing::error!(
-                partition,
-                unread = lost,
-                unreplayed = restored.missing,
-                "records are gone from Kafka before they were read: its retention is shorter than this scorer was behind"
-            );
-            self.telemetry.rejected("retention");
-        }
-        self.telemetry.restored(began);
-        tracing::info!(
-            partition,
-            offset = committed,
-            replayed = restored.replayed,
-            symbols = restored.pipeline.partition().n_symbols(),
-            seconds = began.elapsed().as_secs_f64(),
-            "a partition is taken up"
-        );
-        // Not all partitions at the same moment.
-        let every = self.config.state.every.0;
-        let share = f64::from(partition.rem_euclid(16) + 1) / 16.0;
-        let part = Part {
-            snapshot_at: restored.snapshot.map_or(-1, |stored| stored.next_offset),
-            pipeline: restored.pipeline,
-            outputs: Outputs::default(),
-            is_touched: false,
-            state,
-            snapshot_due: Instant::now() + every.mul_f64(share),
-            counted: PartitionCounts::default(),
-            drift_windows: 0,
-            timestamp: None,
+        let take = |(partition, (part, offset))| {
+            self.parts.insert(partition, part);
+            (partition, offset)
         };
-        let mut part = part;
-        part.counted = part.pipeline.partition().counts();
-        self.parts.insert(partition, part);
-        Ok(committed.max(first))
-    }
-
-    /// What was committed for a partition: the offset, and where its state lies.
-    fn committed_of(
-        &self,
-        topic: &str,
-        partition: i32,
-    ) -> Result<Option<(i64, Option<i64>)>, Trouble> {
-        let mut asked = TopicPartitionList::new();
-        asked.add_partition(topic, partition);
-        let committed = self
-            .consumer
-            .committed_offsets(asked, ANSWER)
-            .map_err(again("what was committed can't be told"))?;
-        let Some(element) = committed.find_partition(topic, partition) else {
-            return Ok(None);
-        };
-        element
-            .error()
-            .map_err(again("what was committed can't be told"))?;
-        let Offset::Offset(offset) = element.offset() else {
-            return Ok(None);
-        };
-        let state =
-            Progress::state_of(element.metadata()).map_err(|metadata| WorkerError::Foreign {
-                partition,
-                metadata,
-            })?;
-        Ok(Some((offset, state)))
+        Ok(restored.into_iter().map(take).collect())
     }
 
     /// Back to what was committed, with a new producer.
@@ -220,8 +138,7 @@ impl Worker {
             .iter()
             .map(|e| e.partition())
             .collect();
-        for partition in assigned {
-            let offset = self.take_up(partition)?;
+        for (partition, offset) in self.take_up(&assigned)? {
             self.consumer
                 .seek(&topic, partition, Offset::Offset(offset), ANSWER)
                 .map_err(again("a partition can't be wound back"))?;
