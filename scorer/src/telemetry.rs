@@ -1,5 +1,8 @@
 //! Metrics in the format of Prometheus, and whether the scorer is alive and ready.
 
+mod archive;
+mod drift;
+
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -12,7 +15,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use streaming::pipeline::Judged;
-use streaming::{Alert, ModelId, PartitionCounts};
+use streaming::{Alert, Drift, ModelId, PartitionCounts, Pipeline};
+
+use archive::ArchiveMetrics;
+use drift::DriftMetrics;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PartitionLabels {
@@ -86,6 +92,8 @@ pub struct Telemetry {
     model: Family<ModelLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
     symbols: Family<PartitionLabels, Gauge>,
+    drift: DriftMetrics,
+    archive: ArchiveMetrics,
 }
 
 const SECONDS: [f64; 14] = [
@@ -126,6 +134,8 @@ impl Default for Telemetry {
             model: Family::default(),
             reloads: Family::default(),
             symbols: Family::default(),
+            drift: DriftMetrics::default(),
+            archive: ArchiveMetrics::default(),
         };
         let mut r = Registry::with_prefix("scorer");
         r.register("events", "Records taken from Kafka", t.events.clone());
@@ -222,6 +232,8 @@ impl Default for Telemetry {
             t.reloads.clone(),
         );
         r.register("symbols", "Symbols known to a partition", t.symbols.clone());
+        t.drift.register(&mut r);
+        t.archive.register(&mut r);
         t.registry = r;
         t
     }
@@ -328,6 +340,41 @@ impl Telemetry {
         let labels = PartitionLabels { partition };
         self.lag_records.remove(&labels);
         self.symbols.remove(&labels);
+        self.drift.forget(partition);
+    }
+
+    /// So many files of rows were archived.
+    pub(crate) fn archived(&self, files: u64, rows: u64) {
+        self.archive.archived(files, rows);
+    }
+
+    /// Something could not be archived.
+    pub(crate) fn archive_failed(&self) {
+        self.archive.failed();
+    }
+
+    pub(crate) fn archive_lag(&self, partition: i32, records: i64) {
+        self.archive.lag(partition, records);
+    }
+
+    /// The archive of a partition is somebody else's.
+    pub(crate) fn archive_forget(&self, partition: i32) {
+        self.archive.forget(partition);
+    }
+
+    /// A verdict on drift was said.
+    pub(crate) fn drifted(&self, verdict: &Drift) {
+        self.drift.verdict(verdict);
+    }
+
+    /// What a partition's watch for drift has found.
+    pub(crate) fn drift(&self, partition: i32, pipeline: &Pipeline) {
+        match pipeline.drift() {
+            Some(monitor) => self
+                .drift
+                .show(partition, monitor, pipeline.drift_refused()),
+            None => self.drift.forget(partition),
+        }
     }
 
     pub(crate) fn rebalanced(&self, kind: &'static str) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use detectors::{Confidence, Detector, Model, severity};
+use detectors::{Confidence, Detector, DriftBaseline, Model, severity};
 use market::{Feature, FeatureConfig, ValidFeatureConfig};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,12 @@ pub trait Judge: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// A row that can't be scored.
     fn shares(&self, symbol: &str, row: &[f64]) -> Result<Vec<f64>, JudgeError>;
+
+    /// What ordinary data look like to it, where that was stored with the model; else its rows can't be watched for
+    /// drift.
+    fn drift_baseline(&self) -> Option<&Arc<DriftBaseline>> {
+        None
+    }
 
     /// How much a flagged row matters, and the same from 0 to 100, where a symbol has `rows_per_day` rows a day.
     fn severity(&self, score: &Score, votes: &[Vote], rows_per_day: f64) -> (Severity, f64) {
@@ -288,5 +294,9 @@ impl Judge for NativeJudge {
 
     fn shares(&self, symbol: &str, row: &[f64]) -> Result<Vec<f64>, JudgeError> {
         self.detector(symbol)?.shares(row).map_err(refused)
+    }
+
+    fn drift_baseline(&self) -> Option<&Arc<DriftBaseline>> {
+        self.model.baseline.drift.as_ref()
     }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Args;
+use history::{Storage, write_bytes};
 use serde::Serialize;
 use terminal::exit::ExitStatus;
 use terminal::output::{self, Render};
@@ -131,6 +132,13 @@ pub(super) fn run(args: &CheckArgs) -> CommandResult {
             let store = SnapshotStore::new(&config.state.location, group, &names.source());
             store.check()?;
             Ok(format!("`{}` can be written to", config.state.location))
+        });
+    }
+    if let Some(location) = &config.archive.location {
+        find("archive", &mut || {
+            let uri = format!("{}/.check", location.trim_end_matches('/'));
+            write_bytes(&Storage::from_env(), &uri, b"scorer check\n")?;
+            Ok(format!("`{location}` can be written to"))
         });
     }
     let ok = findings.iter().all(|finding| finding.ok);

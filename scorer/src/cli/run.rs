@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -14,6 +15,7 @@ use tokio::runtime::Runtime;
 
 use super::CommandResult;
 use crate::api;
+use crate::archive::Archiver;
 use crate::config::{Config, read};
 use crate::model::{
     Alias, Current, LoadError, Loaded, ModelUri, Registered, causes, follow, load_path,
@@ -78,7 +80,15 @@ pub(super) fn run(args: &RunArgs) -> CommandResult {
         },
         Box::new(|_| ()),
     )?;
-    match worker.run()? {
+    let archiver = Archiver::of(&config, &telemetry, &interrupt).map(|archiver| {
+        tracing::info!(?archiver, "rows are archived");
+        std::thread::spawn(move || archiver.run())
+    });
+    let ended = worker.run();
+    if interrupt.is_asked() {
+        leave(archiver);
+    }
+    match ended? {
         Ended::Stopped => Ok(ExitStatus::Done),
         Ended::Tripped { refused, of } => {
             tracing::error!(
@@ -95,6 +105,23 @@ pub(super) fn run(args: &RunArgs) -> CommandResult {
                 "{refused} of the last {of} records could not be taken, more than `dead_letters.max_share` allows"
             )
         }
+    }
+}
+
+/// Waits for the archive to leave its group; what it has collected is collected again by whoever comes next.
+fn leave(archiver: Option<JoinHandle<()>>) {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let until = Instant::now() + PATIENCE;
+    let Some(thread) = archiver else { return };
+    while !thread.is_finished() {
+        if Instant::now() >= until {
+            tracing::warn!("the archive's group was not told in time that this scorer leaves");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if thread.join().is_err() {
+        tracing::error!("the thread that archives rows has panicked");
     }
 }
 

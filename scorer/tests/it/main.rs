@@ -2,6 +2,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
+mod archive;
+mod drift;
 mod live;
 mod promote;
 mod replay;

@@ -237,6 +237,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(config: &Path) -> Running {
+        Self::start_with(config, &[])
+    }
+
+    /// With these variables.
+    pub(crate) fn start_with(config: &Path, variables: &[(String, String)]) -> Running {
         let log = config.with_extension("log");
         let file = fs::OpenOptions::new()
             .create(true)
@@ -246,6 +251,7 @@ impl Running {
         let child = scorer()
             .arg("run")
             .arg(config)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()
