@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-
 use terminal::exit::{EXIT_CODES, conclude};
 
 use crate::commands;
