@@ -5,6 +5,6 @@ mod load;
 mod uri;
 
 pub(crate) use follow::causes;
-pub use follow::{Alias, Current, follow};
+pub use follow::{Alias, Current, Failure, InForce, follow};
 pub use load::{LoadError, Loaded, Registered, load_path};
 pub use uri::ModelUri;
