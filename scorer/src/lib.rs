@@ -14,3 +14,7 @@ pub mod model;
 pub mod replay;
 pub mod stream;
 pub mod telemetry;
+
+#[cfg(test)]
+mod fixed;
+mod shadow;

@@ -2,6 +2,9 @@
 
 mod archive;
 mod drift;
+mod http;
+mod shadow;
+mod totals;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +22,11 @@ use streaming::{Alert, Drift, ModelId, PartitionCounts, Pipeline};
 
 use archive::ArchiveMetrics;
 use drift::DriftMetrics;
+
+use http::HttpMetrics;
+use shadow::ShadowMetrics;
+pub(crate) use totals::Counts;
+use totals::Totals;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PartitionLabels {
@@ -94,11 +102,16 @@ pub struct Telemetry {
     symbols: Family<PartitionLabels, Gauge>,
     drift: DriftMetrics,
     archive: ArchiveMetrics,
+    totals: Totals,
+    pub(crate) http: HttpMetrics,
+    pub(crate) shadow: ShadowMetrics,
 }
 
 const SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0,
 ];
+
+const SCORES: [f64; 12] = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0];
 
 fn seconds() -> Histogram {
     Histogram::new(SECONDS)
@@ -106,7 +119,11 @@ fn seconds() -> Histogram {
 
 impl Default for Telemetry {
     fn default() -> Self {
+        let mut r = Registry::with_prefix("scorer");
         let mut t = Self {
+            totals: Totals::default(),
+            http: HttpMetrics::register(&mut r),
+            shadow: ShadowMetrics::register(&mut r),
             registry: Registry::default(),
             is_ready: AtomicBool::new(false),
             heartbeat: AtomicI64::new(0),
@@ -121,7 +138,7 @@ impl Default for Telemetry {
             failed: Counter::default(),
             early: Counter::default(),
             alerts: Family::default(),
-            scores: Histogram::new([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0]),
+            scores: Histogram::new(SCORES),
             latency: seconds(),
             stages: Family::new_with_constructor(seconds),
             lag_records: Family::default(),
@@ -137,7 +154,6 @@ impl Default for Telemetry {
             drift: DriftMetrics::default(),
             archive: ArchiveMetrics::default(),
         };
-        let mut r = Registry::with_prefix("scorer");
         r.register("events", "Records taken from Kafka", t.events.clone());
         r.register(
             "events_rejected",
@@ -274,7 +290,13 @@ impl Telemetry {
         since - self.heartbeat.load(Ordering::Relaxed) as f64 / 1e6
     }
 
+    /// What was counted since the start, summed over labels.
+    pub(crate) fn counts(&self) -> Counts {
+        self.totals.counts()
+    }
+
     pub(crate) fn took(&self, partition: i32, before: PartitionCounts, now: PartitionCounts) {
+        self.totals.took(before, now);
         let labels = PartitionLabels { partition };
         self.events
             .get_or_create(&labels)
@@ -286,6 +308,7 @@ impl Telemetry {
     }
 
     pub(crate) fn rejected(&self, reason: &str) {
+        self.totals.rejected();
         let labels = ReasonLabels {
             reason: reason.to_owned(),
         };
@@ -293,6 +316,7 @@ impl Telemetry {
     }
 
     pub(crate) fn judged(&self, judged: &Judged) {
+        self.totals.judged(judged);
         self.scored.inc_by(judged.scored);
         self.failed.inc_by(judged.failed);
         self.early.inc_by(judged.early);
@@ -303,6 +327,7 @@ impl Telemetry {
     }
 
     pub(crate) fn alert(&self, alert: &Alert) {
+        self.totals.alert(alert.severity);
         let labels = AlertLabels {
             symbol: alert.symbol.clone(),
             severity: alert.severity.as_str(),
@@ -321,6 +346,7 @@ impl Telemetry {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let age = now.map_or(0.0, |now| now.as_secs_f64()) - timestamp as f64 / 1e3;
         self.latency.observe(age.max(0.0));
+        self.totals.latency(age);
         self.lag_seconds.set(age.max(0.0));
     }
 

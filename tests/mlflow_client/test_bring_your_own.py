@@ -113,7 +113,7 @@ def test_a_scorer_runs_a_model_made_in_python(brought):
         "--alerts", "alerts.jsonl", "--scores", "scores.parquet", folder=folder,
     )
     scores = pd.read_parquet(folder / "scores.parquet")
-    assert len(scores) == 2 * (8_640 - 20)
+    assert len(scores) == 2 * (8_640 - 21)
     assert set(scores["model_version"]) == {"2"}
     alerts = [json.loads(line) for line in (folder / "alerts.jsonl").read_text().splitlines()]
     assert 20 < len(alerts) < 400

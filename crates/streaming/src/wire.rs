@@ -230,18 +230,17 @@ impl Serialize for Features<'_> {
     }
 }
 
-/// The shares of features as contributions, the largest first; equal ones in the model's order.
-pub(crate) fn contributions(
-    features: &[Feature],
-    row: &FeatureRow,
-    shares: &[f64],
-) -> Vec<Contribution> {
+/// The shares of features as contributions, the largest first; equal ones in the model's order. `values` and `shares` are
+/// in the order of `features`.
+#[must_use]
+pub fn contributions(features: &[Feature], values: &[f64], shares: &[f64]) -> Vec<Contribution> {
     let mut all: Vec<Contribution> = features
         .iter()
+        .zip(values)
         .zip(shares)
-        .map(|(feature, share)| Contribution {
+        .map(|((feature, value), share)| Contribution {
             feature: feature.name().to_owned(),
-            value: row.value(*feature),
+            value: *value,
             share: *share,
         })
         .collect();

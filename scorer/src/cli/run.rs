@@ -14,7 +14,7 @@ use terminal::interrupt::Interrupt;
 use tokio::runtime::Runtime;
 
 use super::CommandResult;
-use crate::api;
+use crate::api::Api;
 use crate::archive::Archiver;
 use crate::config::{Config, read};
 use crate::model::{
@@ -54,33 +54,51 @@ pub(super) fn run(args: &RunArgs) -> CommandResult {
     let telemetry = Arc::new(Telemetry::default());
     telemetry.beat();
     let listen = &config.api.listen;
-    let bound = runtime
-        .block_on(api::serve(listen, Arc::clone(&telemetry)))
+    let api = Api::new(Arc::clone(&config), Arc::clone(&telemetry))
+        .context(Environment("can't use the API's token".to_owned()))?;
+    let served = runtime
+        .block_on(api.serve())
         .with_context(|| Environment(format!("could not listen at `{listen}`")))?;
-    tracing::info!(%bound, "answering /metrics, /livez and /readyz");
+    let bound = served.address;
+    tracing::info!(%bound, "answering /v1, /invocations, /metrics, /livez and /readyz");
+    let result = follow_trades(&runtime, &config, &interrupt, &telemetry, &api);
+    served.stop(&runtime);
+    result
+}
 
-    let Some((current, features)) = first_model(&runtime, &config, &interrupt, &telemetry)? else {
+/// All but what is answered.
+fn follow_trades(
+    runtime: &Runtime,
+    config: &Arc<Config>,
+    interrupt: &Interrupt,
+    telemetry: &Arc<Telemetry>,
+    api: &Api,
+) -> CommandResult {
+    let current = api.champion().clone();
+    let Some(features) = first_model(runtime, config, interrupt, telemetry, &current)? else {
         return Ok(ExitStatus::Done);
     };
+    follow_challenger(runtime, config, telemetry, api, features)?;
     let settings = Arc::new(config.settings(features));
     settings
         .check()
         .context("the configuration does not fit the model's features")?;
-    let names = Names::new(&config, features.interval());
-    runtime.block_on(ensure_topics(&config, &names))?;
-    let instance = instance(&config)?;
+    let names = Names::new(config, features.interval());
+    runtime.block_on(ensure_topics(config, &names))?;
+    let instance = instance(config)?;
+    let listener = api.listener(features).context("start the threads")?;
     let worker = Worker::new(
         Parts {
-            config: Arc::clone(&config),
+            config: Arc::clone(config),
             settings,
             instance,
             current,
-            telemetry: Arc::clone(&telemetry),
+            telemetry: Arc::clone(telemetry),
             interrupt: interrupt.clone(),
         },
-        Box::new(|_| ()),
+        listener,
     )?;
-    let archiver = Archiver::of(&config, &telemetry, &interrupt).map(|archiver| {
+    let archiver = Archiver::of(config, telemetry, interrupt).map(|archiver| {
         tracing::info!(?archiver, "rows are archived");
         std::thread::spawn(move || archiver.run())
     });
@@ -141,20 +159,21 @@ fn instance(config: &Config) -> anyhow::Result<String> {
         ))
 }
 
-/// The model to begin with, and how features are computed; follows its alias from then on. `None` when somebody asked
-/// to stop before there was one.
+/// Puts the model to begin with into `current`, and follows its alias from then on; how features are computed. `None`
+/// when somebody asked to stop before there was one.
 fn first_model(
     runtime: &Runtime,
     config: &Config,
     interrupt: &Interrupt,
     telemetry: &Arc<Telemetry>,
-) -> anyhow::Result<Option<(Current, ValidFeatureConfig)>> {
+    current: &Current,
+) -> anyhow::Result<Option<ValidFeatureConfig>> {
     let uri: ModelUri = config.model.uri.parse().map_err(anyhow::Error::msg)?;
     let given = config
         .features
         .map(market::FeatureConfig::check)
         .transpose()?;
-    let put = |loaded: Loaded| -> anyhow::Result<(Current, ValidFeatureConfig)> {
+    let put = |loaded: Loaded| -> anyhow::Result<ValidFeatureConfig> {
         let features = match given {
             Some(features) => features,
             None => loaded.features()?,
@@ -165,12 +184,10 @@ fn first_model(
             ModelUri::Version { .. } | ModelUri::Path(_) => "",
         };
         telemetry.model_loaded(alias, judge.model());
-        Ok((Current::with(judge), features))
+        current.set(Some(judge));
+        Ok(features)
     };
-    let registered = || -> anyhow::Result<Registered> {
-        let uri = config.registry.uri.as_deref().unwrap_or_default();
-        Registered::at(uri).context(Environment("can't use the registry's URL".to_owned()))
-    };
+    let registered = || registered(config);
     match &uri {
         ModelUri::Path(path) => Ok(Some(put(load_path(path)?)?)),
         ModelUri::Version { name, version } => {
@@ -180,7 +197,7 @@ fn first_model(
         }
         ModelUri::Alias { name, alias } => {
             let registered = registered()?;
-            let waiting = wait_for(&registered, name, alias, telemetry);
+            let waiting = wait_for(&registered, name, alias, telemetry, current);
             let loaded = runtime.block_on(async {
                 tokio::select! {
                     biased;
@@ -191,23 +208,57 @@ fn first_model(
             let Some(loaded) = loaded else {
                 return Ok(None);
             };
-            let (current, features) = put(loaded?)?;
-            let of = |alias: &str, keeps| Alias {
+            let features = put(loaded?)?;
+            let alias = Alias {
                 name: name.clone(),
-                alias: alias.to_owned(),
+                alias: alias.clone(),
                 features,
                 poll: config.model.poll.0,
-                keeps,
+                keeps: true,
             };
-            runtime.spawn(follow(
-                registered,
-                of(alias, true),
-                current.clone(),
-                Arc::clone(telemetry),
-            ));
-            Ok(Some((current, features)))
+            let telemetry = Arc::clone(telemetry);
+            runtime.spawn(follow(registered, alias, current.clone(), telemetry));
+            Ok(Some(features))
         }
     }
+}
+
+/// Follows the alias that is scored in shadow, where there is to be one.
+fn follow_challenger(
+    runtime: &Runtime,
+    config: &Config,
+    telemetry: &Arc<Telemetry>,
+    api: &Api,
+    features: ValidFeatureConfig,
+) -> anyhow::Result<()> {
+    let Some((alias, current)) = api.challenger() else {
+        return Ok(());
+    };
+    let uri: ModelUri = config.model.uri.parse().map_err(anyhow::Error::msg)?;
+    let (ModelUri::Alias { name, .. } | ModelUri::Version { name, .. }) = uri else {
+        bail!("`model.challenger` needs a registered model");
+    };
+    let alias = Alias {
+        name,
+        alias: alias.to_owned(),
+        features,
+        poll: config.model.poll.0,
+        // Without the alias nothing is scored in shadow.
+        keeps: false,
+    };
+    let telemetry = Arc::clone(telemetry);
+    runtime.spawn(follow(
+        registered(config)?,
+        alias,
+        current.clone(),
+        telemetry,
+    ));
+    Ok(())
+}
+
+fn registered(config: &Config) -> anyhow::Result<Registered> {
+    let uri = config.registry.uri.as_deref().unwrap_or_default();
+    Registered::at(uri).context(Environment("can't use the registry's URL".to_owned()))
 }
 
 /// Waits until an alias names a model that can be had.
@@ -216,6 +267,7 @@ async fn wait_for(
     name: &str,
     alias: &str,
     telemetry: &Telemetry,
+    current: &Current,
 ) -> Result<Loaded, LoadError> {
     const AGAIN: Duration = Duration::from_secs(2);
     let mut said = String::new();
@@ -225,6 +277,7 @@ async fn wait_for(
             Err(error) if error.is_passing() || matches!(error, LoadError::NoAlias { .. }) => {
                 let reason = causes(&error);
                 if reason != said {
+                    current.failed(None, &reason);
                     tracing::warn!(model = name, alias, reason, "waiting for a model");
                     said = reason;
                 }

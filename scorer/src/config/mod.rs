@@ -1,5 +1,6 @@
 //! The configuration file.
 
+mod api;
 mod duration;
 mod read;
 
@@ -12,6 +13,7 @@ use market::{FeatureConfig, Interval};
 use serde::Deserialize;
 use streaming::Source;
 
+pub use api::{ApiSection, Token, TokenError};
 pub use duration::Span;
 pub use read::{ConfigError, parse, read};
 
@@ -55,6 +57,8 @@ pub struct Config {
 pub struct ModelSection {
     /// `models:/NAME@ALIAS`, `models:/NAME/VERSION`, or the path of a model's folder or native file.
     pub uri: String,
+    /// The alias of the same registered model that is scored in shadow.
+    pub challenger: Option<String>,
     /// How often a registry that does not tell by itself is asked for the alias.
     #[serde(default = "two_seconds")]
     pub poll: Span,
@@ -182,14 +186,6 @@ pub struct DeadLetterSection {
     pub window: usize,
 }
 
-/// `[api]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ApiSection {
-    /// Where it listens.
-    pub listen: String,
-}
-
 fn two_seconds() -> Span {
     Span(Duration::from_secs(2))
 }
@@ -267,14 +263,6 @@ impl Default for DeadLetterSection {
     }
 }
 
-impl Default for ApiSection {
-    fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:8800".to_owned(),
-        }
-    }
-}
-
 impl std::fmt::Debug for KafkaSection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KafkaSection")
@@ -326,6 +314,9 @@ impl Config {
         self.state.location = join(&self.state.location);
         self.archive.location = self.archive.location.as_deref().map(join);
         self.model.uri = join(&self.model.uri);
+        if let Some(path) = &mut self.api.token_file {
+            *path = join(path);
+        }
         self
     }
 }

@@ -73,6 +73,7 @@ pub fn parse(
     if let Some(uri) = given("MLFLOW_TRACKING_URI") {
         config.registry.uri = Some(uri.clone());
     }
+    config.api.override_by(environment);
     let violations = violations(&config);
     if violations.is_empty() {
         Ok(config)
@@ -200,7 +201,26 @@ fn violations(config: &Config) -> Vec<String> {
         "stream.candles",
         "candles of `10s` and `1m` have topics",
     );
-    match config.model.uri.parse::<ModelUri>() {
+    config.api.check(&mut that);
+    let uri = config.model.uri.parse::<ModelUri>();
+    if let Some(challenger) = &config.model.challenger {
+        that(
+            !challenger.is_empty() && !challenger.contains(['/', '@']),
+            "model.challenger",
+            "the name of an alias is needed, such as `challenger`",
+        );
+        that(
+            !matches!(uri, Ok(ModelUri::Path(_))),
+            "model.challenger",
+            "a model of a file has no aliases; it needs models:/NAME@ALIAS or models:/NAME/VERSION in `model.uri`",
+        );
+        that(
+            !matches!(&uri, Ok(ModelUri::Alias { alias, .. }) if alias == challenger),
+            "model.challenger",
+            "it is the alias of the model itself",
+        );
+    }
+    match uri {
         Ok(ModelUri::Path(_)) => {}
         Ok(_) => that(
             config.registry.uri.is_some(),
@@ -262,12 +282,14 @@ mod tests {
         let environment = [
             ("SCORER_BROKERS", "b:1"),
             ("MLFLOW_TRACKING_URI", "http://r"),
+            ("SCORER_API_TOKEN", "0123456789abcdef"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let text = "[model]\nuri = \"models:/m/3\"\n[kafka]\nbrokers = \"a:1\"";
+        let text = "[model]\nuri = \"models:/m/3\"\n[kafka]\nbrokers = \"a:1\"\n[api]\nlisten = \"[::]:80\"";
         let config = parse(text, "f", &environment.into()).unwrap();
         assert_eq!(config.kafka.brokers, "b:1");
         assert_eq!(config.registry.uri.as_deref(), Some("http://r"));
+        assert!(config.api.token.unwrap().is(b"0123456789abcdef"));
     }
 
     #[test]
@@ -293,7 +315,31 @@ mod tests {
             ("[model]\nuri = \"models:/m\"", "`model.uri`"),
             (
                 "[model]\nuri = \"m\"\nchallenger = \"c\"",
-                "line 3: unknown field `challenger`",
+                "`model.challenger`: a model of a file has no aliases",
+            ),
+            (
+                "[model]\nuri = \"models:/m@c\"\nchallenger = \"c\"\n[registry]\nuri = \"http://r\"",
+                "`model.challenger`: it is the alias of the model itself",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[api]\nlisten = \"0.0.0.0:8800\"",
+                "`api.listen`: others reach this address",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[api]\nlisten = \"8800\"",
+                "`api.listen`: HOST:PORT is needed",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[api]\ntoken = \"secret\"",
+                "`api.token`: the token is shorter",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[api]\nprotect_metrics = true",
+                "`api.protect_metrics`",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[api]\nmax_rows = 0",
+                "`api.max_rows`: 1 to 1000000 is needed",
             ),
             (
                 "[model]\nuri = \"m\"\n[kafka.properties]\n\"transactional.id\" = \"x\"",

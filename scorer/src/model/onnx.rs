@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use detectors::{DetectorSet, GoldenError, Model};
+use detectors::{DetectorSet, DriftBaseline, GoldenError, Model};
 use market::{Feature, ValidFeatureConfig};
 use ndarray::ArrayView2;
 use onnx_runtime::{FILE_KEY, INPUTS_KEY, ScoreRule, ScoringModel, Signature};
-use streaming::judge::{check_engine, features_of};
+use streaming::judge::{check_engine, describe, features_of};
 use streaming::{Judge, JudgeError, ModelId, Score, Vote};
 use thiserror::Error;
 
@@ -155,6 +155,14 @@ impl Judge for GraphJudge {
             threshold: self.threshold(),
             flag: score.flagged,
         }])
+    }
+
+    fn drift_baseline(&self) -> Option<&Arc<DriftBaseline>> {
+        self.inner.model.baseline.drift.as_ref()
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        describe(&self.inner.model)
     }
 
     /// How much lower the raw score is where a feature has its median of ordinary rows instead, of all such drops: the

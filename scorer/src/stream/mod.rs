@@ -19,5 +19,5 @@ pub use dead_letters::{Again, replay_dead_letters};
 pub use partition_log::LogError;
 pub use snapshots::{SnapshotStore, SnapshotWriter};
 pub use topics::TopicError;
-pub use topics::{Found, check_topics, ensure_topics};
+pub use topics::{Brokers, Found, check_topics, ensure_topics};
 pub use worker::{Ended, Listener, Parts, Worker, WorkerError};

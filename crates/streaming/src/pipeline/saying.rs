@@ -106,7 +106,7 @@ impl Saying<'_> {
             severity,
             severity_score,
             votes,
-            contributions: contributions(self.judge.features(), &pending.row, &shares),
+            contributions: contributions(self.judge.features(), &values, &shares),
             model: self.judge.model().clone(),
             label: pending.label.as_deref().map(str::to_owned),
         };

@@ -194,7 +194,7 @@ fn of_location(args: &EvaluateArgs, registered: &Registered) -> anyhow::Result<E
             };
             (Some(model.feature_names.as_slice()), engine)
         }
-        Content::Onnx(_, names) => (names.as_deref(), None),
+        Content::Onnx(graph) => (graph.names.as_deref(), None),
     };
     let wanted = Wanted {
         model: &registered.name,
