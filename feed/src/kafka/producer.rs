@@ -289,3 +289,61 @@ impl Producer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::*;
+    use crate::kafka::KafkaArgs;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        kafka: KafkaArgs,
+    }
+
+    /// What follows a batch that is refused for good must not be there without it.
+    #[test]
+    fn a_refused_batch_leaves_no_hole() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let brokers = cluster.bootstrap_servers();
+        let options = Options::parse_from(["feed", "--brokers", &brokers, "--linger-ms", "0"]);
+        let settings = options.kafka.settings().unwrap().unwrap();
+        let producer = Producer::new(&settings).unwrap();
+        let destination = Destination {
+            topic: "t".to_owned(),
+            n_partitions: 1,
+        };
+        let send = |value: &str| {
+            producer.try_send(Record {
+                destination: &destination,
+                partition: 0,
+                key: "k",
+                value: value.as_bytes(),
+            })
+        };
+        let until = |is_so: &dyn Fn() -> bool| {
+            let began = Instant::now();
+            while !is_so() {
+                assert!(began.elapsed() < Duration::from_secs(60));
+                std::thread::sleep(MOMENT);
+            }
+        };
+        assert!(send("first").unwrap());
+        producer.flush(Duration::from_secs(60)).unwrap();
+        let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[refusal]);
+        assert!(send("refused").unwrap());
+        until(&|| producer.n_failed() > 0);
+        assert!(send("behind it").is_err());
+        until(&|| producer.n_waiting() == 0);
+        assert!(producer.flush(Duration::from_secs(60)).is_err());
+        let client = producer.inner.client();
+        let (_, high) = client.fetch_watermarks("t", 0, FULL * 1_000).unwrap();
+        assert_eq!(high, 1);
+    }
+}

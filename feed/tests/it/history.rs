@@ -445,6 +445,21 @@ fn failures_are_tried_again_and_wrong_content_is_refused() {
         "{said}"
     );
     refused(&mut history(&fake, out), 2, &["--symbols, --from and --to"]);
+    // Candles that don't make up days, and such as nobody has.
+    let n_before = fake.n_requests();
+    for (interval, word) in [
+        ("3d", "does not divide a day"),
+        ("1w", "`1w`"),
+        ("12d", "does not divide a day"),
+        ("10m", "--interval is one of 1s, 1m"),
+    ] {
+        refused(
+            download(&fake, out, "AAAUSDT", 1).args(["--kind", "klines", "--interval", interval]),
+            2,
+            &[word],
+        );
+    }
+    assert_eq!(fake.n_requests(), n_before);
 }
 
 #[test]

@@ -113,6 +113,30 @@ fn a_rest_server_that_says_not_now_is_obeyed() {
     assert!(asked[2] - asked[1] >= Duration::from_secs(2));
 }
 
+/// The firewall before the exchange answers 403 to who asked too much; who goes on is banned.
+#[test]
+fn a_firewall_that_shuts_us_out_is_left_alone_and_asked_again() {
+    let script = || vec![vec![Trades(0..10), Trades(500..600), Wait(LONG)]];
+    let exchange = FakeBinance::start(script()).reply(vec![Reply::Status(403, None)]);
+    let (gaps, _) = play("firewall.", &exchange, |command| {
+        command.args(["--give-up-after", "3s"]);
+    });
+    assert_eq!(gaps, []);
+    let asked = exchange.asked();
+    assert!(asked[1] - asked[0] >= Duration::from_secs(3));
+    // One that stays is no answer: what it hides isn't called missing at the exchange.
+    let exchange = FakeBinance::start(script()).reply(vec![Reply::Status(403, None); 100]);
+    let (gaps, _) = play("firewall-long.", &exchange, |command| {
+        command.args(["--give-up-after", "1s"]);
+    });
+    assert_eq!(gaps.len(), 2, "{gaps:?}");
+    assert!(gaps.iter().all(|gap| gap.reason == GapReason::Unreachable));
+    assert!(
+        gaps.iter().all(|gap| gap.detail.contains("403")),
+        "{gaps:?}"
+    );
+}
+
 #[test]
 fn a_rest_server_that_fails_leaves_a_gap_and_a_gap_that_is_too_large_too() {
     let scripts = vec![vec![
