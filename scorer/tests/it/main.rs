@@ -2,7 +2,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
+mod api;
+mod http;
 mod live;
 mod promote;
 mod replay;
+mod shadow;
 mod support;
