@@ -1,9 +1,11 @@
 //! What the scorer answers, held against what it wrote to Kafka.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use test_stack::KafkaServer;
 
 use crate::http::{Caller, violation};
 use crate::support::{Bench, Running, kafka, records, send, values};
@@ -11,12 +13,11 @@ use crate::support::{Bench, Running, kafka, records, send, values};
 const TOKEN: &str = "a-token-that-nobody-guesses";
 
 /// A scorer whose topics have this prefix, with these settings of the API.
-fn configure(bench: &Bench, prefix: &str, api: &str) -> std::path::PathBuf {
-    let kafka = kafka();
+fn configure(kafka: &KafkaServer, bench: &Bench, prefix: &str, api: &str) -> PathBuf {
     kafka
         .create_topic(&format!("{prefix}raw-trades"), 2)
         .unwrap();
-    let path = bench.configure(&kafka, prefix.trim_end_matches('.'), api);
+    let path = bench.configure(kafka, prefix.trim_end_matches('.'), api);
     let text = std::fs::read_to_string(&path).unwrap();
     let topics = format!("[kafka]\ntopic_prefix = \"{prefix}\"\n");
     std::fs::write(&path, text.replace("[kafka]\n", &topics)).unwrap();
@@ -59,6 +60,7 @@ fn what_was_committed_is_remembered_streamed_and_scored_again() {
     let token = bench.path("token");
     std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
     let config = configure(
+        &kafka,
         &bench,
         prefix,
         "token_file = \"token\"\nrate_limit = 0\nstream_buffer = 100000\n",
@@ -343,8 +345,10 @@ fn what_was_committed_is_remembered_streamed_and_scored_again() {
 
 #[test]
 fn what_makes_no_sense_is_refused_with_its_place() {
+    let kafka = kafka();
     let bench = Bench::new(32, 5);
     let config = configure(
+        &kafka,
         &bench,
         "refusals.",
         "max_body = 5000\nmax_rows = 2\nrate_limit = 0\n",
@@ -450,8 +454,10 @@ fn what_makes_no_sense_is_refused_with_its_place() {
 
 #[test]
 fn callers_who_ask_too_often_wait() {
+    let kafka = kafka();
     let bench = Bench::new(33, 5);
     let config = configure(
+        &kafka,
         &bench,
         "often.",
         "rate_limit = 0.001\nrate_burst = 5\npredictions = 0\n",

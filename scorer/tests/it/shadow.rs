@@ -166,14 +166,11 @@ fn a_challenger_scores_the_same_rows_and_never_alerts() {
             .contains("it is no sound model")
     );
     assert_eq!(models_now["challenger"]["model"]["version"], *second);
+    let alias = format!("{}/api/2.0/mlflow/registered-models/alias", models.uri);
     let gone = reqwest::Client::new()
-        .request(
-            Method::DELETE,
-            format!(
-                "{}/api/2.0/mlflow/registered-models/alias?name=m&alias=challenger",
-                models.uri
-            ),
-        )
+        .request(Method::DELETE, alias)
+        .header("content-type", "application/json")
+        .body(r#"{"name":"m","alias":"challenger"}"#)
         .send();
     assert!(models.runtime.block_on(gone).unwrap().status().is_success());
     caller.until("/v1/model", |models| {
