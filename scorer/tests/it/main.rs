@@ -2,9 +2,12 @@
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
+mod api;
 mod archive;
 mod drift;
+mod http;
 mod live;
 mod promote;
 mod replay;
+mod shadow;
 mod support;
