@@ -4,6 +4,7 @@
 
 mod archive;
 mod drift;
+mod limits;
 mod live;
 mod promote;
 mod replay;
