@@ -67,6 +67,11 @@ struct ReloadLabels {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of one process, and its health.
@@ -100,6 +105,7 @@ pub struct Telemetry {
     model: Family<ModelLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
     symbols: Family<PartitionLabels, Gauge>,
+    limits: Family<ResultLabels, Counter>,
     drift: DriftMetrics,
     archive: ArchiveMetrics,
     totals: Totals,
@@ -151,6 +157,7 @@ impl Default for Telemetry {
             model: Family::default(),
             reloads: Family::default(),
             symbols: Family::default(),
+            limits: Family::default(),
             drift: DriftMetrics::default(),
             archive: ArchiveMetrics::default(),
         };
@@ -248,6 +255,11 @@ impl Default for Telemetry {
             t.reloads.clone(),
         );
         r.register("symbols", "Symbols known to a partition", t.symbols.clone());
+        r.register(
+            "limits_reloads",
+            "Limits loaded, and limits that could not be used",
+            t.limits.clone(),
+        );
         t.drift.register(&mut r);
         t.archive.register(&mut r);
         t.registry = r;
@@ -367,6 +379,11 @@ impl Telemetry {
         self.lag_records.remove(&labels);
         self.symbols.remove(&labels);
         self.drift.forget(partition);
+    }
+
+    /// What became of limits.
+    pub(crate) fn limits(&self, result: &'static str) {
+        self.limits.get_or_create(&ResultLabels { result }).inc();
     }
 
     /// So many files of rows were archived.

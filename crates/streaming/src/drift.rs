@@ -138,7 +138,7 @@ impl DriftWatch {
         symbol: &str,
         row: &FeatureRow,
         features: &[f64],
-        score: &Score,
+        (score, threshold): (&Score, f64),
     ) -> impl Iterator<Item = Drift> + use<'a> {
         self.verdicts.clear();
         if let Some(monitor) = &mut self.monitor {
@@ -146,7 +146,8 @@ impl DriftWatch {
                 symbol,
                 features,
                 score: score.score,
-                flagged: score.flagged,
+                // By the model alone: limits beside it may be others when this is computed again.
+                flagged: score.score > threshold,
                 event_time: row.candle.open_time,
                 filled: row.filled,
                 n_trades: row.candle.trade_count,

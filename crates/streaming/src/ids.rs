@@ -2,6 +2,13 @@
 
 use sha2::{Digest as _, Sha256};
 
+/// 32 hexadecimal digits that tell these words from others.
+#[must_use]
+pub fn digest(words: &[String]) -> String {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    id_of(&words, &[])
+}
+
 /// 32 hexadecimal digits of these words and numbers.
 pub(crate) fn id_of(words: &[&str], numbers: &[i64]) -> String {
     let mut hash = Sha256::new();

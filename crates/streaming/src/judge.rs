@@ -119,6 +119,11 @@ pub trait Judge: std::fmt::Debug + Send + Sync {
         Value::Null
     }
 
+    /// What tells the limits that vote beside the model from others, where there are some.
+    fn limits(&self) -> Option<&str> {
+        None
+    }
+
     /// How much a flagged row matters, and the same from 0 to 100, where a symbol has `rows_per_day` rows a day.
     fn severity(&self, score: &Score, votes: &[Vote], rows_per_day: f64) -> (Severity, f64) {
         let number = severity(score.score, rows_per_day);

@@ -46,6 +46,7 @@ mod snapshot;
 
 pub use bytes::StoredError;
 pub use drift::Began;
+pub use ids::digest;
 pub use incidents::{Incident, Incidents};
 pub use judge::{Judge, JudgeError, ModelId, NativeJudge, Score, Vote};
 pub use outputs::{Channel, Output, Outputs};

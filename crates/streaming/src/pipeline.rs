@@ -313,8 +313,9 @@ impl Pipeline {
                 values.extend(features.iter().map(|feature| pending.row.value(*feature)));
                 let (symbol, row) = (&*pending.symbol, &pending.row);
                 // What it says was said then.
+                let score = (&score, judge.threshold());
                 self.watch
-                    .observe(self.number, symbol, row, &values, &score)
+                    .observe(self.number, symbol, row, &values, score)
                     .for_each(drop);
             }
         }

@@ -78,6 +78,9 @@ pub struct Alert {
     pub contributions: Vec<Contribution>,
     /// Which model says so.
     pub model: ModelId,
+    /// Which limits voted beside it, if any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limits: Option<String>,
     /// The kind of the labelled event that the candle belongs to, if it does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub label: Option<String>,
@@ -188,6 +191,8 @@ pub(crate) struct ScoredRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
     pub(crate) model: &'a ModelId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limits: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) label: Option<&'a str>,
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use terminal::exit::ExitStatus;
 use terminal::output::{self, Render};
 
-use super::run::{load_once, show};
+use super::run::{first_limits, load_once, show};
 use super::{CommandResult, OutputArgs};
 use crate::config::read;
 use crate::model::ModelUri;
@@ -83,6 +83,12 @@ pub(super) fn run(args: &CheckArgs) -> CommandResult {
             milliseconds: began.elapsed().as_millis(),
         });
     };
+    if config.limits.file.is_some() {
+        find("limits", &mut || {
+            let limits = first_limits(&config)?.context("no limits")?;
+            Ok(limits.digest)
+        });
+    }
     let mut interval = config.features.map(|features| features.interval);
     find("model", &mut || {
         let uri: ModelUri = config.model.uri.parse().map_err(anyhow::Error::msg)?;

@@ -16,9 +16,10 @@ use terminal::exit::ExitStatus;
 use terminal::output::{self, Render};
 use terminal::progress::{Progress, list, plural};
 
-use super::run::{load_once, show};
+use super::run::{first_limits, load_once, show};
 use super::{CommandResult, OutputArgs};
 use crate::config::{Config, read};
+use crate::limits::LimitedJudge;
 use crate::model::ModelUri;
 use crate::replay::replay;
 
@@ -144,7 +145,12 @@ pub(super) fn run(args: &ReplayArgs) -> CommandResult {
             None => Settings::new(features),
         };
         settings.check()?;
-        Ok((loaded.judge(&features)?, Arc::new(settings)))
+        let judge = loaded.judge(&features)?;
+        let judge = match config.map(first_limits).transpose()?.flatten() {
+            Some(limits) => Arc::new(LimitedJudge::new(judge, &limits)?),
+            None => judge,
+        };
+        Ok((judge, Arc::new(settings)))
     };
     let (judge, settings) = judge_and_settings(config.as_ref())?;
 

@@ -17,6 +17,7 @@ use super::CommandResult;
 use crate::api::Api;
 use crate::archive::Archiver;
 use crate::config::{Config, read};
+use crate::limits::{Limits, LimitsInForce, watch};
 use crate::model::{
     Alias, Current, LoadError, Loaded, ModelUri, Registered, causes, follow, load_path,
 };
@@ -87,12 +88,21 @@ fn follow_trades(
     runtime.block_on(ensure_topics(config, &names))?;
     let instance = instance(config)?;
     let listener = api.listener(features).context("start the threads")?;
+    let limits = LimitsInForce::with(first_limits(config)?);
+    if let Some(file) = config.limits.file.clone() {
+        let (limits, telemetry) = (limits.clone(), Arc::clone(telemetry));
+        let (every, interrupt) = (config.limits.every.0, interrupt.clone());
+        std::thread::spawn(move || {
+            watch(file.as_ref(), every, &limits, &telemetry, &interrupt);
+        });
+    }
     let worker = Worker::new(
         Parts {
             config: Arc::clone(config),
             settings,
             instance,
             current,
+            limits,
             telemetry: Arc::clone(telemetry),
             interrupt: interrupt.clone(),
         },
@@ -124,6 +134,13 @@ fn follow_trades(
             )
         }
     }
+}
+
+/// The limits to begin with, which must be sound.
+pub(super) fn first_limits(config: &Config) -> anyhow::Result<Option<Limits>> {
+    let file = config.limits.file.as_deref();
+    let read = |file: &str| Limits::read(file.as_ref()).with_context(|| format!("read `{file}`"));
+    file.map(read).transpose()
 }
 
 /// Waits for the archive to leave its group; what it has collected is collected again by whoever comes next.

@@ -37,6 +37,9 @@ pub struct Config {
     /// Where the state of partitions is kept.
     #[serde(default)]
     pub state: StateSection,
+    /// Statistical limits that vote beside the model.
+    #[serde(default)]
+    pub limits: LimitsSection,
     /// Where scored rows are archived.
     #[serde(default)]
     pub archive: ArchiveSection,
@@ -152,6 +155,16 @@ pub struct StateSection {
     pub every: Span,
 }
 
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// The file; absent: the model alone judges.
+    pub file: Option<String>,
+    /// How often it is looked at.
+    pub every: Span,
+}
+
 /// `[archive]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -228,6 +241,15 @@ impl Default for StateSection {
         Self {
             location: "foreshock/scorer-state".to_owned(),
             every: Span(Duration::from_secs(60)),
+        }
+    }
+}
+
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            file: None,
+            every: two_seconds(),
         }
     }
 }
@@ -312,6 +334,7 @@ impl Config {
             }
         };
         self.state.location = join(&self.state.location);
+        self.limits.file = self.limits.file.as_deref().map(join);
         self.archive.location = self.archive.location.as_deref().map(join);
         self.model.uri = join(&self.model.uri);
         if let Some(path) = &mut self.api.token_file {

@@ -161,6 +161,16 @@ fn violations(config: &Config) -> Vec<String> {
         "a folder or an s3:// URI is needed",
     );
     that(
+        config.limits.file.as_deref() != Some(""),
+        "limits.file",
+        "a file is needed",
+    );
+    that(
+        config.limits.every.micros() >= 100_000,
+        "limits.every",
+        "100 ms or more is needed",
+    );
+    that(
         config.archive.location.as_deref() != Some(""),
         "archive.location",
         "a folder or an s3:// URI is needed",

@@ -6,6 +6,7 @@ mod api;
 mod archive;
 mod drift;
 mod http;
+mod limits;
 mod live;
 mod promote;
 mod replay;

@@ -62,6 +62,7 @@ impl Saying<'_> {
                     _ => None,
                 },
                 model: self.judge.model(),
+                limits: self.judge.limits(),
                 label: pending.label.as_deref(),
             };
             self.out.json(Channel::Features, &pending.symbol, &row);
@@ -108,6 +109,7 @@ impl Saying<'_> {
             votes,
             contributions: contributions(self.judge.features(), &values, &shares),
             model: self.judge.model().clone(),
+            limits: self.judge.limits().map(str::to_owned),
             label: pending.label.as_deref().map(str::to_owned),
         };
         self.out.json(Channel::Alerts, &pending.symbol, &alert);
@@ -117,6 +119,7 @@ impl Saying<'_> {
 
     fn watch_row(&mut self, pending: &Pending, values: &[f64], score: &Score) {
         let (symbol, row) = (&*pending.symbol, &pending.row);
+        let score = (score, self.judge.threshold());
         let verdicts = self
             .watch
             .observe(self.partition, symbol, row, values, score);

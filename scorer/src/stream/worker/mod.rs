@@ -25,6 +25,7 @@ use super::clients::{GroupContext, KafkaError, Names, Rebalance, consumer};
 use super::snapshots::{SnapshotStore, SnapshotWriter};
 use super::transaction::Transactions;
 use crate::config::Config;
+use crate::limits::{Beside, LimitsInForce};
 use crate::model::Current;
 use crate::telemetry::Telemetry;
 
@@ -49,6 +50,8 @@ pub struct Worker {
     names: Names,
     instance: String,
     current: Current,
+    limits: LimitsInForce,
+    beside: Beside,
     telemetry: Arc<Telemetry>,
     store: SnapshotStore,
     snapshots: SnapshotWriter,
@@ -88,6 +91,8 @@ pub struct Parts {
     pub instance: String,
     /// The model in force.
     pub current: Current,
+    /// The limits beside it.
+    pub limits: LimitsInForce,
     /// What is counted.
     pub telemetry: Arc<Telemetry>,
     /// Whether to stop.
@@ -105,6 +110,7 @@ impl Worker {
             settings,
             instance,
             current,
+            limits,
             telemetry,
             interrupt,
         } = parts;
@@ -122,6 +128,8 @@ impl Worker {
             settings,
             instance,
             current,
+            limits,
+            beside: Beside::default(),
             telemetry,
             interrupt,
             transactions: None,
@@ -246,7 +254,7 @@ impl Worker {
     fn turn(&mut self) -> Result<(), Trouble> {
         self.change_partitions()?;
         self.measure_lag();
-        let Some(judge) = self.current.get() else {
+        let Some(judge) = self.judge() else {
             self.telemetry.set_ready(false);
             return self.wait_for_model();
         };
@@ -262,6 +270,12 @@ impl Worker {
             return Ok(());
         }
         self.commit(&*judge)
+    }
+
+    /// What judges now: the model in force, and the limits beside it.
+    fn judge(&mut self) -> Option<Arc<dyn Judge>> {
+        let model = self.current.get()?;
+        Some(self.beside.judge(model, &self.limits, &self.telemetry))
     }
 
     /// Says once of each model that it can't be watched for drift.

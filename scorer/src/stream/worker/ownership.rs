@@ -82,13 +82,14 @@ impl Worker {
     fn take_up(&mut self, partitions: &[i32]) -> Result<Vec<(i32, i64)>, Trouble> {
         /// More would only wait for the same disk or network.
         const AT_ONCE: usize = 8;
+        let judge = self.judge();
         let restoring = Restoring {
             config: &self.config,
             settings: &self.settings,
             names: &self.names,
             consumer: &self.consumer,
             store: &self.store,
-            judge: self.current.get(),
+            judge,
             telemetry: &self.telemetry,
         };
         let mut restored = Vec::with_capacity(partitions.len());
