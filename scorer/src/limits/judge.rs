@@ -130,6 +130,10 @@ impl Judge for LimitedJudge {
         self.model.drift_baseline()
     }
 
+    fn describe(&self) -> serde_json::Value {
+        self.model.describe()
+    }
+
     fn limits(&self) -> Option<&str> {
         Some(&self.digest)
     }
