@@ -7,9 +7,15 @@
 )]
 
 pub mod api;
+pub mod archive;
 pub mod cli;
 pub mod config;
+pub mod limits;
 pub mod model;
 pub mod replay;
 pub mod stream;
 pub mod telemetry;
+
+#[cfg(test)]
+mod fixed;
+mod shadow;

@@ -1,5 +1,11 @@
 //! Metrics in the format of Prometheus, and whether the scorer is alive and ready.
 
+mod archive;
+mod drift;
+mod http;
+mod shadow;
+mod totals;
+
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -12,7 +18,15 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use streaming::pipeline::Judged;
-use streaming::{Alert, ModelId, PartitionCounts};
+use streaming::{Alert, Drift, ModelId, PartitionCounts, Pipeline};
+
+use archive::ArchiveMetrics;
+use drift::DriftMetrics;
+
+use http::HttpMetrics;
+use shadow::ShadowMetrics;
+pub(crate) use totals::Counts;
+use totals::Totals;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PartitionLabels {
@@ -53,6 +67,11 @@ struct ReloadLabels {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of one process, and its health.
@@ -86,11 +105,19 @@ pub struct Telemetry {
     model: Family<ModelLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
     symbols: Family<PartitionLabels, Gauge>,
+    limits: Family<ResultLabels, Counter>,
+    drift: DriftMetrics,
+    archive: ArchiveMetrics,
+    totals: Totals,
+    pub(crate) http: HttpMetrics,
+    pub(crate) shadow: ShadowMetrics,
 }
 
 const SECONDS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0,
 ];
+
+const SCORES: [f64; 12] = [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0];
 
 fn seconds() -> Histogram {
     Histogram::new(SECONDS)
@@ -98,7 +125,11 @@ fn seconds() -> Histogram {
 
 impl Default for Telemetry {
     fn default() -> Self {
+        let mut r = Registry::with_prefix("scorer");
         let mut t = Self {
+            totals: Totals::default(),
+            http: HttpMetrics::register(&mut r),
+            shadow: ShadowMetrics::register(&mut r),
             registry: Registry::default(),
             is_ready: AtomicBool::new(false),
             heartbeat: AtomicI64::new(0),
@@ -113,7 +144,7 @@ impl Default for Telemetry {
             failed: Counter::default(),
             early: Counter::default(),
             alerts: Family::default(),
-            scores: Histogram::new([0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0, 10.0]),
+            scores: Histogram::new(SCORES),
             latency: seconds(),
             stages: Family::new_with_constructor(seconds),
             lag_records: Family::default(),
@@ -126,8 +157,10 @@ impl Default for Telemetry {
             model: Family::default(),
             reloads: Family::default(),
             symbols: Family::default(),
+            limits: Family::default(),
+            drift: DriftMetrics::default(),
+            archive: ArchiveMetrics::default(),
         };
-        let mut r = Registry::with_prefix("scorer");
         r.register("events", "Records taken from Kafka", t.events.clone());
         r.register(
             "events_rejected",
@@ -222,6 +255,13 @@ impl Default for Telemetry {
             t.reloads.clone(),
         );
         r.register("symbols", "Symbols known to a partition", t.symbols.clone());
+        r.register(
+            "limits_reloads",
+            "Limits loaded, and limits that could not be used",
+            t.limits.clone(),
+        );
+        t.drift.register(&mut r);
+        t.archive.register(&mut r);
         t.registry = r;
         t
     }
@@ -262,7 +302,13 @@ impl Telemetry {
         since - self.heartbeat.load(Ordering::Relaxed) as f64 / 1e6
     }
 
+    /// What was counted since the start, summed over labels.
+    pub(crate) fn counts(&self) -> Counts {
+        self.totals.counts()
+    }
+
     pub(crate) fn took(&self, partition: i32, before: PartitionCounts, now: PartitionCounts) {
+        self.totals.took(before, now);
         let labels = PartitionLabels { partition };
         self.events
             .get_or_create(&labels)
@@ -274,6 +320,7 @@ impl Telemetry {
     }
 
     pub(crate) fn rejected(&self, reason: &str) {
+        self.totals.rejected();
         let labels = ReasonLabels {
             reason: reason.to_owned(),
         };
@@ -281,6 +328,7 @@ impl Telemetry {
     }
 
     pub(crate) fn judged(&self, judged: &Judged) {
+        self.totals.judged(judged);
         self.scored.inc_by(judged.scored);
         self.failed.inc_by(judged.failed);
         self.early.inc_by(judged.early);
@@ -291,6 +339,7 @@ impl Telemetry {
     }
 
     pub(crate) fn alert(&self, alert: &Alert) {
+        self.totals.alert(alert.severity);
         let labels = AlertLabels {
             symbol: alert.symbol.clone(),
             severity: alert.severity.as_str(),
@@ -309,6 +358,7 @@ impl Telemetry {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let age = now.map_or(0.0, |now| now.as_secs_f64()) - timestamp as f64 / 1e3;
         self.latency.observe(age.max(0.0));
+        self.totals.latency(age);
         self.lag_seconds.set(age.max(0.0));
     }
 
@@ -328,6 +378,46 @@ impl Telemetry {
         let labels = PartitionLabels { partition };
         self.lag_records.remove(&labels);
         self.symbols.remove(&labels);
+        self.drift.forget(partition);
+    }
+
+    /// What became of limits.
+    pub(crate) fn limits(&self, result: &'static str) {
+        self.limits.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// So many files of rows were archived.
+    pub(crate) fn archived(&self, files: u64, rows: u64) {
+        self.archive.archived(files, rows);
+    }
+
+    /// Something could not be archived.
+    pub(crate) fn archive_failed(&self) {
+        self.archive.failed();
+    }
+
+    pub(crate) fn archive_lag(&self, partition: i32, records: i64) {
+        self.archive.lag(partition, records);
+    }
+
+    /// The archive of a partition is somebody else's.
+    pub(crate) fn archive_forget(&self, partition: i32) {
+        self.archive.forget(partition);
+    }
+
+    /// A verdict on drift was said.
+    pub(crate) fn drifted(&self, verdict: &Drift) {
+        self.drift.verdict(verdict);
+    }
+
+    /// What a partition's watch for drift has found.
+    pub(crate) fn drift(&self, partition: i32, pipeline: &Pipeline) {
+        match pipeline.drift() {
+            Some(monitor) => self
+                .drift
+                .show(partition, monitor, pipeline.drift_refused()),
+            None => self.drift.forget(partition),
+        }
     }
 
     pub(crate) fn rebalanced(&self, kind: &'static str) {

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-
 use terminal::exit::{EXIT_CODES, conclude};
 
 use crate::commands;
+use crate::config::DataKind;
 use crate::exit::status_of;
 use crate::output::OutputArgs;
 
@@ -45,11 +45,18 @@ Examples:
   trainer run experiments/iforest.toml --data s3://history/btcusd/*.parquet --output json";
 
 const EVALUATE_HELP: &str = "\
-The rows are read, split and labelled as `trainer run` does; the model scores them as it is, is calibrated
-on the validation rows as every candidate is, and is measured on the test rows.
+With an experiment file the rows are read, split and labelled as `trainer run` does; the model scores them as
+it is, is calibrated on the validation rows as every candidate is, and is measured on the test rows.
+
+Data without a file (trades, candles, a table of features: what they are shows by their columns) are
+split in half by time: the first half calibrates, the second is measured. Features are computed as the model's were; columns
+called time, symbol or label are taken for that. --set says what a file would.
 
 Examples:
   trainer evaluate models:/market-anomaly/3 --data experiments/iforest.toml
+  trainer evaluate models:/market-anomaly/3 --data s3://history/btcusd/ --set inject.events_per_symbol_day=4
+  trainer evaluate models:/from-python/1 --data candles.parquet --set data.interval=1m
+  trainer evaluate models:/market-anomaly/3 --data june.parquet --experiment experiments/iforest.toml
   trainer evaluate models:/market-anomaly@champion --data experiments/iforest.toml --output json";
 
 /// Options of every command that talks to a registry.
@@ -119,12 +126,26 @@ pub struct CheckArgs {
 pub struct EvaluateArgs {
     /// The model: models:/NAME/VERSION or models:/NAME@ALIAS.
     pub model: String,
-    /// The experiment file whose data, split and evaluation are taken.
+    /// A file, folder, glob or s3:// URI of trades, candles or features; or an experiment file (`….toml`) whose
+    /// data, split and evaluation are taken.
+    #[arg(long, value_name = "LOCATION|EXPERIMENT.toml")]
+    pub data: String,
+    /// The experiment file that says all but where the data are.
     #[arg(long, value_name = "EXPERIMENT.toml")]
-    pub data: PathBuf,
-    /// Change a value of the file, such as `data.source=\"other.parquet\"` or `experiment.seed=7`.
+    pub experiment: Option<PathBuf>,
+    /// What the location holds, where its columns don't tell.
+    #[arg(long, value_enum)]
+    pub kind: Option<DataKind>,
+    /// Change a value of the file, or of what stands for one, such as `data.interval=1m` or `experiment.seed=7`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Register it, calibrated on these data, as a version that scorers run; MODEL is the registered
+    /// model's name. [default: its own]
+    #[arg(long, value_name = "MODEL", num_args = 0..=1, default_missing_value = "")]
+    pub register: Option<String>,
+    /// The alias that the registered version gets.
+    #[arg(long, value_name = "ALIAS", requires = "register")]
+    pub alias: Option<String>,
     /// Threads to compute with; the result doesn't depend on it. [default: all cores]
     #[arg(long, value_name = "N", env = "FORESHOCK_THREADS")]
     pub threads: Option<usize>,

@@ -1,11 +1,13 @@
 //! What scores feature rows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use detectors::{Confidence, Detector, Model, severity};
+use detectors::{Confidence, Detector, DetectorSet, DriftBaseline, Model, severity};
 use market::{Feature, FeatureConfig, ValidFeatureConfig};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::wire::Severity;
@@ -105,6 +107,23 @@ pub trait Judge: std::fmt::Debug + Send + Sync {
     /// A row that can't be scored.
     fn shares(&self, symbol: &str, row: &[f64]) -> Result<Vec<f64>, JudgeError>;
 
+    /// What ordinary data look like to it, where that was stored with the model; else its rows can't be watched for
+    /// drift.
+    fn drift_baseline(&self) -> Option<&Arc<DriftBaseline>> {
+        None
+    }
+
+    /// What is known of the model, for people: its parameters, calibration and training, as JSON of its own; null where
+    /// nothing is.
+    fn describe(&self) -> Value {
+        Value::Null
+    }
+
+    /// What tells the limits that vote beside the model from others, where there are some.
+    fn limits(&self) -> Option<&str> {
+        None
+    }
+
     /// How much a flagged row matters, and the same from 0 to 100, where a symbol has `rows_per_day` rows a day.
     fn severity(&self, score: &Score, votes: &[Vote], rows_per_day: f64) -> (Severity, f64) {
         let number = severity(score.score, rows_per_day);
@@ -142,14 +161,8 @@ impl NativeJudge {
         model: Model,
         computed: &ValidFeatureConfig,
     ) -> Result<Self, JudgeError> {
+        check_engine(&model, computed)?;
         let features = features_of(&model.feature_names)?;
-        let trained = engine_of(&model)?;
-        if trained != *computed.config() {
-            return Err(JudgeError::Engine {
-                trained: json(&trained),
-                computed: json(computed.config()),
-            });
-        }
         Ok(Self {
             id,
             features,
@@ -180,6 +193,21 @@ pub fn features_of(names: &[String]) -> Result<Vec<Feature>, JudgeError> {
     names.iter().map(feature).collect()
 }
 
+/// Checks that a model's features were computed as they are here.
+///
+/// # Errors
+/// They weren't, or it doesn't say.
+pub fn check_engine(model: &Model, computed: &ValidFeatureConfig) -> Result<(), JudgeError> {
+    let trained = engine_of(model)?;
+    if trained == *computed.config() {
+        return Ok(());
+    }
+    Err(JudgeError::Engine {
+        trained: json(&trained),
+        computed: json(computed.config()),
+    })
+}
+
 /// How the features of a model were computed.
 ///
 /// # Errors
@@ -194,6 +222,75 @@ pub fn engine_of(model: &Model) -> Result<FeatureConfig, JudgeError> {
 
 fn json(config: &FeatureConfig) -> String {
     serde_json::to_string(config).unwrap_or_default()
+}
+
+/// The kind of a detector, with the members of a consensus.
+fn kind(detector: &Detector) -> Value {
+    match detector {
+        Detector::Consensus(consensus) => {
+            let members = consensus.members();
+            let members: Vec<Value> = members
+                .map(|(name, member)| json!({ "name": name, "detector": member.name() }))
+                .collect();
+            json!({
+                "detector": detector.name(),
+                "vote_threshold": consensus.vote_limit(),
+                "members": members,
+            })
+        }
+        _ => json!({ "detector": detector.name(), "own_limit": detector.own_limit() }),
+    }
+}
+
+/// What a native model says of itself.
+#[must_use]
+pub fn describe(model: &Model) -> Value {
+    let parameters = match &model.detectors {
+        DetectorSet::Global(detector) => json!({ "scope": "global", "all": kind(detector) }),
+        DetectorSet::PerSymbol {
+            by_symbol,
+            fallback,
+        } => json!({
+            "scope": "per_symbol",
+            "symbols": by_symbol.iter().map(|(symbol, d)| (symbol, kind(d))).collect::<BTreeMap<_, _>>(),
+            "others": fallback.as_ref().map(kind),
+        }),
+        DetectorSet::External(_) => json!({ "scope": "global", "all": { "detector": "onnx" } }),
+    };
+    let calibrators = &model.calibrators;
+    let by_symbol: BTreeMap<&String, u64> = calibrators
+        .by_symbol
+        .iter()
+        .map(|(symbol, calibrator)| (symbol, calibrator.n_scores()))
+        .collect();
+    let columns = model.feature_names.iter().zip(&model.baseline.features);
+    let training: BTreeMap<&String, Value> = columns
+        .map(|(name, column)| {
+            let at = |percent: usize| column.quantiles.get(percent);
+            let summary = json!({
+                "mean": column.mean, "sd": column.sd,
+                "min": at(0), "p1": at(1), "median": at(50), "p99": at(99), "max": at(100),
+            });
+            (name, summary)
+        })
+        .collect();
+    json!({
+        "format": "foreshock",
+        "parameters": parameters,
+        "threshold": model.threshold,
+        "calibration": {
+            "rows": calibrators.pooled.n_scores(),
+            "tail_shape": calibrators.pooled.shape(),
+            "rows_by_symbol": by_symbol,
+        },
+        "features": model.engine,
+        "training": {
+            "rows": model.baseline.n_rows,
+            "columns": training,
+            "metadata": model.metadata,
+        },
+        "golden_rows": model.golden.rows().len(),
+    })
 }
 
 fn refused(error: impl std::fmt::Display) -> JudgeError {
@@ -227,7 +324,7 @@ impl Judge for NativeJudge {
                 flagged: score.flagged,
             })
         };
-        if let detectors::DetectorSet::Global(detector) = &self.model.detectors
+        if let DetectorSet::Global(detector) = &self.model.detectors
             && rows.nrows() > 1
         {
             let mut raw = vec![0.0; rows.nrows()];
@@ -277,7 +374,15 @@ impl Judge for NativeJudge {
             .collect())
     }
 
+    fn describe(&self) -> Value {
+        describe(&self.model)
+    }
+
     fn shares(&self, symbol: &str, row: &[f64]) -> Result<Vec<f64>, JudgeError> {
         self.detector(symbol)?.shares(row).map_err(refused)
+    }
+
+    fn drift_baseline(&self) -> Option<&Arc<DriftBaseline>> {
+        self.model.baseline.drift.as_ref()
     }
 }

@@ -30,6 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "history",
             "market",
             "mlflow-api",
+            "onnx-runtime",
             "streaming",
             "terminal",
         ],

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -13,8 +14,10 @@ use terminal::interrupt::Interrupt;
 use tokio::runtime::Runtime;
 
 use super::CommandResult;
-use crate::api;
+use crate::api::Api;
+use crate::archive::Archiver;
 use crate::config::{Config, read};
+use crate::limits::{Limits, LimitsInForce, watch};
 use crate::model::{
     Alias, Current, LoadError, Loaded, ModelUri, Registered, causes, follow, load_path,
 };
@@ -52,33 +55,68 @@ pub(super) fn run(args: &RunArgs) -> CommandResult {
     let telemetry = Arc::new(Telemetry::default());
     telemetry.beat();
     let listen = &config.api.listen;
-    let bound = runtime
-        .block_on(api::serve(listen, Arc::clone(&telemetry)))
+    let api = Api::new(Arc::clone(&config), Arc::clone(&telemetry))
+        .context(Environment("can't use the API's token".to_owned()))?;
+    let served = runtime
+        .block_on(api.serve())
         .with_context(|| Environment(format!("could not listen at `{listen}`")))?;
-    tracing::info!(%bound, "answering /metrics, /livez and /readyz");
+    let bound = served.address;
+    tracing::info!(%bound, "answering /v1, /invocations, /metrics, /livez and /readyz");
+    let result = follow_trades(&runtime, &config, &interrupt, &telemetry, &api);
+    served.stop(&runtime);
+    result
+}
 
-    let Some((current, features)) = first_model(&runtime, &config, &interrupt, &telemetry)? else {
+/// All but what is answered.
+fn follow_trades(
+    runtime: &Runtime,
+    config: &Arc<Config>,
+    interrupt: &Interrupt,
+    telemetry: &Arc<Telemetry>,
+    api: &Api,
+) -> CommandResult {
+    let current = api.champion().clone();
+    let Some(features) = first_model(runtime, config, interrupt, telemetry, &current)? else {
         return Ok(ExitStatus::Done);
     };
+    follow_challenger(runtime, config, telemetry, api, features)?;
     let settings = Arc::new(config.settings(features));
     settings
         .check()
         .context("the configuration does not fit the model's features")?;
-    let names = Names::new(&config, features.interval());
-    runtime.block_on(ensure_topics(&config, &names))?;
-    let instance = instance(&config)?;
+    let names = Names::new(config, features.interval());
+    runtime.block_on(ensure_topics(config, &names))?;
+    let instance = instance(config)?;
+    let listener = api.listener(features).context("start the threads")?;
+    let limits = LimitsInForce::with(first_limits(config)?);
+    if let Some(file) = config.limits.file.clone() {
+        let (limits, telemetry) = (limits.clone(), Arc::clone(telemetry));
+        let (every, interrupt) = (config.limits.every.0, interrupt.clone());
+        std::thread::spawn(move || {
+            watch(file.as_ref(), every, &limits, &telemetry, &interrupt);
+        });
+    }
     let worker = Worker::new(
         Parts {
-            config: Arc::clone(&config),
+            config: Arc::clone(config),
             settings,
             instance,
             current,
-            telemetry: Arc::clone(&telemetry),
+            limits,
+            telemetry: Arc::clone(telemetry),
             interrupt: interrupt.clone(),
         },
-        Box::new(|_| ()),
+        listener,
     )?;
-    match worker.run()? {
+    let archiver = Archiver::of(config, telemetry, interrupt).map(|archiver| {
+        tracing::info!(?archiver, "rows are archived");
+        std::thread::spawn(move || archiver.run())
+    });
+    let ended = worker.run();
+    if interrupt.is_asked() {
+        leave(archiver);
+    }
+    match ended? {
         Ended::Stopped => Ok(ExitStatus::Done),
         Ended::Tripped { refused, of } => {
             tracing::error!(
@@ -98,6 +136,30 @@ pub(super) fn run(args: &RunArgs) -> CommandResult {
     }
 }
 
+/// The limits to begin with, which must be sound.
+pub(super) fn first_limits(config: &Config) -> anyhow::Result<Option<Limits>> {
+    let file = config.limits.file.as_deref();
+    let read = |file: &str| Limits::read(file.as_ref()).with_context(|| format!("read `{file}`"));
+    file.map(read).transpose()
+}
+
+/// Waits for the archive to leave its group; what it has collected is collected again by whoever comes next.
+fn leave(archiver: Option<JoinHandle<()>>) {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let until = Instant::now() + PATIENCE;
+    let Some(thread) = archiver else { return };
+    while !thread.is_finished() {
+        if Instant::now() >= until {
+            tracing::warn!("the archive's group was not told in time that this scorer leaves");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if thread.join().is_err() {
+        tracing::error!("the thread that archives rows has panicked");
+    }
+}
+
 /// This scorer's name in its group: the same after a restart on the same host.
 fn instance(config: &Config) -> anyhow::Result<String> {
     if let Some(instance) = &config.kafka.instance {
@@ -114,20 +176,21 @@ fn instance(config: &Config) -> anyhow::Result<String> {
         ))
 }
 
-/// The model to begin with, and how features are computed; follows its alias from then on. `None` when somebody asked
-/// to stop before there was one.
+/// Puts the model to begin with into `current`, and follows its alias from then on; how features are computed. `None`
+/// when somebody asked to stop before there was one.
 fn first_model(
     runtime: &Runtime,
     config: &Config,
     interrupt: &Interrupt,
     telemetry: &Arc<Telemetry>,
-) -> anyhow::Result<Option<(Current, ValidFeatureConfig)>> {
+    current: &Current,
+) -> anyhow::Result<Option<ValidFeatureConfig>> {
     let uri: ModelUri = config.model.uri.parse().map_err(anyhow::Error::msg)?;
     let given = config
         .features
         .map(market::FeatureConfig::check)
         .transpose()?;
-    let put = |loaded: Loaded| -> anyhow::Result<(Current, ValidFeatureConfig)> {
+    let put = |loaded: Loaded| -> anyhow::Result<ValidFeatureConfig> {
         let features = match given {
             Some(features) => features,
             None => loaded.features()?,
@@ -138,12 +201,10 @@ fn first_model(
             ModelUri::Version { .. } | ModelUri::Path(_) => "",
         };
         telemetry.model_loaded(alias, judge.model());
-        Ok((Current::with(judge), features))
+        current.set(Some(judge));
+        Ok(features)
     };
-    let registered = || -> anyhow::Result<Registered> {
-        let uri = config.registry.uri.as_deref().unwrap_or_default();
-        Registered::at(uri).context(Environment("can't use the registry's URL".to_owned()))
-    };
+    let registered = || registered(config);
     match &uri {
         ModelUri::Path(path) => Ok(Some(put(load_path(path)?)?)),
         ModelUri::Version { name, version } => {
@@ -153,7 +214,7 @@ fn first_model(
         }
         ModelUri::Alias { name, alias } => {
             let registered = registered()?;
-            let waiting = wait_for(&registered, name, alias, telemetry);
+            let waiting = wait_for(&registered, name, alias, telemetry, current);
             let loaded = runtime.block_on(async {
                 tokio::select! {
                     biased;
@@ -164,23 +225,57 @@ fn first_model(
             let Some(loaded) = loaded else {
                 return Ok(None);
             };
-            let (current, features) = put(loaded?)?;
-            let of = |alias: &str, keeps| Alias {
+            let features = put(loaded?)?;
+            let alias = Alias {
                 name: name.clone(),
-                alias: alias.to_owned(),
+                alias: alias.clone(),
                 features,
                 poll: config.model.poll.0,
-                keeps,
+                keeps: true,
             };
-            runtime.spawn(follow(
-                registered,
-                of(alias, true),
-                current.clone(),
-                Arc::clone(telemetry),
-            ));
-            Ok(Some((current, features)))
+            let telemetry = Arc::clone(telemetry);
+            runtime.spawn(follow(registered, alias, current.clone(), telemetry));
+            Ok(Some(features))
         }
     }
+}
+
+/// Follows the alias that is scored in shadow, where there is to be one.
+fn follow_challenger(
+    runtime: &Runtime,
+    config: &Config,
+    telemetry: &Arc<Telemetry>,
+    api: &Api,
+    features: ValidFeatureConfig,
+) -> anyhow::Result<()> {
+    let Some((alias, current)) = api.challenger() else {
+        return Ok(());
+    };
+    let uri: ModelUri = config.model.uri.parse().map_err(anyhow::Error::msg)?;
+    let (ModelUri::Alias { name, .. } | ModelUri::Version { name, .. }) = uri else {
+        bail!("`model.challenger` needs a registered model");
+    };
+    let alias = Alias {
+        name,
+        alias: alias.to_owned(),
+        features,
+        poll: config.model.poll.0,
+        // Without the alias nothing is scored in shadow.
+        keeps: false,
+    };
+    let telemetry = Arc::clone(telemetry);
+    runtime.spawn(follow(
+        registered(config)?,
+        alias,
+        current.clone(),
+        telemetry,
+    ));
+    Ok(())
+}
+
+fn registered(config: &Config) -> anyhow::Result<Registered> {
+    let uri = config.registry.uri.as_deref().unwrap_or_default();
+    Registered::at(uri).context(Environment("can't use the registry's URL".to_owned()))
 }
 
 /// Waits until an alias names a model that can be had.
@@ -189,6 +284,7 @@ async fn wait_for(
     name: &str,
     alias: &str,
     telemetry: &Telemetry,
+    current: &Current,
 ) -> Result<Loaded, LoadError> {
     const AGAIN: Duration = Duration::from_secs(2);
     let mut said = String::new();
@@ -198,6 +294,7 @@ async fn wait_for(
             Err(error) if error.is_passing() || matches!(error, LoadError::NoAlias { .. }) => {
                 let reason = causes(&error);
                 if reason != said {
+                    current.failed(None, &reason);
                     tracing::warn!(model = name, alias, reason, "waiting for a model");
                     said = reason;
                 }

@@ -1,5 +1,6 @@
 //! The configuration file.
 
+mod api;
 mod duration;
 mod read;
 
@@ -7,10 +8,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use detectors::drift::DriftPolicy;
 use market::{FeatureConfig, Interval};
 use serde::Deserialize;
 use streaming::Source;
 
+pub use api::{ApiSection, Token, TokenError};
 pub use duration::Span;
 pub use read::{ConfigError, parse, read};
 
@@ -34,6 +37,15 @@ pub struct Config {
     /// Where the state of partitions is kept.
     #[serde(default)]
     pub state: StateSection,
+    /// Statistical limits that vote beside the model.
+    #[serde(default)]
+    pub limits: LimitsSection,
+    /// Where scored rows are archived.
+    #[serde(default)]
+    pub archive: ArchiveSection,
+    /// The watch for drift.
+    #[serde(default)]
+    pub drift: DriftSection,
     /// Records that can't be taken.
     #[serde(default)]
     pub dead_letters: DeadLetterSection,
@@ -48,6 +60,8 @@ pub struct Config {
 pub struct ModelSection {
     /// `models:/NAME@ALIAS`, `models:/NAME/VERSION`, or the path of a model's folder or native file.
     pub uri: String,
+    /// The alias of the same registered model that is scored in shadow.
+    pub challenger: Option<String>,
     /// How often a registry that does not tell by itself is asked for the alias.
     #[serde(default = "two_seconds")]
     pub poll: Span,
@@ -141,6 +155,40 @@ pub struct StateSection {
     pub every: Span,
 }
 
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// The file; absent: the model alone judges.
+    pub file: Option<String>,
+    /// How often it is looked at.
+    pub every: Span,
+}
+
+/// `[archive]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArchiveSection {
+    /// A folder or an `s3://` URI; absent: nothing is archived.
+    pub location: Option<String>,
+    /// The age at which collected rows are written.
+    pub every: Span,
+    /// How many rows are collected at most, in all partitions of this scorer together.
+    pub rows: usize,
+}
+
+/// `[drift]`; what is watched and by which limits stands in the model.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DriftSection {
+    /// Whether drift is watched at all.
+    pub enabled: bool,
+    /// The least event time between two requests for a new training; it doubles with each.
+    pub cooldown: Span,
+    /// It grows no further than this.
+    pub max_cooldown: Span,
+}
+
 /// `[dead_letters]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -149,14 +197,6 @@ pub struct DeadLetterSection {
     pub max_share: f64,
     /// How many records "the last" are.
     pub window: usize,
-}
-
-/// `[api]`
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ApiSection {
-    /// Where it listens.
-    pub listen: String,
 }
 
 fn two_seconds() -> Span {
@@ -205,19 +245,42 @@ impl Default for StateSection {
     }
 }
 
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            file: None,
+            every: two_seconds(),
+        }
+    }
+}
+
+impl Default for ArchiveSection {
+    fn default() -> Self {
+        Self {
+            location: None,
+            every: Span(Duration::from_secs(15 * 60)),
+            rows: 100_000,
+        }
+    }
+}
+
+impl Default for DriftSection {
+    fn default() -> Self {
+        let usual = DriftPolicy::default();
+        let span = |micros: i64| Span(Duration::from_micros(micros.unsigned_abs()));
+        Self {
+            enabled: true,
+            cooldown: span(usual.cooldown_us),
+            max_cooldown: span(usual.max_cooldown_us),
+        }
+    }
+}
+
 impl Default for DeadLetterSection {
     fn default() -> Self {
         Self {
             max_share: 0.1,
             window: 1_000,
-        }
-    }
-}
-
-impl Default for ApiSection {
-    fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:8800".to_owned(),
         }
     }
 }
@@ -253,6 +316,10 @@ impl Config {
             max_jump: stream.max_jump.micros(),
             quiet: stream.quiet.map_or(usual.quiet, Span::micros),
             max_symbols: stream.max_symbols,
+            drift: self.drift.enabled.then(|| DriftPolicy {
+                cooldown_us: self.drift.cooldown.micros(),
+                max_cooldown_us: self.drift.max_cooldown.micros(),
+            }),
             ..usual
         }
     }
@@ -267,7 +334,12 @@ impl Config {
             }
         };
         self.state.location = join(&self.state.location);
+        self.limits.file = self.limits.file.as_deref().map(join);
+        self.archive.location = self.archive.location.as_deref().map(join);
         self.model.uri = join(&self.model.uri);
+        if let Some(path) = &mut self.api.token_file {
+            *path = join(path);
+        }
         self
     }
 }

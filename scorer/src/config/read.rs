@@ -73,6 +73,7 @@ pub fn parse(
     if let Some(uri) = given("MLFLOW_TRACKING_URI") {
         config.registry.uri = Some(uri.clone());
     }
+    config.api.override_by(environment);
     let violations = violations(&config);
     if violations.is_empty() {
         Ok(config)
@@ -159,6 +160,36 @@ fn violations(config: &Config) -> Vec<String> {
         "state.location",
         "a folder or an s3:// URI is needed",
     );
+    that(
+        config.limits.file.as_deref() != Some(""),
+        "limits.file",
+        "a file is needed",
+    );
+    that(
+        config.limits.every.micros() >= 100_000,
+        "limits.every",
+        "100 ms or more is needed",
+    );
+    that(
+        config.archive.location.as_deref() != Some(""),
+        "archive.location",
+        "a folder or an s3:// URI is needed",
+    );
+    that(
+        config.archive.every.micros() >= 1_000_000,
+        "archive.every",
+        "a second or more is needed",
+    );
+    that(
+        config.archive.rows >= 1,
+        "archive.rows",
+        "1 or more is needed",
+    );
+    that(
+        config.drift.max_cooldown >= config.drift.cooldown,
+        "drift.max_cooldown",
+        "it can't be shorter than `drift.cooldown`",
+    );
     let share = config.dead_letters.max_share;
     that(
         share > 0.0 && share <= 1.0,
@@ -180,7 +211,26 @@ fn violations(config: &Config) -> Vec<String> {
         "stream.candles",
         "candles of `10s` and `1m` have topics",
     );
-    match config.model.uri.parse::<ModelUri>() {
+    config.api.check(&mut that);
+    let uri = config.model.uri.parse::<ModelUri>();
+    if let Some(challenger) = &config.model.challenger {
+        that(
+            !challenger.is_empty() && !challenger.contains(['/', '@']),
+            "model.challenger",
+            "the name of an alias is needed, such as `challenger`",
+        );
+        that(
+            !matches!(uri, Ok(ModelUri::Path(_))),
+            "model.challenger",
+            "a model of a file has no aliases; it needs models:/NAME@ALIAS or models:/NAME/VERSION in `model.uri`",
+        );
+        that(
+            !matches!(&uri, Ok(ModelUri::Alias { alias, .. }) if alias == challenger),
+            "model.challenger",
+            "it is the alias of the model itself",
+        );
+    }
+    match uri {
         Ok(ModelUri::Path(_)) => {}
         Ok(_) => that(
             config.registry.uri.is_some(),
@@ -242,12 +292,14 @@ mod tests {
         let environment = [
             ("SCORER_BROKERS", "b:1"),
             ("MLFLOW_TRACKING_URI", "http://r"),
+            ("SCORER_API_TOKEN", "0123456789abcdef"),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let text = "[model]\nuri = \"models:/m/3\"\n[kafka]\nbrokers = \"a:1\"";
+        let text = "[model]\nuri = \"models:/m/3\"\n[kafka]\nbrokers = \"a:1\"\n[api]\nlisten = \"[::]:80\"";
         let config = parse(text, "f", &environment.into()).unwrap();
         assert_eq!(config.kafka.brokers, "b:1");
         assert_eq!(config.registry.uri.as_deref(), Some("http://r"));
+        assert!(config.api.token.unwrap().is(b"0123456789abcdef"));
     }
 
     #[test]
@@ -273,7 +325,31 @@ mod tests {
             ("[model]\nuri = \"models:/m\"", "`model.uri`"),
             (
                 "[model]\nuri = \"m\"\nchallenger = \"c\"",
-                "line 3: unknown field `challenger`",
+                "`model.challenger`: a model of a file has no aliases",
+            ),
+            (
+                "[model]\nuri = \"models:/m@c\"\nchallenger = \"c\"\n[registry]\nuri = \"http://r\"",
+                "`model.challenger`: it is the alias of the model itself",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[api]\nlisten = \"0.0.0.0:8800\"",
+                "`api.listen`: others reach this address",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[api]\nlisten = \"8800\"",
+                "`api.listen`: HOST:PORT is needed",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[api]\ntoken = \"secret\"",
+                "`api.token`: the token is shorter",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[api]\nprotect_metrics = true",
+                "`api.protect_metrics`",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[api]\nmax_rows = 0",
+                "`api.max_rows`: 1 to 1000000 is needed",
             ),
             (
                 "[model]\nuri = \"m\"\n[kafka.properties]\n\"transactional.id\" = \"x\"",
@@ -286,6 +362,14 @@ mod tests {
             (
                 "[model]\nuri = \"m\"\n[dead_letters]\nmax_share = 0.0",
                 "`dead_letters.max_share`",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[archive]\nrows = 0",
+                "`archive.rows`",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[drift]\nmax_cooldown = \"1h\"",
+                "`drift.max_cooldown`",
             ),
             (
                 "[model]\nuri = \"m\"\n[stream]\ncandles = [\"5m\"]",

@@ -2,7 +2,7 @@
 //! questions.
 
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use market::ValidFeatureConfig;
 use streaming::Judge;
@@ -12,13 +12,37 @@ use crate::telemetry::Telemetry;
 
 /// The model that is in force.
 #[derive(Debug, Clone, Default)]
-pub struct Current(Arc<RwLock<Option<Arc<dyn Judge>>>>);
+pub struct Current(Arc<RwLock<InForce>>);
+
+/// What is in force, since when, and what could not be put in its place.
+#[derive(Debug, Clone, Default)]
+pub struct InForce {
+    /// The model; `None` where there is none (any more).
+    pub judge: Option<Arc<dyn Judge>>,
+    /// Since when.
+    pub since: Option<SystemTime>,
+    /// The last attempt to load one that failed.
+    pub failure: Option<Failure>,
+}
+
+/// A model that could not be put in force.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Its version, where that is known.
+    pub version: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: SystemTime,
+}
 
 impl Current {
     /// With this model to begin with.
     #[must_use]
     pub fn with(judge: Arc<dyn Judge>) -> Self {
-        Self(Arc::new(RwLock::new(Some(judge))))
+        let current = Self::default();
+        current.set(Some(judge));
+        current
     }
 
     /// The model; `None` where there is none (any more).
@@ -26,12 +50,31 @@ impl Current {
     pub fn get(&self) -> Option<Arc<dyn Judge>> {
         // A thread that panicked while it held the lock has replaced the model wholly or not at all.
         let held = self.0.read().unwrap_or_else(|poison| poison.into_inner());
+        held.judge.clone()
+    }
+
+    /// The model with its history.
+    #[must_use]
+    pub fn in_force(&self) -> InForce {
+        let held = self.0.read().unwrap_or_else(|poison| poison.into_inner());
         held.clone()
     }
 
     /// Puts another one in its place.
     pub fn set(&self, judge: Option<Arc<dyn Judge>>) {
-        *self.0.write().unwrap_or_else(|poison| poison.into_inner()) = judge;
+        let mut held = self.0.write().unwrap_or_else(|poison| poison.into_inner());
+        held.since = judge.is_some().then(SystemTime::now);
+        held.judge = judge;
+    }
+
+    /// A model could not be put in its place.
+    pub fn failed(&self, version: Option<&str>, reason: &str) {
+        let mut held = self.0.write().unwrap_or_else(|poison| poison.into_inner());
+        held.failure = Some(Failure {
+            version: version.map(str::to_owned),
+            reason: reason.to_owned(),
+            at: SystemTime::now(),
+        });
     }
 }
 
@@ -94,6 +137,7 @@ pub async fn follow(
             Err(error) => {
                 tracing::error!(%error, model = alias.name, alias = alias.alias, "the registry refuses to tell which version is meant");
                 telemetry.model_failed(&alias.alias);
+                current.failed(None, &causes(&error));
                 tokio::time::sleep(AGAIN).await;
                 continue;
             }
@@ -125,6 +169,7 @@ pub async fn follow(
                     "a model can't be used; the one before stays in force"
                 );
                 telemetry.model_failed(&alias.alias);
+                current.failed(Some(&version), &reason);
                 wanted = error.is_passing().then_some(version);
             }
         }

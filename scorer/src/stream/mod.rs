@@ -6,9 +6,9 @@
 //! the transaction is given up, the producer is made anew, which ends whatever may still be open under its name, and all
 //! partitions are restored from what was committed.
 
-mod clients;
+pub(crate) mod clients;
 mod dead_letters;
-mod partition_log;
+pub(crate) mod partition_log;
 mod snapshots;
 mod topics;
 mod transaction;
@@ -19,5 +19,5 @@ pub use dead_letters::{Again, replay_dead_letters};
 pub use partition_log::LogError;
 pub use snapshots::{SnapshotStore, SnapshotWriter};
 pub use topics::TopicError;
-pub use topics::{Found, check_topics, ensure_topics};
+pub use topics::{Brokers, Found, check_topics, ensure_topics};
 pub use worker::{Ended, Listener, Parts, Worker, WorkerError};

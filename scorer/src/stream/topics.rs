@@ -1,11 +1,13 @@
 //! Topics: checked, and created where they are missing.
 
+use std::time::Duration;
+
 use market::Topic;
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
-use rdkafka::consumer::Consumer as _;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::clients::{ANSWER, KafkaError, Names, admin, looker};
+use super::clients::{ANSWER, KafkaError, Names, Quiet, admin, looker};
 use crate::config::Config;
 
 /// A topic as it is.
@@ -39,6 +41,42 @@ pub fn check_topics(config: &Config, names: &Names) -> Result<Vec<Found>, KafkaE
             }
         })
         .collect())
+}
+
+/// Asks the brokers now and then whether they are there.
+pub struct Brokers {
+    client: BaseConsumer<Quiet>,
+    topic: String,
+}
+
+impl std::fmt::Debug for Brokers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Brokers").finish_non_exhaustive()
+    }
+}
+
+impl Brokers {
+    /// A client of these brokers.
+    ///
+    /// # Errors
+    /// Kafka's settings are wrong.
+    pub fn new(config: &Config) -> Result<Self, KafkaError> {
+        Ok(Self {
+            client: looker(config)?,
+            topic: Topic::RawTrades.name(&config.kafka.topic_prefix),
+        })
+    }
+
+    /// Waits for an answer of any broker.
+    ///
+    /// # Errors
+    /// None came in time.
+    pub fn answer(&self, patience: Duration) -> Result<(), KafkaError> {
+        self.client
+            .fetch_metadata(Some(&self.topic), patience)
+            .map(drop)
+            .map_err(KafkaError::new("no Kafka broker answers"))
+    }
 }
 
 /// What is wrong with the topics.

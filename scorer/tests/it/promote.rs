@@ -14,15 +14,15 @@ use crate::support::{
 };
 
 /// A registry in this process, and a client of it.
-struct Models {
-    runtime: Runtime,
+pub(crate) struct Models {
+    pub(crate) runtime: Runtime,
     client: Client,
-    uri: String,
+    pub(crate) uri: String,
     _stop: tokio_util::sync::DropGuard,
 }
 
 impl Models {
-    fn start(bench: &Bench) -> Models {
+    pub(crate) fn start(bench: &Bench) -> Models {
         let runtime = Runtime::new().unwrap();
         let options = Options {
             backend_store_uri: registry::sqlite_uri(&bench.path("registry.db")),
@@ -50,7 +50,7 @@ impl Models {
     }
 
     /// Registers these bytes as the next version; its number.
-    fn register(&self, bytes: Vec<u8>) -> String {
+    pub(crate) fn register(&self, bytes: Vec<u8>) -> String {
         self.runtime.block_on(async {
             let client = &self.client;
             client.ensure_registered_model("m").await.unwrap();
@@ -73,13 +73,17 @@ impl Models {
         })
     }
 
-    fn promote(&self, version: &str) {
-        let moved = self.client.set_alias("m", "champion", version);
+    pub(crate) fn promote(&self, version: &str) {
+        self.alias("champion", version);
+    }
+
+    pub(crate) fn alias(&self, alias: &str, version: &str) {
+        let moved = self.client.set_alias("m", alias, version);
         self.runtime.block_on(moved).unwrap();
     }
 }
 
-fn wait_for(running: &Running, words: &str, n_times: usize) {
+pub(crate) fn wait_for(running: &Running, words: &str, n_times: usize) {
     let began = Instant::now();
     while running.log().matches(words).count() < n_times {
         assert!(
