@@ -13,6 +13,7 @@
 #![allow(clippy::print_stdout, reason = "it is its purpose")]
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,8 +26,11 @@ use market::{
     Feature, FeatureConfig, Interval, Side, Trade, TradeWriter, ValidFeatureConfig,
     features_of_trades, parse_trade,
 };
-use ndarray::Array2;
-use streaming::{Judge, ModelId, NativeJudge, Outputs, Partition, Pipeline, Record, Settings};
+use ndarray::{Array2, ArrayView2};
+use streaming::{
+    Committed, Judge, JudgeError, Log, ModelId, NativeJudge, Outputs, Pipeline, Record, Score,
+    Settings, Stored, Vote, restore,
+};
 
 type Anyhow<T> = Result<T, Box<dyn Error>>;
 
@@ -82,15 +86,10 @@ fn throughput(file: &str, mode: &str, repeats: usize) -> Anyhow<()> {
     let content = std::fs::read(file)?;
     let lines = lines_of(&content);
     let settings = settings(mode)?;
-    let id = ModelId {
-        name: "bench".to_owned(),
-        version: "1".to_owned(),
-        run_id: String::new(),
-    };
     let model = fit(&lines, &settings.features)?;
-    let judge = NativeJudge::new(id, model, &settings.features)?;
+    let judge = NativeJudge::new(id(), model, &settings.features)?;
     for _ in 0..repeats {
-        let mut pipeline = Pipeline::new(Arc::clone(&settings));
+        let mut pipeline = Pipeline::new(Arc::clone(&settings), 0);
         let mut outputs = Outputs::default();
         let (mut n_bytes, mut n_scores, mut n_alerts) = (0, 0, 0);
         let batch = if mode == "single" { 1 } else { BATCH };
@@ -176,7 +175,9 @@ fn state(n_symbols: usize) -> Anyhow<()> {
     let names: Vec<String> = (0..n_symbols).map(|n| format!("SYM{n:06}USDT")).collect();
     let writers: Vec<TradeWriter> = names.iter().map(|name| TradeWriter::new(name)).collect();
     let before = resident()?;
-    let mut partition = Partition::new(Arc::clone(&settings));
+    let mut pipeline = Pipeline::new(Arc::clone(&settings), 0);
+    let mut outputs = Outputs::default();
+    let quiet = Quiet(id());
     let mut offset = 0;
     let mut line = Vec::new();
     for step in 0..1_440_i64 {
@@ -196,24 +197,110 @@ fn state(n_symbols: usize) -> Anyhow<()> {
                 key: Some(name.as_bytes()),
                 value: Some(&line),
             };
-            partition.replay(&record);
+            pipeline.push(&record, &mut outputs);
             offset += 1;
         }
+        pipeline.judge(&quiet, &mut outputs, |_| ());
+        outputs.clear();
     }
     let memory = resident()?.saturating_sub(before);
     let began = Instant::now();
-    let bytes = partition.snapshot()?;
+    let bytes = pipeline.snapshot()?;
     let snapshot = began.elapsed().as_secs_f64();
+    let n_bytes = bytes.len();
+    let committed = Committed {
+        partition: 0,
+        next_offset: offset,
+        memory: None,
+        judge: Some(&quiet),
+    };
     let began = Instant::now();
-    let partition = Partition::from_snapshot(settings, &bytes)?;
-    let restore = began.elapsed().as_secs_f64();
+    let restored = restore(&settings, committed, &mut OneSnapshot(offset, bytes))?;
+    let seconds = began.elapsed().as_secs_f64();
+    if restored.replayed > 0 {
+        return Err("the snapshot was not used".into());
+    }
     println!(
-        r#"{{"symbols":{},"memory_a_symbol":{},"snapshot_a_symbol":{},"snapshot_seconds":{snapshot:.3},"restore_seconds":{restore:.3}}}"#,
-        partition.n_symbols(),
+        r#"{{"symbols":{},"memory_a_symbol":{},"snapshot_a_symbol":{},"snapshot_seconds":{snapshot:.3},"restore_seconds":{seconds:.3}}}"#,
+        restored.pipeline.partition().n_symbols(),
         memory / n_symbols.max(1),
-        bytes.len() / n_symbols.max(1)
+        n_bytes / n_symbols.max(1)
     );
     Ok(())
+}
+
+fn id() -> ModelId {
+    ModelId {
+        name: "bench".to_owned(),
+        version: "1".to_owned(),
+        run_id: String::new(),
+    }
+}
+
+/// Flags nothing: what is looked at is the state.
+#[derive(Debug)]
+struct Quiet(ModelId);
+
+impl Judge for Quiet {
+    fn model(&self) -> &ModelId {
+        &self.0
+    }
+
+    fn features(&self) -> &[Feature] {
+        &FEATURES
+    }
+
+    fn threshold(&self) -> f64 {
+        1.0
+    }
+
+    fn score(
+        &self,
+        symbols: &[Arc<str>],
+        _: ArrayView2<'_, f64>,
+        out: &mut Vec<Result<Score, JudgeError>>,
+    ) {
+        let score = Score {
+            raw: 0.0,
+            score: 0.0,
+            flagged: false,
+        };
+        out.extend(symbols.iter().map(|_| Ok(score)));
+    }
+
+    fn votes(&self, _: &str, _: &[f64], _: &Score) -> Result<Vec<Vote>, JudgeError> {
+        Ok(Vec::new())
+    }
+
+    fn shares(&self, _: &str, row: &[f64]) -> Result<Vec<f64>, JudgeError> {
+        Ok(vec![0.0; row.len()])
+    }
+}
+
+/// A snapshot at an offset, and no record after it.
+struct OneSnapshot(i64, Vec<u8>);
+
+impl Log for OneSnapshot {
+    type Error = Infallible;
+
+    fn snapshots(&mut self) -> Result<Vec<Stored>, Infallible> {
+        Ok(vec![Stored {
+            next_offset: self.0,
+            name: "only".to_owned(),
+        }])
+    }
+
+    fn snapshot(&mut self, _: &Stored) -> Result<Vec<u8>, Infallible> {
+        Ok(self.1.clone())
+    }
+
+    fn first_offset(&mut self) -> Result<i64, Infallible> {
+        Ok(0)
+    }
+
+    fn read(&mut self, _: i64, _: i64, _: &mut dyn FnMut(&Record<'_>)) -> Result<(), Infallible> {
+        Ok(())
+    }
 }
 
 /// Bytes of memory that this process has.
