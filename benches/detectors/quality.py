@@ -1,11 +1,14 @@
 """Compares our detectors with scikit-learn's, isotree's and PyOD's on labelled tables; run by run.sh.
 
 Usage: quality.py PROGRAM DIR_OF_NPZ [SEEDS]
+
+Prints Markdown: means over the tables, ours beside its peers; then every contender on every table.
 """
 
 import json
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +19,10 @@ import joblib
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "forest-quality"))
-from compare import METRICS, isotree_with, read_tables, scikit_learn  # noqa: E402
+from compare import METRICS, Table, isotree_with, read_tables, scikit_learn  # noqa: E402
+
+# What the best single detector and the calibrated ensemble are to reach: means over the tables.
+TARGETS = {"single": {"AP": 0.588}, "consensus": {"AP": 0.60, "ROC-AUC": 0.90}}
 
 # Fits on a table with a seed and scores its rows: higher is more anomalous.
 Score = Callable[[np.ndarray, int], np.ndarray]
@@ -47,6 +53,7 @@ def forest(form: str, **keys: object) -> dict[str, object]:
 
 
 FAIR_CUT_3 = forest("fair_cut", hyperplane_columns=3, n_trees=500)
+# Ours: a name, its keys, whether it has a seed.
 OURS: list[tuple[str, dict[str, object], bool]] = [
     ("largest |z|", {"detector": "max_z"}, False),
     ("ECOD", {"detector": "ecod"}, False),
@@ -105,25 +112,105 @@ def mixture(table: np.ndarray, seed: int) -> np.ndarray:
 
 def contenders(program: str) -> list[Contender]:
     fair_cut = isotree_with(ndim=2, ntry=1, prob_pick_pooled_gain=1, coefs="normal")
+    sci_forest = isotree_with(
+        ndim=2, ntry=10, prob_pick_avg_gain=1, coefs="normal", penalize_range=True
+    )
     found = [Contender(f"ours: {name}", ours(program, keys), seeded) for name, keys, seeded in OURS]
     return found + [
         Contender("PyOD: ECOD", pyod("ECOD"), seeded=False),
         Contender("PyOD: HBOS", pyod("HBOS"), seeded=False),
         Contender("PyOD: COPOD", pyod("COPOD"), seeded=False),
         Contender("PyOD: kNN(5)", standardized(pyod("KNN")), seeded=False),
+        Contender("PyOD: PCA", pyod("PCA"), seeded=False),
+        Contender("PyOD: LOF", standardized(pyod("LOF")), seeded=False),
         Contender("scikit-learn: IsolationForest", of_trees(scikit_learn, 100)),
         Contender("scikit-learn: MinCovDet", standardized(robust_covariance)),
         Contender("scikit-learn: GaussianMixture", standardized(mixture)),
         Contender("isotree: classic", of_trees(isotree_with(ndim=1), 100)),
         Contender("isotree: fair-cut", of_trees(fair_cut, 200)),
+        Contender("isotree: SCiForest", of_trees(sci_forest, 200)),
     ]
 
 
-def judge(contender: Contender, table: object, seed: int) -> list[float]:
+# Of ours, the peers that do the same.
+PEERS: dict[str, list[str]] = {
+    "ECOD": ["PyOD: ECOD"],
+    "HBOS": ["PyOD: HBOS"],
+    "kNN(5)": ["PyOD: kNN(5)"],
+    "Mahalanobis, robust": ["scikit-learn: MinCovDet"],
+    "Gaussian mixture": ["scikit-learn: GaussianMixture"],
+    "forest, classic": ["scikit-learn: IsolationForest", "isotree: classic"],
+    "forest, fair-cut": ["isotree: fair-cut"],
+    "forest, SCiForest": ["isotree: SCiForest"],
+}
+
+# Per contender: (tables, seeds, metrics).
+Results = dict[str, np.ndarray]
+
+
+def judge(contender: Contender, table: Table, seed: int) -> list[float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scores = contender.score(table.records, seed)
     return [metric(table.labels, scores) for metric in METRICS.values()]
+
+
+def cell(of_seeds: np.ndarray, digits: int = 4) -> str:
+    """Mean ± standard deviation over the seeds."""
+    text = f"{of_seeds.mean():.{digits}f}"
+    return f"{text} ± {of_seeds.std(ddof=1):.{digits}f}" if len(of_seeds) > 1 else text
+
+
+def row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def means(results: Results, name: str, metric: int) -> np.ndarray:
+    """The mean over the tables, of each seed."""
+    return results[name][:, :, metric].mean(axis=0)
+
+
+def print_means(results: Results) -> None:
+    print("\n## Means over the tables\n")
+    heads = [f"{side} {metric}" for side in ("ours:", "theirs:") for metric in METRICS]
+    print(row(["", *heads[: len(METRICS)], "the same of others", *heads[len(METRICS) :]]))
+    print(row(["---"] * (2 + len(heads))))
+    left = [name for name in results if not name.startswith("ours: ")]
+    for name, _, _ in OURS:
+        peers = PEERS.get(name, [])
+        mine = [cell(means(results, f"ours: {name}", metric)) for metric in range(len(METRICS))]
+        for at, peer in enumerate(peers or [None]):
+            theirs = ["", *[""] * len(METRICS)]
+            if peer is not None:
+                left.remove(peer)
+                theirs = [peer, *(cell(means(results, peer, m)) for m in range(len(METRICS)))]
+            print(row([name, *mine, *theirs] if at == 0 else ["", *[""] * len(mine), *theirs]))
+    for peer in left:
+        theirs = [cell(means(results, peer, metric)) for metric in range(len(METRICS))]
+        print(row(["", *[""] * len(METRICS), peer, *theirs]))
+
+
+def print_targets(results: Results) -> None:
+    print("\n## Targets\n")
+    kinds = {"single": [], "consensus": []}
+    for name, _, _ in OURS:
+        kinds["consensus" if name.startswith("consensus") else "single"].append(name)
+    at = list(METRICS).index("AP")
+    for kind, targets in TARGETS.items():
+        best = max(kinds[kind], key=lambda name: means(results, f"ours: {name}", at).mean())
+        for metric, target in targets.items():
+            found = means(results, f"ours: {best}", list(METRICS).index(metric))
+            verdict = "reached" if found.mean() >= target else "missed"
+            print(f"- best {kind}: {best}: {metric} {cell(found)}, target {target}: {verdict}")
+
+
+def print_tables(results: Results, tables: list[Table]) -> None:
+    for at, metric in enumerate(METRICS):
+        print(f"\n## {metric}, table by table\n")
+        print(row(["", *(table.name.split("_", 1)[1] for table in tables)]))
+        print(row(["---"] * (1 + len(tables))))
+        for name, values in results.items():
+            print(row([name, *(cell(of_table[:, at], 3) for of_table in values)]))
 
 
 def main() -> None:
@@ -133,25 +220,28 @@ def main() -> None:
     if not tables:
         sys.exit(f"no .npz tables in `{folder}`")
     packages = ", ".join(f"{name} {version(name)}" for name in ("scikit-learn", "isotree", "pyod"))
-    print(f"{len(tables)} tables, fitted and scored on the same rows without labels, {n_seeds} seeds")
-    print(f"mean over the tables ± standard deviation over the seeds; {packages}")
-    print(f"{'':<32}" + "".join(f" {name:>16}" for name in METRICS))
+    print(f"{len(tables)} tables, fitted and scored on the same rows without labels, {n_seeds} seeds;")
+    print(f"± standard deviation over the seeds; {packages}")
+    results: Results = {}
     with joblib.Parallel(n_jobs=-1) as parallel:
         for contender in contenders(program):
             seeds = n_seeds if contender.seeded else 1
-            judged = parallel(
-                joblib.delayed(judge)(contender, table, seed)
-                for table in tables
-                for seed in range(seeds)
-            )
-            # (tables, seeds, metrics)
-            values = np.array(judged).reshape(len(tables), seeds, len(METRICS)).mean(axis=0)
-            line = f"{contender.name:<32}"
-            for metric in range(len(METRICS)):
-                of_seeds = values[:, metric]
-                spread = f"± {of_seeds.std(ddof=1):.4f}" if seeds > 1 else "(no seed)"
-                line += f" {of_seeds.mean():.4f} {spread:<9}"
-            print(line, flush=True)
+            started = time.monotonic()
+            try:
+                judged = parallel(
+                    joblib.delayed(judge)(contender, table, seed)
+                    for table in tables
+                    for seed in range(seeds)
+                )
+            except RuntimeError as error:
+                sys.exit(f"{contender.name}: {error}")
+            shape = (len(tables), seeds, len(METRICS))
+            results[contender.name] = np.array(judged).reshape(shape)
+            spent = time.monotonic() - started
+            print(f"{contender.name}: {spent:.0f} s", file=sys.stderr, flush=True)
+    print_means(results)
+    print_targets(results)
+    print_tables(results, tables)
 
 
 if __name__ == "__main__":

@@ -2,17 +2,18 @@
 # Detectors beside the Python peers: how well they find, and how fast.
 #
 #   benches/detectors/run.sh quality DIR_OF_ADBENCH_NPZ [SEEDS]
-#   benches/detectors/run.sh speed [--torch] [RUNS]
+#   benches/detectors/run.sh speed [--torch] [--rust-peers] [RUNS]
 #
 # `quality` prints ROC-AUC and average precision of every detector beside scikit-learn's, isotree's and
 # PyOD's over the labelled tables (10 seeds unless said otherwise, about ten minutes on two cores). `speed`
-# prints times on one core; with `--torch` beside PyTorch too, whose packages are gigabytes. The Python
+# prints times on one core; with `--torch` beside PyTorch too, whose packages are gigabytes, with `--rust-peers` DBSCAN beside
+# linfa-clustering and smartcore (up to two minutes each). The Python
 # packages, pinned in requirements.txt, go into an environment in ${XDG_CACHE_HOME:-~/.cache}/foreshock,
 # made at the first run. Needs cargo, Python 3.11+ with venv, and a C++ compiler (isotree comes as source).
 set -eu
 
 usage() {
-    echo "usage: $0 quality DIR_OF_ADBENCH_NPZ [SEEDS] | speed [--torch] [RUNS]" >&2
+    echo "usage: $0 quality DIR_OF_ADBENCH_NPZ [SEEDS] | speed [--torch] [--rust-peers] [RUNS]" >&2
     exit 2
 }
 
@@ -31,6 +32,7 @@ shift
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 torch=
+peers=
 case $what in
     quality)
         [ $# -ge 1 ] && [ $# -le 2 ] || usage
@@ -40,10 +42,14 @@ case $what in
         set -- "$tables" "${2:-10}"
         ;;
     speed)
-        if [ "${1:-}" = --torch ]; then
-            torch=yes
+        while [ $# -gt 0 ]; do
+            case $1 in
+                --torch) torch=yes ;;
+                --rust-peers) peers=yes ;;
+                *) break ;;
+            esac
             shift
-        fi
+        done
         [ $# -le 1 ] || usage
         count "${1:-3}"
         set -- "${1:-3}"
@@ -66,4 +72,9 @@ fi
 cd "$root"
 cargo build --quiet --release -p detectors --example detect
 detect=${CARGO_TARGET_DIR:-$root/target}/release/examples/detect
+if [ -n "$peers" ]; then
+    target=${CARGO_TARGET_DIR:-$root/target}/dbscan-peers
+    CARGO_TARGET_DIR=$target cargo build --quiet --release --manifest-path "$root/benches/dbscan-peers/Cargo.toml"
+    export DBSCAN_PEERS="$target/release/dbscan-peers"
+fi
 exec "$venv/bin/python" "$here/$what.py" "$detect" "$@"

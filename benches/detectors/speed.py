@@ -18,6 +18,9 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS
 import numpy as np  # noqa: E402
 from sklearn.cluster import DBSCAN  # noqa: E402
 
+# Seconds that a peer written in Rust is waited for.
+PATIENCE = 120
+
 SINGLE = [
     {"detector": "max_z"},
     {"detector": "ecod"},
@@ -86,11 +89,34 @@ def print_dbscan(program: str, runs: int) -> None:
         theirs = time.perf_counter() - start
         same = np.array_equal(peer.labels_, np.frombuffer(done.stdout, "<i4"))
         seconds = statistics.median(times)
+        others = rust_peers(rows, eps, min_samples, peer.labels_)
         print(
             f"{name:<20} ours {seconds:7.3f}  scikit-learn {theirs:7.2f}"
-            f"  ratio {theirs / seconds:6.1f}  same labels: {same}",
+            f"  ratio {theirs / seconds:6.1f}  same labels: {same}{others}",
             flush=True,
         )
+
+
+def rust_peers(rows: np.ndarray, eps: float, min_samples: int, expected: np.ndarray) -> str:
+    """Seconds of linfa-clustering and smartcore, where `run.sh speed --rust-peers` has built them."""
+    program = os.environ.get("DBSCAN_PEERS")
+    said = ""
+    for peer in ("linfa", "smartcore") if program else ():
+        arguments = [program, peer, str(rows.shape[1]), str(eps), str(min_samples)]
+        try:
+            done = subprocess.run(
+                arguments, input=rows.tobytes(), capture_output=True, check=False, timeout=PATIENCE
+            )
+        except subprocess.TimeoutExpired:
+            said += f"  {peer} more than {PATIENCE}"
+            continue
+        if done.returncode != 0:
+            said += f"  {peer} failed: {done.stderr.decode().strip()}"
+            continue
+        labels = np.frombuffer(done.stdout, "<i4")
+        noise = np.array_equal(labels < 0, expected < 0)
+        said += f"  {peer} {float(done.stderr):7.2f} (same noise: {noise})"
+    return said
 
 
 def print_single(program: str, runs: int) -> None:
@@ -196,6 +222,8 @@ def main() -> None:
     runs = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     print(f"one core, medians of {runs} runs (scikit-learn's DBSCAN: one)")
     print_dbscan(program, runs)
+    if "--dbscan" in sys.argv[3:]:
+        return
     print_single(program, runs)
     print_autoencoder(program, runs)
 

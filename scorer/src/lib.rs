@@ -7,8 +7,10 @@
 )]
 
 pub mod api;
+pub mod archive;
 pub mod cli;
 pub mod config;
+pub mod limits;
 pub mod model;
 pub mod replay;
 pub mod stream;

@@ -37,7 +37,7 @@ pub fn replay<E>(
     mut say: impl FnMut(&Outputs) -> Result<(), E>,
     mut look: impl FnMut(&JudgedRow<'_>),
 ) -> Result<Replayed, E> {
-    let mut pipeline = Pipeline::new(Arc::clone(settings));
+    let mut pipeline = Pipeline::new(Arc::clone(settings), 0);
     let mut outputs = Outputs::default();
     let mut judged = Judged::default();
     let writers: Vec<TradeWriter> = symbols

@@ -1,5 +1,7 @@
 //! Metrics in the format of Prometheus, and whether the scorer is alive and ready.
 
+mod archive;
+mod drift;
 mod http;
 mod shadow;
 mod totals;
@@ -16,7 +18,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use streaming::pipeline::Judged;
-use streaming::{Alert, ModelId, PartitionCounts};
+use streaming::{Alert, Drift, ModelId, PartitionCounts, Pipeline};
+
+use archive::ArchiveMetrics;
+use drift::DriftMetrics;
 
 use http::HttpMetrics;
 use shadow::ShadowMetrics;
@@ -62,6 +67,11 @@ struct ReloadLabels {
     result: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabels {
+    result: &'static str,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// All metrics of one process, and its health.
@@ -95,6 +105,9 @@ pub struct Telemetry {
     model: Family<ModelLabels, Gauge>,
     reloads: Family<ReloadLabels, Counter>,
     symbols: Family<PartitionLabels, Gauge>,
+    limits: Family<ResultLabels, Counter>,
+    drift: DriftMetrics,
+    archive: ArchiveMetrics,
     totals: Totals,
     pub(crate) http: HttpMetrics,
     pub(crate) shadow: ShadowMetrics,
@@ -144,6 +157,9 @@ impl Default for Telemetry {
             model: Family::default(),
             reloads: Family::default(),
             symbols: Family::default(),
+            limits: Family::default(),
+            drift: DriftMetrics::default(),
+            archive: ArchiveMetrics::default(),
         };
         r.register("events", "Records taken from Kafka", t.events.clone());
         r.register(
@@ -239,6 +255,13 @@ impl Default for Telemetry {
             t.reloads.clone(),
         );
         r.register("symbols", "Symbols known to a partition", t.symbols.clone());
+        r.register(
+            "limits_reloads",
+            "Limits loaded, and limits that could not be used",
+            t.limits.clone(),
+        );
+        t.drift.register(&mut r);
+        t.archive.register(&mut r);
         t.registry = r;
         t
     }
@@ -355,6 +378,46 @@ impl Telemetry {
         let labels = PartitionLabels { partition };
         self.lag_records.remove(&labels);
         self.symbols.remove(&labels);
+        self.drift.forget(partition);
+    }
+
+    /// What became of limits.
+    pub(crate) fn limits(&self, result: &'static str) {
+        self.limits.get_or_create(&ResultLabels { result }).inc();
+    }
+
+    /// So many files of rows were archived.
+    pub(crate) fn archived(&self, files: u64, rows: u64) {
+        self.archive.archived(files, rows);
+    }
+
+    /// Something could not be archived.
+    pub(crate) fn archive_failed(&self) {
+        self.archive.failed();
+    }
+
+    pub(crate) fn archive_lag(&self, partition: i32, records: i64) {
+        self.archive.lag(partition, records);
+    }
+
+    /// The archive of a partition is somebody else's.
+    pub(crate) fn archive_forget(&self, partition: i32) {
+        self.archive.forget(partition);
+    }
+
+    /// A verdict on drift was said.
+    pub(crate) fn drifted(&self, verdict: &Drift) {
+        self.drift.verdict(verdict);
+    }
+
+    /// What a partition's watch for drift has found.
+    pub(crate) fn drift(&self, partition: i32, pipeline: &Pipeline) {
+        match pipeline.drift() {
+            Some(monitor) => self
+                .drift
+                .show(partition, monitor, pipeline.drift_refused()),
+            None => self.drift.forget(partition),
+        }
     }
 
     pub(crate) fn rebalanced(&self, kind: &'static str) {

@@ -1,16 +1,15 @@
 //! The command line.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use terminal::exit::{EXIT_CODES, conclude};
 
 use crate::commands;
-use crate::exit::{ExitStatus, RunNote, status_of};
-use crate::output::Output;
-
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 the input was refused or the work failed; 2 the command line or the environment is wrong; 130 stopped at once by a second Ctrl-C.";
+use crate::config::DataKind;
+use crate::exit::status_of;
+use crate::output::OutputArgs;
 
 /// Train, evaluate and register market anomaly detectors.
 #[derive(Debug, Parser)]
@@ -46,11 +45,18 @@ Examples:
   trainer run experiments/iforest.toml --data s3://history/btcusd/*.parquet --output json";
 
 const EVALUATE_HELP: &str = "\
-The rows are read, split and labelled as `trainer run` does; the model scores them as it is, is calibrated
-on the validation rows as every candidate is, and is measured on the test rows.
+With an experiment file the rows are read, split and labelled as `trainer run` does; the model scores them as
+it is, is calibrated on the validation rows as every candidate is, and is measured on the test rows.
+
+Data without a file (trades, candles, a table of features: what they are shows by their columns) are
+split in half by time: the first half calibrates, the second is measured. Features are computed as the model's were; columns
+called time, symbol or label are taken for that. --set says what a file would.
 
 Examples:
   trainer evaluate models:/market-anomaly/3 --data experiments/iforest.toml
+  trainer evaluate models:/market-anomaly/3 --data s3://history/btcusd/ --set inject.events_per_symbol_day=4
+  trainer evaluate models:/from-python/1 --data candles.parquet --set data.interval=1m
+  trainer evaluate models:/market-anomaly/3 --data june.parquet --experiment experiments/iforest.toml
   trainer evaluate models:/market-anomaly@champion --data experiments/iforest.toml --output json";
 
 /// Options of every command that talks to a registry.
@@ -78,17 +84,6 @@ pub struct ExperimentArgs {
     /// Change a value of the file, such as `experiment.seed=7` or `candidates.iforest.n_trees=[100, 200]`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-}
-
-/// How a command prints.
-#[derive(Debug, Clone, Args)]
-pub struct OutputArgs {
-    /// `table` for people; `json` prints exactly one JSON document on stdout.
-    #[arg(long, value_enum, default_value = "table")]
-    pub output: Output,
-    /// No progress on stderr.
-    #[arg(long, short)]
-    pub quiet: bool,
 }
 
 /// `trainer run`
@@ -131,12 +126,26 @@ pub struct CheckArgs {
 pub struct EvaluateArgs {
     /// The model: models:/NAME/VERSION or models:/NAME@ALIAS.
     pub model: String,
-    /// The experiment file whose data, split and evaluation are taken.
+    /// A file, folder, glob or s3:// URI of trades, candles or features; or an experiment file (`….toml`) whose
+    /// data, split and evaluation are taken.
+    #[arg(long, value_name = "LOCATION|EXPERIMENT.toml")]
+    pub data: String,
+    /// The experiment file that says all but where the data are.
     #[arg(long, value_name = "EXPERIMENT.toml")]
-    pub data: PathBuf,
-    /// Change a value of the file, such as `data.source=\"other.parquet\"` or `experiment.seed=7`.
+    pub experiment: Option<PathBuf>,
+    /// What the location holds, where its columns don't tell.
+    #[arg(long, value_enum)]
+    pub kind: Option<DataKind>,
+    /// Change a value of the file, or of what stands for one, such as `data.interval=1m` or `experiment.seed=7`.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Register it, calibrated on these data, as a version that scorers run; MODEL is the registered
+    /// model's name. [default: its own]
+    #[arg(long, value_name = "MODEL", num_args = 0..=1, default_missing_value = "")]
+    pub register: Option<String>,
+    /// The alias that the registered version gets.
+    #[arg(long, value_name = "ALIAS", requires = "register")]
+    pub alias: Option<String>,
     /// Threads to compute with; the result doesn't depend on it. [default: all cores]
     #[arg(long, value_name = "N", env = "FORESHOCK_THREADS")]
     pub threads: Option<usize>,
@@ -186,7 +195,7 @@ pub fn main() -> ExitCode {
         Command::Evaluate(args) => args.output.output,
         Command::Reproduce(args) => args.output.output,
     };
-    init_logging();
+    terminal::logging::init("warn");
     let result = match cli.command {
         Command::Run(args) => commands::run::run(&args),
         Command::Check(args) => commands::check::check(&args),
@@ -194,48 +203,8 @@ pub fn main() -> ExitCode {
         Command::Evaluate(args) => commands::evaluate::evaluate(&args),
         Command::Reproduce(args) => commands::reproduce::reproduce(&args),
     };
-    match result {
-        Ok(status) => status.into(),
-        Err(error) => {
-            report_error(&error, output);
-            status_of(&error).into()
-        }
-    }
+    conclude(result, output, status_of)
 }
-
-fn init_logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-}
-
-fn report_error(error: &anyhow::Error, output: Output) {
-    let note = error.downcast_ref::<RunNote>();
-    let chain: Vec<String> = error
-        .chain()
-        .skip(usize::from(note.is_some()))
-        .map(ToString::to_string)
-        .collect();
-    let mut stderr = std::io::stderr().lock();
-    // Nothing is left to do for somebody who closed stderr.
-    drop(writeln!(stderr, "error: {}", chain[0]));
-    for cause in &chain[1..] {
-        drop(writeln!(stderr, "  because: {cause}"));
-    }
-    if let Some(note) = note {
-        drop(writeln!(stderr, "{note}"));
-    }
-    if output == Output::Json {
-        let document = serde_json::json!({ "error": chain.join(": ") });
-        drop(writeln!(std::io::stdout(), "{document:#}"));
-    }
-}
-
-/// What a command returns: how it ended, if it wasn't an error.
-pub type CommandResult = anyhow::Result<ExitStatus>;
 
 #[cfg(test)]
 mod tests {

@@ -1,36 +1,15 @@
-//! Exit codes, and the marker that tells which of them an error deserves.
-
-use std::fmt;
+//! Which exit code an error deserves.
 
 use history::HistoryError;
-pub use terminal::exit::{Environment, ExitStatus, is_out_of_space};
-
-/// Context that says what became of the run and how to go on; it is shown after the error itself.
-#[derive(Debug, Clone)]
-pub struct RunNote(pub String);
-
-impl fmt::Display for RunNote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for RunNote {}
+pub use terminal::exit::{CommandResult, Environment, ExitStatus, Note};
 
 /// The status that `error` deserves.
 pub fn status_of(error: &anyhow::Error) -> ExitStatus {
-    let is_environment = error.downcast_ref::<Environment>().is_some()
-        || error.chain().any(|cause| {
-            cause.downcast_ref().is_some_and(is_out_of_space)
-                || cause
-                    .downcast_ref()
-                    .is_some_and(HistoryError::is_environment)
-        });
-    if is_environment {
-        ExitStatus::Environment
-    } else {
-        ExitStatus::Failed
-    }
+    ExitStatus::of(error, |cause| {
+        cause
+            .downcast_ref()
+            .is_some_and(HistoryError::is_environment)
+    })
 }
 
 #[cfg(test)]
@@ -60,9 +39,7 @@ mod tests {
         ] {
             let error: anyhow::Error = error;
             assert_eq!(status_of(&error), expected, "{error:#}");
-            let wrapped = error
-                .context("while at it")
-                .context(RunNote("n".to_owned()));
+            let wrapped = error.context("while at it").context(Note("n".to_owned()));
             assert_eq!(status_of(&wrapped), expected, "{wrapped:#}");
         }
     }

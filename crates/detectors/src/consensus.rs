@@ -186,7 +186,8 @@ impl Consensus {
             // Members of one kind must not draw the same numbers.
             let seed = training.seed.wrapping_add(i as u64 * 0x9e37_79b9);
             let detector = Detector::fit_with(params, Training { seed, ..training }, observer)?;
-            let calibrator = Calibrator::fit(&detector.score(training.rows)?)?;
+            let scores = detector.score_watched(training.rows, observer)?;
+            let calibrator = Calibrator::fit(&scores)?;
             members.push(Member {
                 name,
                 detector,
@@ -201,11 +202,15 @@ impl Consensus {
     }
 
     /// Calibrates the members anew on `rows`.
-    pub(crate) fn calibrate(&mut self, rows: ArrayView2<'_, f64>) -> Result<()> {
+    pub(crate) fn calibrate(
+        &mut self,
+        rows: ArrayView2<'_, f64>,
+        observer: &mut dyn FitObserver,
+    ) -> Result<()> {
         let calibrators = self
             .members
             .iter()
-            .map(|member| Calibrator::fit(&member.detector.score(rows)?))
+            .map(|member| Calibrator::fit(&member.detector.score_watched(rows, observer)?))
             .collect::<Result<Vec<_>>>()?;
         for (member, calibrator) in self.members.iter_mut().zip(calibrators) {
             member.calibrator = calibrator;

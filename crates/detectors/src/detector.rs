@@ -26,6 +26,8 @@ use crate::statistics::{CandleZ, SlidingWindow};
 
 /// Rows that one task scores at a time.
 const CHUNK: usize = 8_192;
+/// Rows that are scored between two questions whether to go on.
+const ROWS_BETWEEN_QUESTIONS: usize = 4 * CHUNK;
 
 /// A fitted detector: higher scores are more anomalous, scores are finite.
 ///
@@ -123,17 +125,17 @@ impl Detector {
         }
         if let DetectorParams::IsolationForest(config) = params {
             // The forest has checks of its own.
-            return fit_forest(config, rows, seed).map(Self::IsolationForest);
+            return fit_forest(config, rows, seed, observer).map(Self::IsolationForest);
         }
         check_finite("training rows", rows)?;
         Ok(match params {
             DetectorParams::IsolationForest(config) => {
-                Self::IsolationForest(fit_forest(config, rows, seed)?)
+                Self::IsolationForest(fit_forest(config, rows, seed, observer)?)
             }
             DetectorParams::MaxZ(_) => Self::MaxZ(MaxZ::fit(rows)?),
             DetectorParams::Ecod(_) => Self::Ecod(Ecod::fit(rows)),
             DetectorParams::Hbos(config) => Self::Hbos(Hbos::fit(config, rows)),
-            DetectorParams::Knn(config) => Self::Knn(Knn::fit(config, rows, seed)?),
+            DetectorParams::Knn(config) => Self::Knn(Knn::fit(config, rows, seed, observer)?),
             DetectorParams::Dbscan(config) => {
                 Self::Dbscan(Dbscan::fit(config, rows, seed, observer)?)
             }
@@ -147,7 +149,7 @@ impl Detector {
                 Self::Autoencoder(Autoencoder::fit(config, rows, seed, observer)?)
             }
             DetectorParams::HalfSpaceTrees(config) => {
-                Self::HalfSpaceTrees(HalfSpaceTrees::fit(config, rows, seed))
+                Self::HalfSpaceTrees(HalfSpaceTrees::fit(config, rows, seed, observer)?)
             }
             DetectorParams::CandleZ(config) => Self::CandleZ(CandleZ::fit(config, rows, names)?),
             DetectorParams::SlidingWindow(config) => {
@@ -260,6 +262,29 @@ impl Detector {
         Ok(out)
     }
 
+    /// As [`score`](Self::score), a few thousand rows at a time: before each of them `observer` is asked
+    /// whether to stop.
+    ///
+    /// # Errors
+    /// As [`score_into`](Self::score_into), and [`Error::Stopped`].
+    pub fn score_watched(
+        &self,
+        rows: ArrayView2<'_, f64>,
+        observer: &mut dyn FitObserver,
+    ) -> Result<Vec<f64>> {
+        let mut out = vec![0.0; rows.nrows()];
+        for (part, out) in out.chunks_mut(ROWS_BETWEEN_QUESTIONS).enumerate() {
+            if observer.should_stop() {
+                return Err(Error::Stopped);
+            }
+            let start = part * ROWS_BETWEEN_QUESTIONS;
+            let rows = rows.slice(s![start..start + out.len(), ..]);
+            let scored = self.score_into(rows, out);
+            scored.map_err(|error| shift_row(error, start))?;
+        }
+        Ok(out)
+    }
+
     /// Scores one row of n_features values; the same number as in a batch, bit for bit. Without an
     /// allocation, where rows have at most 32 values.
     ///
@@ -360,8 +385,20 @@ impl Detector {
     /// # Errors
     /// As [`score_into`](Self::score_into), and no rows.
     pub fn calibrate(&mut self, rows: ArrayView2<'_, f64>) -> Result<()> {
+        self.calibrate_with(rows, &mut ())
+    }
+
+    /// As [`calibrate`](Self::calibrate), unless `observer` says to stop.
+    ///
+    /// # Errors
+    /// As [`calibrate`](Self::calibrate), and [`Error::Stopped`].
+    pub fn calibrate_with(
+        &mut self,
+        rows: ArrayView2<'_, f64>,
+        observer: &mut dyn FitObserver,
+    ) -> Result<()> {
         match self {
-            Self::Consensus(consensus) => consensus.calibrate(rows),
+            Self::Consensus(consensus) => consensus.calibrate(rows, observer),
             _ => Ok(()),
         }
     }
@@ -404,11 +441,12 @@ fn fit_forest(
     config: &IsolationForestConfig,
     rows: ArrayView2<'_, f64>,
     seed: u64,
+    observer: &mut dyn FitObserver,
 ) -> Result<IsolationForest> {
     config
         .forest(seed)
         .check()
-        .and_then(|params| params.fit_view(rows))
+        .and_then(|params| params.fit_view_until(rows, &mut || observer.should_stop()))
         .map_err(forest_error)
 }
 
@@ -420,6 +458,7 @@ fn forest_error(error: linfa_isolation::Error) -> Error {
             column,
             value,
         },
+        linfa_isolation::Error::Stopped => Error::Stopped,
         other => Error::Forest(other.to_string()),
     }
 }

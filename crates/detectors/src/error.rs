@@ -58,6 +58,9 @@ pub enum Error {
         /// The symbol asked for.
         symbol: String,
     },
+    /// Raw scores come from a file beside the model.
+    #[error("a file beside the model gives its raw scores, which this crate does not run")]
+    External,
     /// The isolation forest refused its input.
     #[error("isolation forest: {0}")]
     Forest(String),

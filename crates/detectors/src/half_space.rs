@@ -1,10 +1,12 @@
 //! Half-space trees: a streaming detector that keeps learning.
 
 use ndarray::ArrayView2;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::{Reader, Writer};
-use crate::error::FormatError;
+use crate::error::{Error, FormatError, Result};
+use crate::observer::FitObserver;
 use crate::params::Checks;
 use crate::random::Random;
 use crate::scorer::{Scorer, each_row};
@@ -52,6 +54,8 @@ impl HalfSpaceTreesConfig {
 const MAX_DEPTH: usize = 16;
 /// A node with a smaller share of the rows isn't looked into: its children say nothing.
 const LEAST_MASS: f64 = 0.02;
+/// Trees that are fitted between two questions whether to go on.
+const TREES_AT_ONCE: usize = 16;
 
 /// Half-space trees (Tan, Ting and Liu, IJCAI 2011): trees cut the space at random, before any row is
 /// seen, and count the rows in every part.
@@ -90,7 +94,12 @@ struct Tree {
 }
 
 impl HalfSpaceTrees {
-    pub(crate) fn fit(config: &HalfSpaceTreesConfig, rows: ArrayView2<'_, f64>, seed: u64) -> Self {
+    pub(crate) fn fit(
+        config: &HalfSpaceTreesConfig,
+        rows: ArrayView2<'_, f64>,
+        seed: u64,
+        observer: &mut dyn FitObserver,
+    ) -> Result<Self> {
         let dims = rows.ncols();
         let mut low = vec![f64::INFINITY; dims];
         let mut high = vec![f64::NEG_INFINITY; dims];
@@ -120,12 +129,17 @@ impl HalfSpaceTrees {
             })
             .collect();
         let share = 1.0 / rows.nrows() as f64;
-        for tree in &mut trees {
-            each_row(rows, |_, row| {
-                tree.visit(row, |tree, node| tree.mass[node] += share)
+        for few in trees.chunks_mut(TREES_AT_ONCE) {
+            if observer.should_stop() {
+                return Err(Error::Stopped);
+            }
+            few.par_iter_mut().for_each(|tree| {
+                each_row(rows, |_, row| {
+                    tree.visit(row, |tree, node| tree.mass[node] += share)
+                });
             });
         }
-        Self {
+        Ok(Self {
             depth: config.depth,
             window: config.window as u32,
             rate: config.rate,
@@ -133,7 +147,7 @@ impl HalfSpaceTrees {
             width,
             trees,
             n_new: 0,
-        }
+        })
     }
 
     /// Learns from a row.
@@ -412,7 +426,9 @@ mod tests {
             &HalfSpaceTreesConfig::default(),
             cloud(4_000, 0.0).view(),
             1,
-        );
+            &mut (),
+        )
+        .unwrap();
         let scores: Vec<f64> = [0.0, 3.0, 8.0, 80.0, 1e6]
             .map(|v| trees.score_row(&[v; 3]))
             .into();
@@ -435,7 +451,7 @@ mod tests {
         };
         let mut rows = cloud(2_000, 0.0);
         rows[(0, 0)] = 12.0;
-        let mut trees = HalfSpaceTrees::fit(&config, rows.view(), 1);
+        let mut trees = HalfSpaceTrees::fit(&config, rows.view(), 1, &mut ()).unwrap();
         let row = [6.0, 0.0, 0.0];
         let before = trees.score_row(&row);
         for update in cloud(4_000, 0.0).rows() {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::bytes::{Reader, Writer};
 use crate::error::{Error, FormatError, Result};
 use crate::neighbors::{KdTree, Nearest};
+use crate::observer::FitObserver;
 use crate::params::Checks;
 use crate::sample::sample;
 use crate::scaler::{Scaler, Scaling};
@@ -77,7 +78,12 @@ pub struct Knn {
 }
 
 impl Knn {
-    pub(crate) fn fit(config: &KnnConfig, rows: ArrayView2<'_, f64>, seed: u64) -> Result<Self> {
+    pub(crate) fn fit(
+        config: &KnnConfig,
+        rows: ArrayView2<'_, f64>,
+        seed: u64,
+        observer: &mut dyn FitObserver,
+    ) -> Result<Self> {
         let scaler = Scaler::fit(rows, config.scaling);
         let kept = sample(rows, config.max_rows, seed, 0x6b6e_6e00);
         if kept.nrows() >= u32::MAX as usize {
@@ -90,7 +96,7 @@ impl Knn {
         Ok(Self {
             n_neighbors: config.n_neighbors.min(kept.nrows()),
             distance: config.distance,
-            tree: KdTree::new(scaler.scale_rows(kept.view()), rows.ncols()),
+            tree: KdTree::watched(scaler.scale_rows(kept.view()), rows.ncols(), observer)?,
             scaler,
         })
     }
@@ -213,7 +219,7 @@ mod tests {
             ..KnnConfig::default()
         };
         for (distance, expected) in [(KnnDistance::Largest, 10.0), (KnnDistance::Mean, 5.0)] {
-            let knn = Knn::fit(&config(distance), rows.view(), 0).unwrap();
+            let knn = Knn::fit(&config(distance), rows.view(), 0, &mut ()).unwrap();
             let mut parts = [0.0; 2];
             assert_eq!(knn.score_row(&[0.0, 0.0]), expected);
             assert_eq!(knn.explain_row(&[0.0, 0.0], &mut parts), expected);
@@ -229,9 +235,9 @@ mod tests {
             max_rows: 100,
             ..KnnConfig::default()
         };
-        let knn = Knn::fit(&config, rows.view(), 3).unwrap();
+        let knn = Knn::fit(&config, rows.view(), 3, &mut ()).unwrap();
         assert_eq!(knn.n_kept(), 100);
-        assert_eq!(knn, Knn::fit(&config, rows.view(), 3).unwrap());
-        assert_ne!(knn, Knn::fit(&config, rows.view(), 4).unwrap());
+        assert_eq!(knn, Knn::fit(&config, rows.view(), 3, &mut ()).unwrap());
+        assert_ne!(knn, Knn::fit(&config, rows.view(), 4, &mut ()).unwrap());
     }
 }

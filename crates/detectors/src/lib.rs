@@ -81,7 +81,7 @@ pub use mahalanobis::MahalanobisConfig;
 pub use max_z::MaxZ;
 pub use mixture::GaussianMixtureConfig;
 pub use model::{
-    Baseline, Calibrators, DetectorSet, Golden, GoldenError, GoldenRow, Model, ModelScore,
+    Baseline, Calibrators, DetectorSet, External, Golden, GoldenError, GoldenRow, Model, ModelScore,
 };
 pub use observer::{Epoch, FitObserver, FitRecord};
 pub use onnx::{OnnxColumn, OnnxKind, OnnxModel};

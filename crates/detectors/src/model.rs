@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use ndarray::ArrayView2;
 use rayon::prelude::*;
 
+use crate::bytes::checksum;
 use crate::calibration::Calibrator;
 use crate::detector::Detector;
 use crate::error::{Error, FormatError, Result};
@@ -16,7 +17,7 @@ use crate::threshold::Threshold;
 pub use baseline::{Baseline, FeatureBaseline};
 pub use golden::{Golden, GoldenError, GoldenRow};
 
-/// One detector for all symbols, or one for each.
+/// One detector for all symbols, one for each, or one that others made.
 #[derive(Debug, Clone)]
 pub enum DetectorSet {
     /// One detector for all symbols.
@@ -29,15 +30,44 @@ pub enum DetectorSet {
         /// this is `None`.
         fallback: Option<Detector>,
     },
+    /// A file beside the model gives raw scores; this crate doesn't run it.
+    External(External),
+}
+
+/// What is known of a file that gives raw scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct External {
+    /// Number of columns of a row.
+    pub n_features: usize,
+    /// SHA-256 of the file.
+    pub sha256: [u8; 32],
+}
+
+impl External {
+    /// Of a file with this content.
+    #[must_use]
+    pub fn of(content: &[u8], n_features: usize) -> Self {
+        Self {
+            n_features,
+            sha256: checksum(content),
+        }
+    }
+
+    /// Whether a file with this content is the one that is meant.
+    #[must_use]
+    pub fn is(&self, content: &[u8]) -> bool {
+        checksum(content) == self.sha256
+    }
 }
 
 impl DetectorSet {
     /// The detector that scores `symbol`.
     ///
     /// # Errors
-    /// [`Error::UnknownSymbol`] where there is none.
+    /// [`Error::UnknownSymbol`] where there is none, [`Error::External`] where no detector of ours is.
     pub fn get(&self, symbol: &str) -> Result<&Detector> {
         match self {
+            Self::External(_) => Err(Error::External),
             Self::Global(detector) => Ok(detector),
             Self::PerSymbol {
                 by_symbol,
@@ -59,6 +89,7 @@ impl DetectorSet {
                 by_symbol,
                 fallback,
             } => (fallback.as_ref(), Some(by_symbol)),
+            Self::External(_) => (None, None),
         };
         global
             .into_iter()
@@ -191,12 +222,18 @@ impl Model {
     /// As [`raw_into`](Self::raw_into).
     pub fn score_one(&self, symbol: &str, row: &[f64]) -> Result<ModelScore> {
         let raw = self.detectors.get(symbol)?.score_one(row)?;
+        Ok(self.verdict(symbol, raw))
+    }
+
+    /// What a raw score means for `symbol`.
+    #[must_use]
+    pub fn verdict(&self, symbol: &str, raw: f64) -> ModelScore {
         let neg_log10_tail = self.calibrators.get(symbol).neg_log10_tail(raw);
-        Ok(ModelScore {
+        ModelScore {
             raw,
             neg_log10_tail,
             flagged: self.threshold.is_flagged(neg_log10_tail),
-        })
+        }
     }
 
     /// Checks that the parts fit together: every detector and the baseline have a column for each
@@ -226,8 +263,17 @@ impl Model {
                 });
             }
         }
-        if n_detectors == 0 {
-            return Err(Error::Empty { what: "detectors" });
+        match self.detectors {
+            DetectorSet::External(External { n_features, .. }) if n_features != n => {
+                return Err(Error::Shape {
+                    what: "features of the file that scores",
+                    expected: n,
+                    found: n_features,
+                });
+            }
+            DetectorSet::External(_) => {}
+            _ if n_detectors == 0 => return Err(Error::Empty { what: "detectors" }),
+            _ => {}
         }
         if self.baseline.features.len() != n {
             return Err(Error::Shape {
@@ -275,6 +321,18 @@ impl Model {
     /// golden rows.
     pub fn verify(&self) -> Result<(), GoldenError> {
         self.golden.verify(self)
+    }
+
+    /// As [`verify`](Self::verify), where something else gives raw scores: `raw(symbol, row)`. They may be off by
+    /// a hundred-thousandth of their size: who runs graphs adds up in an order of its own on each processor.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_external(
+        &self,
+        raw: impl FnMut(&str, &[f64]) -> std::result::Result<f64, String>,
+    ) -> Result<(), GoldenError> {
+        self.golden.verify_external(raw)
     }
 
     /// Its native bytes: magic, version, section table, little-endian sections, SHA-256. The same

@@ -22,6 +22,9 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// How many there are.
+    pub(crate) const COUNT: usize = Self::TradeCount as usize + 1;
+
     /// Our own name for the column; with `Time` it is the candles' one.
     pub(crate) fn name(self) -> &'static str {
         self.names()[0]

@@ -21,6 +21,8 @@ pub(crate) struct ParquetRows {
     batches: Box<dyn Iterator<Item = PolarsResult<DataFrame>>>,
     /// The columns that are read: their role and their name in the file.
     roles: Vec<(Role, String)>,
+    /// The place of each role among them.
+    places: [Option<usize>; Role::COUNT],
     trade_ids: TradeIds,
     /// The current batch; its columns are in the order of `roles`.
     row_numbers: UInt64Chunked,
@@ -73,11 +75,16 @@ impl ParquetRows {
             }
         }
         let batches = batches(frame.select(selected), object)?;
+        let mut places = [None; Role::COUNT];
+        for (place, (role, _)) in roles.iter().enumerate() {
+            places[*role as usize] = Some(place);
+        }
         Ok(Self {
             uri: object.uri.clone(),
             time,
             batches: Box::new(batches),
             roles,
+            places,
             trade_ids: TradeIds::of(&names_of(&schema)),
             row_numbers: UInt64Chunked::default(),
             columns: Vec::new(),
@@ -112,7 +119,7 @@ impl ParquetRows {
     }
 
     fn column(&self, wanted: Role) -> Option<(&str, &Values)> {
-        let idx = self.roles.iter().position(|(role, _)| *role == wanted)?;
+        let idx = self.places[wanted as usize]?;
         Some((&self.roles[idx].1, self.columns.get(idx)?))
     }
 
@@ -148,7 +155,7 @@ impl Rows for ParquetRows {
     }
 
     fn has(&self, role: Role) -> bool {
-        self.roles.iter().any(|(known, _)| *known == role)
+        self.places[role as usize].is_some()
     }
 
     fn has_label(&self) -> bool {

@@ -17,7 +17,8 @@ pub(crate) struct TextReader<'r> {
     reader: Reader<&'r mut dyn Read>,
     /// The names of the columns; of positions alone if there is no header.
     columns: Vec<String>,
-    roles: Vec<(Role, usize)>,
+    /// The column of each role.
+    roles: [Option<usize>; Role::COUNT],
     label: Option<usize>,
     trade_ids: TradeIds,
     record: ByteRecord,
@@ -55,7 +56,7 @@ impl<'r> TextReader<'r> {
             (None, true) => None,
             (None, false) => Some(guess_layout(uri, &first, content)?),
         };
-        let (columns, mut roles) = match layout {
+        let (columns, found) = match layout {
             Some(layout) => (first, roles_of_layout(layout)),
             None => {
                 let roles = roles_of_header(uri, &first, content)?;
@@ -68,7 +69,10 @@ impl<'r> TextReader<'r> {
             Some(_) => TradeIds::Unknown,
             None => TradeIds::of(&columns),
         };
-        roles.retain(|(_, idx)| *idx < columns.len());
+        let mut roles = [None; Role::COUNT];
+        for (role, idx) in found.into_iter().filter(|(_, idx)| *idx < columns.len()) {
+            roles[role as usize] = Some(idx);
+        }
         let label = match (&options.label, has_header) {
             (Some(name), true) => columns.iter().position(|column| column.trim() == name),
             (None, true) => Role::Label.find(&columns),
@@ -101,24 +105,34 @@ impl<'r> TextReader<'r> {
     }
 
     fn idx(&self, role: Role) -> Option<usize> {
-        let found = self.roles.iter().find(|(known, _)| *known == role);
-        found.map(|(_, idx)| *idx)
+        self.roles[role as usize]
     }
 
-    fn field(&self, role: Role) -> Result<(&str, &str)> {
+    fn field(&self, role: Role) -> Result<&str> {
         match self.idx(role) {
             Some(idx) => self.field_at(idx),
             None => Err(self.refuse(format!("no column is `{}`", role.name()))),
         }
     }
 
-    fn field_at(&self, idx: usize) -> Result<(&str, &str)> {
-        let column = self.columns.get(idx).map_or("", String::as_str).trim();
+    fn field_at(&self, idx: usize) -> Result<&str> {
         let field = self.record.get(idx).unwrap_or_default();
         match str::from_utf8(field) {
-            Ok(text) => Ok((column, text.trim())),
-            Err(_) => Err(self.refuse(format!("{column} is not UTF-8 text"))),
+            Ok(text) => Ok(text.trim()),
+            Err(_) => Err(self.refuse(format!("{} is not UTF-8 text", self.column_at(idx)))),
         }
+    }
+
+    fn column_at(&self, idx: usize) -> &str {
+        self.columns.get(idx).map_or("", String::as_str).trim()
+    }
+
+    /// Refuses the field of a role: `reason` follows the column's name.
+    fn refuse_field(&self, role: Role, reason: &str) -> HistoryError {
+        let column = self
+            .idx(role)
+            .map_or(role.name(), |idx| self.column_at(idx));
+        self.refuse(format!("{column} {reason}"))
     }
 }
 
@@ -160,21 +174,22 @@ impl Rows for TextReader<'_> {
     }
 
     fn time(&self) -> Result<i64> {
-        let (column, text) = self.field(Role::Time)?;
-        parse_time(text).ok_or_else(|| self.refuse(format!("{column} `{text}` is not a time")))
+        let text = self.field(Role::Time)?;
+        parse_time(text)
+            .ok_or_else(|| self.refuse_field(Role::Time, &format!("`{text}` is not a time")))
     }
 
     fn number(&self, role: Role) -> Result<f64> {
-        let (column, text) = self.field(role)?;
+        let text = self.field(role)?;
         match text.parse::<f64>() {
             Ok(number) if number.is_finite() => Ok(number),
-            Ok(_) => Err(self.refuse(format!("{column} `{text}` is not a finite number"))),
-            Err(_) => Err(self.refuse(format!("{column} `{text}` is not a number"))),
+            Ok(_) => Err(self.refuse_field(role, &format!("`{text}` is not a finite number"))),
+            Err(_) => Err(self.refuse_field(role, &format!("`{text}` is not a number"))),
         }
     }
 
     fn optional_number(&self, role: Role) -> Result<Option<f64>> {
-        if !self.has(role) || self.field(role)?.1.is_empty() {
+        if !self.has(role) || self.field(role)?.is_empty() {
             return Ok(None);
         }
         self.number(role).map(Some)
@@ -184,7 +199,7 @@ impl Rows for TextReader<'_> {
         if !self.has(role) {
             return Ok(None);
         }
-        let (column, text) = self.field(role)?;
+        let text = self.field(role)?;
         if text.is_empty() {
             return Ok(None);
         }
@@ -193,13 +208,13 @@ impl Rows for TextReader<'_> {
         digits
             .parse()
             .map(Some)
-            .map_err(|_| self.refuse(format!("{column} `{text}` is not a whole number")))
+            .map_err(|_| self.refuse_field(role, &format!("`{text}` is not a whole number")))
     }
 
     fn text(&self, role: Role) -> Result<&str> {
         match self.field(role)? {
-            (column, "") => Err(self.refuse(format!("{column} is empty"))),
-            (_, text) => Ok(text),
+            "" => Err(self.refuse_field(role, "is empty")),
+            text => Ok(text),
         }
     }
 
@@ -207,8 +222,7 @@ impl Rows for TextReader<'_> {
         let Some(idx) = self.label else {
             return Ok(None);
         };
-        let (_, text) = self.field_at(idx)?;
-        Ok(label_name(text))
+        self.field_at(idx).map(label_name)
     }
 }
 

@@ -11,6 +11,9 @@ use jiff::tz::TimeZone;
 /// a zone it is UTC.
 pub(crate) fn parse_time(text: &str) -> Option<i64> {
     let text = text.trim();
+    if let Some(number) = plain_digits(text) {
+        return micros_of_number(number);
+    }
     let first = text.bytes().next()?;
     let is_number = text
         .bytes()
@@ -27,6 +30,17 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
     let scale = unit_micros(number)?;
     let micros = (number * scale).round();
     (micros.abs() < 9e18).then_some(micros as i64)
+}
+
+/// The number that a text of digits alone is; `None` if it is anything else, or might not fit.
+fn plain_digits(text: &str) -> Option<i64> {
+    if text.is_empty() || text.len() > 18 {
+        return None;
+    }
+    text.bytes().try_fold(0, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| number * 10 + i64::from(digit))
+    })
 }
 
 /// A number of seconds, milliseconds, microseconds or nanoseconds, to microseconds.

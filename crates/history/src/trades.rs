@@ -31,6 +31,8 @@ pub struct SymbolTrades {
 pub struct TradeRow<'a> {
     /// The symbol.
     pub symbol: &'a str,
+    /// Its place among the symbols of this reading, in the order of their first trades.
+    pub symbol_idx: usize,
     /// The trade; its `event` is empty.
     pub trade: Trade,
     /// Its label; `None` for a normal one.
@@ -107,8 +109,8 @@ pub fn for_each_good_trade(
     mut refuse: impl FnMut(HistoryError) -> Result<()>,
 ) -> Result<()> {
     let mut is_done = false;
-    // Time and row of the last trade per symbol; zip members continue each other.
-    let mut last: HashMap<String, (i64, u64)> = HashMap::new();
+    // Zip members continue each other.
+    let mut last = LastTrades::default();
     with_rows(object, Content::Trades, options, |rows| {
         let mut lookup = SymbolLookup::new(object, options, rows)?;
         while !is_done && !lookup.skips_file() {
@@ -128,7 +130,7 @@ fn next_trade(
     rows: &mut dyn Rows,
     lookup: &mut SymbolLookup<'_>,
     options: &ReadOptions,
-    last: &mut HashMap<String, (i64, u64)>,
+    last: &mut LastTrades,
     visit: &mut impl FnMut(TradeRow<'_>) -> ControlFlow<()>,
 ) -> Result<Option<ControlFlow<()>>> {
     const GO_ON: Option<ControlFlow<()>> = Some(ControlFlow::Continue(()));
@@ -145,25 +147,50 @@ fn next_trade(
     }
     let trade = trade_of(rows, event_time)?;
     let row = rows.row();
-    match last.get_mut(symbol) {
-        Some(last) => {
-            if event_time < last.0 {
-                return Err(unsorted(rows, event_time, *last));
-            }
-            *last = (event_time, row);
-        }
-        None => {
-            last.insert(symbol.to_owned(), (event_time, row));
-        }
+    let (symbol_idx, last) = last.of(symbol, (event_time, row));
+    if event_time < last.0 {
+        return Err(unsorted(rows, event_time, *last));
     }
+    *last = (event_time, row);
     Ok(Some(visit(TradeRow {
         symbol,
+        symbol_idx,
         trade,
         label: rows.label()?,
         is_labelled: rows.has_label(),
         ids: rows.trade_ids(),
         row,
     })))
+}
+
+/// Time and row of the last trade of each symbol.
+#[derive(Default)]
+struct LastTrades {
+    places: HashMap<String, usize>,
+    last: Vec<(i64, u64)>,
+    /// The symbol that was asked for last, and its place.
+    current: (String, usize),
+}
+
+impl LastTrades {
+    /// A symbol's place and its last trade; `first` if it has none yet.
+    fn of(&mut self, symbol: &str, first: (i64, u64)) -> (usize, &mut (i64, u64)) {
+        if self.last.is_empty() || self.current.0 != symbol {
+            let place = match self.places.get(symbol) {
+                Some(place) => *place,
+                None => {
+                    self.places.insert(symbol.to_owned(), self.last.len());
+                    self.last.push(first);
+                    self.last.len() - 1
+                }
+            };
+            self.current.0.clear();
+            self.current.0.push_str(symbol);
+            self.current.1 = place;
+        }
+        let place = self.current.1;
+        (place, &mut self.last[place])
+    }
 }
 
 fn unsorted(rows: &dyn Rows, event_time: i64, (last_time, last_row): (i64, u64)) -> HistoryError {

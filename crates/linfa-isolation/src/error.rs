@@ -82,6 +82,8 @@ pub enum Error {
     },
     /// A threshold was asked for without any scores.
     NoScores,
+    /// Whoever looked on while the forest grew said to stop.
+    Stopped,
     /// An error of linfa itself.
     Linfa(linfa::Error),
 }
@@ -137,6 +139,7 @@ impl fmt::Display for Error {
             ),
             Self::UnsupportedSimd { simd } => write!(f, "this processor has no {simd}"),
             Self::NoScores => f.write_str("there are no scores to take a threshold from"),
+            Self::Stopped => f.write_str("the fit was told to stop"),
             Self::Linfa(_) => f.write_str("linfa refused the dataset"),
         }
     }

@@ -7,7 +7,7 @@ mod common;
 use common::uniform_table;
 use linfa::traits::{Fit, Predict, PredictInplace};
 use linfa::{Dataset, DatasetBase, ParamGuard};
-use linfa_isolation::{Error, IsolationForest, SampleSize};
+use linfa_isolation::{Error, Form, IsolationForest, SampleSize};
 use ndarray::{Array1, Array2, Axis, array, concatenate};
 
 #[test]
@@ -216,4 +216,27 @@ fn predicting_a_wrong_table_panics_with_the_reason() {
     let params = IsolationForest::params(1).check().unwrap();
     let forest = params.fit_view(uniform_table(9, 3, 1).view()).unwrap();
     let _scores: Array1<f64> = forest.predict(&Array2::zeros((5, 2)));
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "takes long")]
+fn a_fit_that_is_told_to_stop_ends_and_one_that_is_not_is_the_same() {
+    let rows = uniform_table(500, 3, 2);
+    for form in [Form::Classic, Form::FairCut] {
+        let params = IsolationForest::params(3).form(form).n_trees(2_000);
+        let params = params.check().unwrap();
+        let mut asked = 0;
+        let mut stop_at = |n: usize| {
+            params.fit_view_until(rows.view(), &mut || {
+                asked += 1;
+                asked >= n
+            })
+        };
+        assert!(matches!(stop_at(2), Err(Error::Stopped)));
+        let whole = stop_at(usize::MAX).unwrap();
+        assert!(asked > 3, "{asked}");
+        let other = params.fit_view(rows.view()).unwrap();
+        let scores = |forest: &IsolationForest| forest.score_samples(rows.view()).unwrap();
+        assert_eq!(scores(&whole), scores(&other));
+    }
 }

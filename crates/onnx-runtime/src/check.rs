@@ -8,9 +8,26 @@ use crate::error::{Error, Result};
 use crate::rule::{listed, quoted};
 use crate::signature::{ColumnKind, Signature};
 
-/// Versions of the operators that are read: tract's, and those before `TreeEnsemble`.
+/// Versions of the operators that are read: tract's and three more, which today's PyTorch writes, and
+/// those before `TreeEnsemble`.
 const OPSETS: [(&str, std::ops::RangeInclusive<i64>); 2] =
-    [("ai.onnx", 9..=18), ("ai.onnx.ml", 1..=4)];
+    [("ai.onnx", 9..=21), ("ai.onnx.ml", 1..=4)];
+
+/// The last version of `ai.onnx` that tract is made for.
+const TRACT_OPSET: i64 = 18;
+
+/// Operators that do something else, or more, in versions after [`TRACT_OPSET`]; others only took more types.
+const CHANGED: [&str; 9] = [
+    "AveragePool",
+    "DFT",
+    "DequantizeLinear",
+    "GridSample",
+    "GroupNormalization",
+    "Pad",
+    "QuantizeLinear",
+    "Resize",
+    "Upsample",
+];
 
 /// How rows go into the graph.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,12 +61,24 @@ pub(crate) fn check_operators(model: &ModelProto, known: impl Fn(&str) -> bool) 
             ));
         }
     }
+    let opset = |domain: &str| {
+        let of_domain = model.opset_import.iter().find(|o| o.domain == domain);
+        of_domain.map_or(0, |o| o.version)
+    };
+    let version = opset("").max(opset("ai.onnx"));
     let mut unknown: Vec<String> = Vec::new();
     let nodes = model
         .graph
         .iter()
         .flat_map(|graph: &GraphProto| &graph.node);
     for NodeProto { op_type, .. } in nodes {
+        if version > TRACT_OPSET && CHANGED.contains(&op_type.as_str()) {
+            return Err(Error::mismatch(
+                format!("opset of ai.onnx, for the operator `{op_type}`"),
+                format!("at most {TRACT_OPSET}"),
+                version.to_string(),
+            ));
+        }
         if !known(op_type) && !unknown.contains(op_type) {
             unknown.push(op_type.clone());
         }

@@ -19,6 +19,11 @@ mod ops;
 mod rule;
 mod signature;
 
+/// Where a native model that stands for a graph says what the graph's file is called.
+pub const FILE_KEY: &str = "foreshock.graph";
+/// And where it has the inputs of the graph's signature, as [`Signature::from_json`] takes them.
+pub const INPUTS_KEY: &str = "foreshock.graph_inputs";
+
 pub use error::{Error, Result};
 pub use model::ScoringModel;
 pub use rule::ScoreRule;

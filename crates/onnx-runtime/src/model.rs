@@ -4,7 +4,7 @@ use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ndarray::{ArrayView2, Axis};
+use ndarray::{ArrayView1, ArrayView2, Axis};
 use tract_onnx::pb::ModelProto;
 use tract_onnx::tract_hir::internal::*;
 
@@ -151,6 +151,20 @@ impl ScoringModel {
         Ok(scores)
     }
 
+    /// The score of one row of [`n_features`](Self::n_features) values. It doesn't depend on what is scored beside it;
+    /// in [`score`](Self::score) its last bits may, since matrices of another height are multiplied in another order.
+    ///
+    /// # Errors
+    /// As [`score`](Self::score).
+    pub fn score_one(&self, row: &[f64]) -> Result<f64> {
+        let row = ArrayView1::from(row).insert_axis(Axis(0));
+        let scores = self.score(row)?;
+        scores
+            .first()
+            .copied()
+            .ok_or_else(|| Error::mismatch("output", "a number", "none"))
+    }
+
     fn run(&self, rows: ArrayView2<'_, f64>) -> Result<Vec<f64>> {
         let failed = |error: TractError| Error::run(&error);
         let inputs = self.inputs(rows).map_err(failed)?;
@@ -168,7 +182,7 @@ impl ScoringModel {
         }
         if is_rebuilt && values.len() == n * width {
             let pairs = values.chunks_exact(width).zip(rows.rows());
-            let error = |(rebuilt, row): (&[f64], ndarray::ArrayView1<'_, f64>)| {
+            let error = |(rebuilt, row): (&[f64], ArrayView1<'_, f64>)| {
                 let squares = rebuilt.iter().zip(row).map(|(a, b)| (a - b) * (a - b));
                 (squares.sum::<f64>() / width as f64).sqrt()
             };

@@ -26,6 +26,13 @@ pub struct ScoreRule {
 }
 
 impl ScoreRule {
+    /// The keys that are asked for.
+    pub const KEYS: [&str; 3] = [
+        "foreshock.score_output",
+        "foreshock.score_sign",
+        "foreshock.score_kind",
+    ];
+
     /// The rule that `get` knows the values of, by key.
     ///
     /// # Errors

@@ -1,4 +1,5 @@
-//! Models as scikit-learn and PyTorch export them; `fixtures/make.py` wrote them.
+//! Models as scikit-learn and PyTorch export them; `fixtures/make.py` and `fixtures/make_torch.py` wrote
+//! them.
 
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
@@ -20,16 +21,27 @@ fn four() -> Signature {
     columns(&["a", "b", "c", "d"])
 }
 
-fn expected(name: &str) -> Vec<f64> {
-    let all: Value = serde_json::from_str(include_str!("fixtures/expected.json")).unwrap();
+const EXPECTED: &str = include_str!("fixtures/expected.json");
+const EXPECTED_TORCH: &str = include_str!("fixtures/expected_torch.json");
+
+fn numbers(of: &str, name: &str) -> Vec<f64> {
+    let all: Value = serde_json::from_str(of).unwrap();
     let numbers = all[name].as_array().unwrap().iter();
     numbers.map(|v| v.as_f64().unwrap()).collect()
 }
 
-fn rows() -> Array2<f64> {
-    let all: Value = serde_json::from_str(include_str!("fixtures/expected.json")).unwrap();
+fn expected(name: &str) -> Vec<f64> {
+    numbers(EXPECTED, name)
+}
+
+fn rows_of(text: &str) -> Array2<f64> {
+    let all: Value = serde_json::from_str(text).unwrap();
     let rows = all["rows"].as_array().unwrap();
     Array2::from_shape_fn((rows.len(), 4), |(i, j)| rows[i][j].as_f64().unwrap())
+}
+
+fn rows() -> Array2<f64> {
+    rows_of(EXPECTED)
 }
 
 fn load(bytes: &[u8], signature: &Signature) -> Result<ScoringModel, Error> {
@@ -78,6 +90,54 @@ fn of_an_autoencoder_the_error_of_what_it_rebuilds_is_the_score() {
 }
 
 #[test]
+fn models_that_pytorch_exported_score_as_there() {
+    let rows = rows_of(EXPECTED_TORCH);
+    for (name, bytes) in [
+        (
+            "rebuilt",
+            include_bytes!("fixtures/torch_rebuilt_traced.onnx").as_slice(),
+        ),
+        (
+            "rebuilt",
+            include_bytes!("fixtures/torch_rebuilt_dynamo.onnx"),
+        ),
+        (
+            "rebuilt",
+            include_bytes!("fixtures/torch_rebuilt_default.onnx"),
+        ),
+        (
+            "scored",
+            include_bytes!("fixtures/torch_scored_traced.onnx"),
+        ),
+        (
+            "scored",
+            include_bytes!("fixtures/torch_scored_dynamo.onnx"),
+        ),
+        (
+            "scored",
+            include_bytes!("fixtures/torch_scored_default.onnx"),
+        ),
+    ] {
+        let model = load(bytes, &four()).unwrap();
+        let scores = model.score(rows.view()).unwrap();
+        for (ours, theirs) in scores.iter().zip(numbers(EXPECTED_TORCH, name)) {
+            assert!(
+                (ours / theirs - 1.0).abs() < 1e-4,
+                "{name}: {ours} {theirs}"
+            );
+        }
+        // One row at a time, as a graph of any number of rows must take it.
+        let alone = model.score(rows.slice(ndarray::s![7..8, ..])).unwrap();
+        assert!((alone[0] / scores[7] - 1.0).abs() < 1e-5, "{name}");
+        let error = load(bytes, &columns(&["a", "b"])).unwrap_err().to_string();
+        assert!(
+            error.contains("expected 2") && error.contains("found 4"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn columns_go_in_by_name() {
     let model = load(COLUMNS, &columns(&["a", "b"])).unwrap();
     let rows = ndarray::array![[1.0, 10.0], [2.0, 1e300]];
@@ -112,7 +172,12 @@ fn what_does_not_fit_is_refused_with_what_was_expected_and_found() {
         (
             include_bytes!("fixtures/opset_25.onnx"),
             columns(&["a", "b"]),
-            ["opset of ai.onnx: expected 9 to 18", "found 25"],
+            ["opset of ai.onnx: expected 9 to 21", "found 25"],
+        ),
+        (
+            include_bytes!("fixtures/changed_operator.onnx"),
+            four(),
+            ["for the operator `Pad`: expected at most 18", "found 20"],
         ),
         (
             include_bytes!("fixtures/text.onnx"),

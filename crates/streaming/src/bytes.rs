@@ -42,6 +42,12 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
+    /// Whether bytes begin as this one's do.
+    pub(crate) fn begins(self, bytes: &[u8]) -> bool {
+        let rest = bytes.strip_prefix(&self.magic);
+        rest.is_some_and(|rest| rest.first() == Some(&self.version))
+    }
+
     pub(crate) fn write(self, content: &impl Serialize) -> Result<Vec<u8>, StoredError> {
         let mut out = self.magic.to_vec();
         out.push(self.version);

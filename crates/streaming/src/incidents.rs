@@ -8,9 +8,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-use crate::bytes::{Frame, StoredError};
+use crate::ids::id_of;
 use crate::judge::ModelId;
 
 /// An episode of one symbol.
@@ -63,12 +62,6 @@ pub struct Place {
     /// 1 for the alert that opens it.
     pub sequence: u64,
 }
-
-const STATE: Frame = Frame {
-    what: "state of incidents",
-    magic: *b"FSHI",
-    version: 1,
-};
 
 impl Incidents {
     /// Takes the verdict on a row of `symbol` whose candle opened at `open_time`; the place of the alert that it gives,
@@ -141,43 +134,17 @@ impl Incidents {
             .map(|(symbol, incident)| (symbol.as_str(), incident))
     }
 
-    /// Whether there is something that [`to_bytes`](Self::to_bytes) didn't tell yet; asked once.
-    pub fn take_changed(&mut self) -> bool {
+    /// Whether there is something that was not written yet; asked once.
+    pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
-    }
-
-    /// Its bytes.
-    ///
-    /// # Errors
-    /// When memory for them is lacking.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, StoredError> {
-        STATE.write(self)
-    }
-
-    /// Reads what [`to_bytes`](Self::to_bytes) wrote.
-    ///
-    /// # Errors
-    /// Bytes that are damaged or of another version.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, StoredError> {
-        STATE.read(bytes)
     }
 }
 
 /// The id of the alert that a model's version gives for a candle: 32 hexadecimal digits, the same for the same candle.
 #[must_use]
 pub fn alert_id(symbol: &str, interval: &str, open_time: i64, model: &ModelId) -> String {
-    let mut hash = Sha256::new();
-    for part in [symbol, interval, &model.name, &model.version] {
-        // Lengths first, so that no two different lists of words run together.
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part);
-    }
-    hash.update(open_time.to_le_bytes());
-    let digest = hash.finalize();
-    digest[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let words = [symbol, interval, &model.name, &model.version];
+    id_of(&words, &[open_time])
 }
 
 #[cfg(test)]
@@ -203,7 +170,8 @@ mod tests {
                 place.map(|place| (place.incident_id.parse::<i64>().unwrap(), place.sequence)),
             );
             // Stored and read at every step, it goes on alike.
-            incidents = Incidents::from_bytes(&incidents.to_bytes().unwrap()).unwrap();
+            let stored = postcard::to_allocvec(&incidents).unwrap();
+            incidents = postcard::from_bytes(&stored).unwrap();
         }
         alerts
     }

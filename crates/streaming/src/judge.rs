@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use detectors::{Confidence, Detector, DetectorSet, Model, severity};
+use detectors::{Confidence, Detector, DetectorSet, DriftBaseline, Model, severity};
 use market::{Feature, FeatureConfig, ValidFeatureConfig};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
@@ -107,10 +107,21 @@ pub trait Judge: std::fmt::Debug + Send + Sync {
     /// A row that can't be scored.
     fn shares(&self, symbol: &str, row: &[f64]) -> Result<Vec<f64>, JudgeError>;
 
+    /// What ordinary data look like to it, where that was stored with the model; else its rows can't be watched for
+    /// drift.
+    fn drift_baseline(&self) -> Option<&Arc<DriftBaseline>> {
+        None
+    }
+
     /// What is known of the model, for people: its parameters, calibration and training, as JSON of its own; null where
     /// nothing is.
     fn describe(&self) -> Value {
         Value::Null
+    }
+
+    /// What tells the limits that vote beside the model from others, where there are some.
+    fn limits(&self) -> Option<&str> {
+        None
     }
 
     /// How much a flagged row matters, and the same from 0 to 100, where a symbol has `rows_per_day` rows a day.
@@ -150,14 +161,8 @@ impl NativeJudge {
         model: Model,
         computed: &ValidFeatureConfig,
     ) -> Result<Self, JudgeError> {
+        check_engine(&model, computed)?;
         let features = features_of(&model.feature_names)?;
-        let trained = engine_of(&model)?;
-        if trained != *computed.config() {
-            return Err(JudgeError::Engine {
-                trained: json(&trained),
-                computed: json(computed.config()),
-            });
-        }
         Ok(Self {
             id,
             features,
@@ -186,6 +191,21 @@ pub fn features_of(names: &[String]) -> Result<Vec<Feature>, JudgeError> {
             .map_err(|_| JudgeError::Feature(name.to_owned()))
     };
     names.iter().map(feature).collect()
+}
+
+/// Checks that a model's features were computed as they are here.
+///
+/// # Errors
+/// They weren't, or it doesn't say.
+pub fn check_engine(model: &Model, computed: &ValidFeatureConfig) -> Result<(), JudgeError> {
+    let trained = engine_of(model)?;
+    if trained == *computed.config() {
+        return Ok(());
+    }
+    Err(JudgeError::Engine {
+        trained: json(&trained),
+        computed: json(computed.config()),
+    })
 }
 
 /// How the features of a model were computed.
@@ -223,7 +243,8 @@ fn kind(detector: &Detector) -> Value {
 }
 
 /// What a native model says of itself.
-fn describe(model: &Model) -> Value {
+#[must_use]
+pub fn describe(model: &Model) -> Value {
     let parameters = match &model.detectors {
         DetectorSet::Global(detector) => json!({ "scope": "global", "all": kind(detector) }),
         DetectorSet::PerSymbol {
@@ -234,6 +255,7 @@ fn describe(model: &Model) -> Value {
             "symbols": by_symbol.iter().map(|(symbol, d)| (symbol, kind(d))).collect::<BTreeMap<_, _>>(),
             "others": fallback.as_ref().map(kind),
         }),
+        DetectorSet::External(_) => json!({ "scope": "global", "all": { "detector": "onnx" } }),
     };
     let calibrators = &model.calibrators;
     let by_symbol: BTreeMap<&String, u64> = calibrators
@@ -358,5 +380,9 @@ impl Judge for NativeJudge {
 
     fn shares(&self, symbol: &str, row: &[f64]) -> Result<Vec<f64>, JudgeError> {
         self.detector(symbol)?.shares(row).map_err(refused)
+    }
+
+    fn drift_baseline(&self) -> Option<&Arc<DriftBaseline>> {
+        self.model.baseline.drift.as_ref()
     }
 }

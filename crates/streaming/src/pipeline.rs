@@ -1,138 +1,40 @@
 //! Records in, candles, scored rows and alerts out.
 
-use std::ops::Range;
+mod saying;
+
 use std::sync::Arc;
 
+use detectors::DriftMonitor;
 use market::{Candle, FeatureRow, Interval, WireCandle};
 use ndarray::ArrayView2;
-use serde::Serialize;
 
-use crate::incidents::{Incidents, Look, alert_id};
+use crate::bytes::StoredError;
+use crate::drift::DriftWatch;
+use crate::incidents::Incidents;
 use crate::judge::{Judge, JudgeError, Score};
-use crate::partition::{Partition, Reason, Record, Sink};
+use crate::memory::MemoryView;
+use crate::outputs::{Channel, Outputs};
+use crate::partition::{Partition, Sink};
+use crate::record::{Reason, Record};
 use crate::settings::Settings;
-use crate::wire::{Alert, Features, Pending, ScoredRow, Verdict, contributions};
+use crate::snapshot::Snapshot;
+use crate::wire::{Alert, Pending};
 
-/// Where an output belongs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Channel {
-    /// Closed candles of this length.
-    Candles(Interval),
-    /// Feature rows with their scores.
-    Features,
-    /// Alerts.
-    Alerts,
-    /// Records that came too late, as they were.
-    Late,
-    /// Records that can't be taken, as they were.
-    DeadLetters,
-}
+use saying::Saying;
 
-/// Something to be said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Output<'a> {
-    /// Where it belongs.
-    pub channel: Channel,
-    /// Its key: the symbol, or what the record had.
-    pub key: Option<&'a [u8]>,
-    /// Its value: JSON, or what the record had.
-    pub value: Option<&'a [u8]>,
-    /// Of a record that is passed on: its offset.
-    pub offset: Option<i64>,
-    /// Of a record that is refused: a word for why, and the reason itself.
-    pub reason: Option<(&'static str, &'a str)>,
-}
-
-/// What is to be said, in one piece of memory that is used again.
-#[derive(Debug, Default)]
-pub struct Outputs {
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    channel: Channel,
-    key: Option<Range<usize>>,
-    value: Option<Range<usize>>,
-    offset: Option<i64>,
-    reason: Option<(&'static str, Range<usize>)>,
-}
-
-impl Outputs {
-    /// Everything, in order.
-    pub fn iter(&self) -> impl Iterator<Item = Output<'_>> {
-        let piece = |range: &Range<usize>| &self.bytes[range.clone()];
-        self.entries.iter().map(move |entry| Output {
-            channel: entry.channel,
-            key: entry.key.as_ref().map(piece),
-            value: entry.value.as_ref().map(piece),
-            offset: entry.offset,
-            reason: entry
-                .reason
-                .as_ref()
-                .map(|(word, text)| (*word, std::str::from_utf8(piece(text)).unwrap_or_default())),
-        })
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Whether there is nothing to say.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.entries.clear();
-    }
-
-    fn keep(&mut self, bytes: &[u8]) -> Range<usize> {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(bytes);
-        start..self.bytes.len()
-    }
-
-    fn json(&mut self, channel: Channel, symbol: &str, value: &impl Serialize) {
-        let key = self.keep(symbol.as_bytes());
-        let start = self.bytes.len();
-        // Writing to memory doesn't fail, and neither does plain data with string keys.
-        serde_json::to_writer(&mut self.bytes, value).ok();
-        self.entries.push(Entry {
-            channel,
-            key: Some(key),
-            value: Some(start..self.bytes.len()),
-            offset: None,
-            reason: None,
-        });
-    }
-
-    fn record(&mut self, channel: Channel, record: &Record<'_>, reason: Option<&Reason>) {
-        let entry = Entry {
-            channel,
-            key: record.key.map(|key| self.keep(key)),
-            value: record.value.map(|value| self.keep(value)),
-            offset: Some(record.offset),
-            reason: reason.map(|reason| (reason.word(), self.keep(reason.to_string().as_bytes()))),
-        };
-        self.entries.push(entry);
-    }
-}
-
-/// A partition, what its models remember, and rows that wait to be judged.
+/// A partition, what its models remember, its drift, and rows that wait to be judged.
 ///
 /// Records are pushed, then [`judge`](Self::judge)d with the model that is in force; what comes out does not depend on
 /// how many are pushed before that. Between the two the pipeline must not be stored.
 #[derive(Debug)]
 pub struct Pipeline {
     partition: Partition,
+    /// Which partition of the source it is.
+    number: i32,
     incidents: Incidents,
+    watch: DriftWatch,
+    /// The rows of all records before this offset were judged.
+    judged_to: i64,
     pending: Vec<Pending>,
     /// Reused by every call.
     matrix: Vec<f64>,
@@ -170,6 +72,30 @@ impl Sink for Split<'_> {
     }
 }
 
+/// Keeps closed rows alone, of records whose consequences are out already.
+struct Closed<'a> {
+    pending: &'a mut Vec<Pending>,
+}
+
+impl Sink for Closed<'_> {
+    fn candle(&mut self, _: &Arc<str>, _: Interval, _: &Candle) {}
+
+    fn row(&mut self, symbol: &Arc<str>, row: &FeatureRow, _: Option<&str>, is_open: bool) {
+        if !is_open {
+            self.pending.push(Pending {
+                symbol: Arc::clone(symbol),
+                row: *row,
+                label: None,
+                is_open,
+            });
+        }
+    }
+
+    fn late(&mut self, _: &Record<'_>) {}
+
+    fn refuse(&mut self, _: &Record<'_>, _: &Reason) {}
+}
+
 /// What judging rows came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Judged {
@@ -185,6 +111,8 @@ pub struct Judged {
     pub flagged: u64,
     /// Alerts.
     pub alerts: u64,
+    /// Verdicts on drift.
+    pub drift: u64,
 }
 
 impl Judged {
@@ -196,6 +124,7 @@ impl Judged {
         self.early += other.early;
         self.flagged += other.flagged;
         self.alerts += other.alerts;
+        self.drift += other.drift;
     }
 }
 
@@ -217,18 +146,33 @@ pub struct JudgedRow<'a> {
 }
 
 impl Pipeline {
-    /// A pipeline that has seen nothing.
+    /// A pipeline that has seen nothing of the partition of this number.
     #[must_use]
-    pub fn new(settings: Arc<Settings>) -> Self {
-        Self::of(Partition::new(settings), Incidents::default())
+    pub fn new(settings: Arc<Settings>, number: i32) -> Self {
+        let partition = Partition::new(settings);
+        Self::of(
+            number,
+            0,
+            partition,
+            Incidents::default(),
+            DriftWatch::default(),
+        )
     }
 
-    /// A pipeline of these parts.
-    #[must_use]
-    pub fn of(partition: Partition, incidents: Incidents) -> Self {
+    /// The pipeline of a partition whose rows up to the record at `judged_to` were judged.
+    pub(crate) fn of(
+        number: i32,
+        judged_to: i64,
+        partition: Partition,
+        incidents: Incidents,
+        watch: DriftWatch,
+    ) -> Self {
         Self {
             partition,
+            number,
             incidents,
+            watch,
+            judged_to,
             pending: Vec::new(),
             matrix: Vec::new(),
             symbols: Vec::new(),
@@ -248,9 +192,44 @@ impl Pipeline {
         &self.incidents
     }
 
-    /// As [`incidents`](Self::incidents), to ask whether they changed.
-    pub fn incidents_mut(&mut self) -> &mut Incidents {
-        &mut self.incidents
+    /// What watches the rows of the model in force; `None` where that has no baseline, or nothing is to be watched.
+    #[must_use]
+    pub fn drift(&self) -> Option<&DriftMonitor> {
+        self.watch.monitor()
+    }
+
+    /// Rows that could not be watched since it was made or restored.
+    #[must_use]
+    pub fn drift_refused(&self) -> u64 {
+        self.watch.n_refused()
+    }
+
+    /// What models had a say in, as bytes, where that has changed since it was asked for last: to be written with the
+    /// outputs.
+    ///
+    /// # Errors
+    /// When memory for them is lacking.
+    pub fn take_memory(&mut self) -> Result<Option<Vec<u8>>, StoredError> {
+        let changed = [
+            self.incidents.take_changed(),
+            std::mem::take(&mut self.watch.changed),
+        ];
+        if !changed.contains(&true) {
+            return Ok(None);
+        }
+        let view = MemoryView {
+            incidents: &self.incidents,
+            began: self.watch.began.as_ref(),
+        };
+        view.to_bytes().map(Some)
+    }
+
+    /// The bytes of what can be computed again from records and model: the same state gives the same ones.
+    ///
+    /// # Errors
+    /// When memory for them is lacking; nothing else can go wrong.
+    pub fn snapshot(&self) -> Result<Vec<u8>, StoredError> {
+        Snapshot::write(&self.partition, self.watch.to_stored())
     }
 
     /// Takes the next record.
@@ -273,11 +252,13 @@ impl Pipeline {
         mut look: impl FnMut(&JudgedRow<'_>),
     ) -> Judged {
         let mut judged = Judged::default();
+        let settings = Arc::clone(self.partition.settings());
+        self.watch.follow(judge, self.judged_to, settings.drift);
+        self.judged_to = self.judged_to.max(self.partition.next_offset());
         if self.pending.is_empty() {
             return judged;
         }
         self.score(judge);
-        let settings = Arc::clone(self.partition.settings());
         let interval = settings.features.interval();
         let mut saying = Saying {
             judge,
@@ -285,6 +266,8 @@ impl Pipeline {
             rows_per_day: interval.per_day() as f64,
             quiet: settings.quiet,
             incidents: &mut self.incidents,
+            watch: &mut self.watch,
+            partition: self.number,
             out,
             judged: &mut judged,
         };
@@ -305,6 +288,44 @@ impl Pipeline {
         judged
     }
 
+    /// Takes a record whose consequences are out already; its closed rows are shown to the watch once more.
+    pub(crate) fn relive(&mut self, record: &Record<'_>, judge: &dyn Judge) {
+        const BATCH: usize = 4_096;
+        let pending = &mut self.pending;
+        self.partition.push(record, &mut Closed { pending });
+        if self.pending.len() >= BATCH {
+            self.relived(judge);
+        }
+    }
+
+    /// Shows the watch what [`relive`](Self::relive) has put aside.
+    pub(crate) fn relived(&mut self, judge: &dyn Judge) {
+        self.score(judge);
+        let features = judge.features();
+        let mut values = Vec::new();
+        let mut scores = self.scores.drain(..);
+        for pending in self.pending.drain(..) {
+            if !pending.row.ready(features) {
+                continue;
+            }
+            if let Some(Ok(score)) = scores.next() {
+                values.clear();
+                values.extend(features.iter().map(|feature| pending.row.value(*feature)));
+                let (symbol, row) = (&*pending.symbol, &pending.row);
+                // What it says was said then.
+                let score = (&score, judge.threshold());
+                self.watch
+                    .observe(self.number, symbol, row, &values, score)
+                    .for_each(drop);
+            }
+        }
+    }
+
+    /// Takes a record whose consequences are out already.
+    pub(crate) fn replay(&mut self, record: &Record<'_>) {
+        self.partition.replay(record);
+    }
+
     /// Scores the rows that wait and are ready, all at once.
     fn score(&mut self, judge: &dyn Judge) {
         let features = judge.features();
@@ -321,123 +342,6 @@ impl Pipeline {
         let shape = (self.symbols.len(), features.len());
         if let Ok(rows) = ArrayView2::from_shape(shape, &self.matrix) {
             judge.score(&self.symbols, rows, &mut self.scores);
-        }
-    }
-}
-
-/// Says what was found out about rows.
-struct Saying<'a> {
-    judge: &'a dyn Judge,
-    interval: String,
-    rows_per_day: f64,
-    quiet: i64,
-    incidents: &'a mut Incidents,
-    out: &'a mut Outputs,
-    judged: &'a mut Judged,
-}
-
-impl Saying<'_> {
-    fn say(
-        &mut self,
-        pending: &Pending,
-        score: Option<&Result<Score, JudgeError>>,
-    ) -> Option<Alert> {
-        let ok = score.and_then(|score| score.as_ref().ok());
-        self.count(pending, score);
-        let values: Vec<f64> = match ok {
-            Some(_) => {
-                let features = self.judge.features().iter();
-                features
-                    .map(|feature| pending.row.value(*feature))
-                    .collect()
-            }
-            None => Vec::new(),
-        };
-        let is_wanted = !pending.is_open || ok.is_some_and(|score| score.flagged);
-        // A model that scores a row can say what its members think of it.
-        let votes = match ok.filter(|_| is_wanted) {
-            Some(score) => self
-                .judge
-                .votes(&pending.symbol, &values, score)
-                .unwrap_or_default(),
-            None => Vec::new(),
-        };
-        let threshold = self.judge.threshold();
-        if !pending.is_open {
-            let row = ScoredRow {
-                symbol: &pending.symbol,
-                interval: &self.interval,
-                open_time: pending.row.candle.open_time,
-                filled: pending.row.filled,
-                close: pending.row.candle.close,
-                volume: pending.row.candle.volume,
-                features: Features(&pending.row),
-                verdict: ok.map(|score| Verdict::new(score, threshold, &votes)),
-                error: match score {
-                    Some(Err(error)) => Some(error.to_string()),
-                    _ => None,
-                },
-                model: self.judge.model(),
-                label: pending.label.as_deref(),
-            };
-            self.out.json(Channel::Features, &pending.symbol, &row);
-        }
-        let look = Look {
-            open_time: pending.row.candle.open_time,
-            flagged: ok.is_some_and(|score| score.flagged),
-            score: ok.map_or(0.0, |score| score.score),
-            is_open: pending.is_open,
-        };
-        let id = || {
-            alert_id(
-                &pending.symbol,
-                &self.interval,
-                look.open_time,
-                self.judge.model(),
-            )
-        };
-        let place = self
-            .incidents
-            .judge(&pending.symbol, look, self.quiet, id)?;
-        let score = ok?;
-        let shares = self
-            .judge
-            .shares(&pending.symbol, &values)
-            .unwrap_or_else(|_| vec![0.0; values.len()]);
-        let (severity, severity_score) = self.judge.severity(score, &votes, self.rows_per_day);
-        let alert = Alert {
-            alert_id: place.alert_id,
-            incident_id: place.incident_id,
-            sequence: place.sequence,
-            symbol: pending.symbol.to_string(),
-            event_time: look.open_time,
-            interval: self.interval.clone(),
-            early: pending.is_open,
-            score: score.score,
-            raw_score: score.raw,
-            threshold,
-            severity,
-            severity_score,
-            votes,
-            contributions: contributions(self.judge.features(), &values, &shares),
-            model: self.judge.model().clone(),
-            label: pending.label.as_deref().map(str::to_owned),
-        };
-        self.out.json(Channel::Alerts, &pending.symbol, &alert);
-        self.judged.alerts += 1;
-        Some(alert)
-    }
-
-    fn count(&mut self, pending: &Pending, score: Option<&Result<Score, JudgeError>>) {
-        let counts = &mut *self.judged;
-        match score {
-            _ if pending.is_open => counts.early += 1,
-            None => counts.not_ready += 1,
-            Some(Err(_)) => counts.failed += 1,
-            Some(Ok(score)) => {
-                counts.scored += 1;
-                counts.flagged += u64::from(score.flagged);
-            }
         }
     }
 }

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use detectors::drift::DriftPolicy;
 use thiserror::Error;
 
 use crate::bytes::StoredError;
-use crate::incidents::Incidents;
-use crate::partition::{Partition, Record};
+use crate::drift::{Began, DriftWatch};
+use crate::judge::Judge;
+use crate::memory::Memory;
+use crate::partition::Partition;
 use crate::pipeline::Pipeline;
+use crate::record::Record;
 use crate::settings::Settings;
+use crate::snapshot::Snapshot;
 
 /// A snapshot that is somewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +67,20 @@ pub enum RestoreError<E: std::error::Error + 'static> {
     Log(E),
     /// What was committed with the outputs can't be read.
     #[error("what was committed with the last outputs can't be read")]
-    Incidents(#[source] StoredError),
+    Memory(#[source] StoredError),
+}
+
+/// Where the last commit left a partition.
+#[derive(Debug, Clone, Copy)]
+pub struct Committed<'a> {
+    /// Which partition it is.
+    pub partition: i32,
+    /// The offset of its next record.
+    pub next_offset: i64,
+    /// What was written with the last outputs: [`Pipeline::take_memory`].
+    pub memory: Option<&'a [u8]>,
+    /// The model that is in force now: the rows that it has scored before are watched on. `None`: they are not.
+    pub judge: Option<&'a dyn Judge>,
 }
 
 /// A restored pipeline, and how it was done.
@@ -79,68 +97,187 @@ pub struct Restored {
     /// How many records are missing between where it began and the first one that is still there: its windows start
     /// afresh then.
     pub missing: u64,
+    /// Why the watch for drift can't go on, where it had begun for this model: it starts afresh.
+    pub drift_lost: Option<String>,
 }
 
-/// Restores the pipeline of a partition whose next record is `committed`, with what was committed beside that offset.
+/// What a pipeline begins with.
+struct Base {
+    snapshot: Option<Stored>,
+    partition: Partition,
+    /// `None`: the watch starts afresh with the next rows.
+    watch: Option<DriftWatch>,
+}
+
+/// Restores the pipeline of a partition.
 ///
-/// The newest snapshot that is not ahead of the commit is taken; what can't be used is passed over. The records after it
-/// are replayed in silence, since what they said is out.
+/// The newest snapshot that is not ahead of the commit and fits is taken; what can't be used is passed over. The records
+/// after it are replayed in silence, since what they said is out; those that the model in force has scored before are
+/// scored once more, for the watch for drift.
 ///
 /// # Errors
-/// The outside fails, or `incidents` is damaged; never a snapshot, which can be done without.
+/// The outside fails, or the memory is damaged; never a snapshot, which can be done without.
 pub fn restore<L: Log>(
     settings: &Arc<Settings>,
-    committed: i64,
-    incidents: Option<&[u8]>,
+    committed: Committed<'_>,
     log: &mut L,
 ) -> Result<Restored, RestoreError<L::Error>> {
-    let incidents = match incidents {
-        Some(bytes) => Incidents::from_bytes(bytes).map_err(RestoreError::Incidents)?,
-        None => Incidents::default(),
-    };
-    let mut snapshots = log.snapshots().map_err(RestoreError::Log)?;
-    // A snapshot ahead of the commit is of a transaction that never was.
-    snapshots.retain(|stored| stored.next_offset <= committed);
-    snapshots.sort_by_key(|stored| std::cmp::Reverse(stored.next_offset));
-    let mut unusable = Vec::new();
-    let mut found = None;
-    for stored in snapshots {
-        let bytes = log.snapshot(&stored).map_err(RestoreError::Log)?;
-        match Partition::from_snapshot(Arc::clone(settings), &bytes) {
-            Ok(partition) if partition.next_offset() == stored.next_offset => {
-                found = Some((stored, partition));
-                break;
-            }
-            Ok(partition) => {
-                let reason = format!("it ends at offset {}", partition.next_offset());
-                unusable.push((stored, reason));
-            }
-            Err(error) => unusable.push((stored, error.to_string())),
-        }
-    }
-    let (snapshot, mut partition) = match found {
-        Some((stored, partition)) => (Some(stored), partition),
-        None => (None, Partition::new(Arc::clone(settings))),
+    let memory = match committed.memory {
+        Some(bytes) => Memory::from_bytes(bytes).map_err(RestoreError::Memory)?,
+        None => Memory::default(),
     };
     let first = log.first_offset().map_err(RestoreError::Log)?;
-    let from = partition.next_offset();
-    let missing = match snapshot {
-        Some(_) => first.min(committed).saturating_sub(from).max(0),
+    let resumed = match (settings.drift, committed.judge, memory.began.clone()) {
+        (Some(policy), Some(judge), Some(began)) if began.is_of(judge) => Some(Resumed {
+            policy,
+            judge,
+            began,
+        }),
+        _ => None,
+    };
+    let mut search = Search {
+        settings,
+        resumed: resumed.as_ref(),
+        unusable: Vec::new(),
+        drift_lost: None,
+    };
+    let base = search.base(committed.next_offset, first, log)?;
+    let (unusable, drift_lost) = (search.unusable, search.drift_lost);
+
+    let from = base.partition.next_offset();
+    let missing = match base.snapshot {
+        Some(_) => first.min(committed.next_offset).saturating_sub(from).max(0),
         None => 0,
     };
+    let resumed = resumed.filter(|_| base.watch.is_some());
+    let watch = match (base.watch, settings.drift) {
+        (Some(watch), _) => watch,
+        (None, Some(_)) => DriftWatch::default(),
+        // Nothing is watched: that there was something is still to be forgotten.
+        (None, None) => DriftWatch::remembered(memory.began),
+    };
+    let (number, next_offset) = (committed.partition, committed.next_offset);
+    let mut pipeline = Pipeline::of(number, next_offset, base.partition, memory.incidents, watch);
     let mut replayed = 0;
-    if from < committed {
-        log.read(from.max(first), committed, &mut |record| {
-            partition.replay(record);
+    if from < next_offset {
+        log.read(from.max(first), next_offset, &mut |record| {
             replayed += 1;
+            match &resumed {
+                Some(of) if record.offset >= of.began.offset => pipeline.relive(record, of.judge),
+                _ => pipeline.replay(record),
+            }
         })
         .map_err(RestoreError::Log)?;
     }
+    if let Some(of) = &resumed {
+        pipeline.relived(of.judge);
+    }
     Ok(Restored {
-        pipeline: Pipeline::of(partition, incidents),
-        snapshot,
+        pipeline,
+        snapshot: base.snapshot,
         replayed,
         unusable,
         missing: missing.unsigned_abs(),
+        drift_lost,
     })
+}
+
+/// A watch that is to go on.
+struct Resumed<'a> {
+    policy: DriftPolicy,
+    judge: &'a dyn Judge,
+    began: Began,
+}
+
+impl Resumed<'_> {
+    fn afresh(&self) -> DriftWatch {
+        DriftWatch::resumed(self.judge, self.began.clone(), self.policy)
+    }
+}
+
+/// Looks for a snapshot that fits.
+struct Search<'a> {
+    settings: &'a Arc<Settings>,
+    resumed: Option<&'a Resumed<'a>>,
+    unusable: Vec<(Stored, String)>,
+    drift_lost: Option<String>,
+}
+
+impl Search<'_> {
+    fn base<L: Log>(
+        &mut self,
+        committed: i64,
+        first: i64,
+        log: &mut L,
+    ) -> Result<Base, RestoreError<L::Error>> {
+        let mut snapshots = log.snapshots().map_err(RestoreError::Log)?;
+        // A snapshot ahead of the commit is of a transaction that never was.
+        snapshots.retain(|stored| stored.next_offset <= committed);
+        snapshots.sort_by_key(|stored| std::cmp::Reverse(stored.next_offset));
+        // Sound, but with the watch of a model that never came into force there.
+        let mut spare = None;
+        for stored in snapshots {
+            let bytes = log.snapshot(&stored).map_err(RestoreError::Log)?;
+            let Some(Snapshot { partition, watch }) = self.read(&stored, &bytes) else {
+                continue;
+            };
+            let snapshot = Some(stored);
+            let Some(resumed) = self.resumed else {
+                return Ok(Base {
+                    snapshot,
+                    partition,
+                    watch: None,
+                });
+            };
+            let watch = match watch {
+                _ if partition.next_offset() <= resumed.began.offset => Some(resumed.afresh()),
+                Some(stored) if stored.began == resumed.began => {
+                    let opened = stored.open(resumed.judge, resumed.policy);
+                    opened
+                        .inspect_err(|error| self.drift_lost = Some(error.to_string()))
+                        .ok()
+                }
+                _ => {
+                    spare.get_or_insert((snapshot, partition));
+                    continue;
+                }
+            };
+            return Ok(Base {
+                snapshot,
+                partition,
+                watch,
+            });
+        }
+        let began = self.resumed.map(|resumed| resumed.began.offset);
+        if let (Some((snapshot, partition)), true) = (spare, first > 0) {
+            self.drift_lost = Some("no snapshot holds it".to_owned());
+            return Ok(Base {
+                snapshot,
+                partition,
+                watch: None,
+            });
+        }
+        if began.is_some_and(|began| began < first) {
+            self.drift_lost = Some("no snapshot holds it, and records are gone".to_owned());
+        }
+        Ok(Base {
+            snapshot: None,
+            partition: Partition::new(Arc::clone(self.settings)),
+            watch: match (self.resumed, &self.drift_lost) {
+                (Some(resumed), None) => Some(resumed.afresh()),
+                _ => None,
+            },
+        })
+    }
+
+    /// A snapshot, where it is what it is said to be.
+    fn read(&mut self, stored: &Stored, bytes: &[u8]) -> Option<Snapshot> {
+        let reason = match Snapshot::read(Arc::clone(self.settings), bytes) {
+            Ok(read) if read.partition.next_offset() == stored.next_offset => return Some(read),
+            Ok(read) => format!("it ends at offset {}", read.partition.next_offset()),
+            Err(error) => error.to_string(),
+        };
+        self.unusable.push((stored.clone(), reason));
+        None
+    }
 }

@@ -1,5 +1,6 @@
 //! What decides, beside the records and the model, what comes out of a partition.
 
+use detectors::drift::DriftPolicy;
 use market::{HOUR_US, Interval, MINUTE_US, SECOND_US, ValidFeatureConfig};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -37,6 +38,8 @@ pub struct Settings {
     pub quiet: i64,
     /// Symbols of one partition at most; records of further ones are refused.
     pub max_symbols: usize,
+    /// How often drift may ask for a new training. `None`: drift isn't watched.
+    pub drift: Option<DriftPolicy>,
 }
 
 /// Settings that make no sense.
@@ -63,6 +66,7 @@ impl Settings {
             max_jump: 24 * HOUR_US,
             quiet: (5 * MINUTE_US).max(3 * interval),
             max_symbols: 100_000,
+            drift: Some(DriftPolicy::default()),
         }
     }
 
@@ -114,7 +118,7 @@ impl Settings {
     /// A digest of all that the state of a partition depends on: a snapshot made under other settings is none.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
-        // Incidents are not in the snapshot.
+        // Incidents are not in the snapshot, and a watch for drift is of its model.
         let of_state = (
             market::ENGINE_VERSION,
             &self.features,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use detectors::drift::{Action, Direction, DriftVerdict};
 use market::{Feature, FeatureRow};
 use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::ids::id_of;
 use crate::judge::{ModelId, Score, Vote};
 
 /// How much an alert matters.
@@ -76,9 +78,100 @@ pub struct Alert {
     pub contributions: Vec<Contribution>,
     /// Which model says so.
     pub model: ModelId,
+    /// Which limits voted beside it, if any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub limits: Option<String>,
     /// The kind of the labelled event that the candle belongs to, if it does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub label: Option<String>,
+}
+
+/// A verdict's value in `drift`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    /// Its id: the same for the same window of the same partition and version of a model.
+    pub id: String,
+    /// The model whose baseline this is about.
+    pub model: ModelId,
+    /// The partition of what is read whose rows it is about.
+    pub partition: i32,
+    /// As `until`.
+    pub event_time: i64,
+    /// `alert_rate`, `score_location`, `score_spread`, `feature_location` or `feature_spread`.
+    pub statistic: String,
+    /// The feature, where it is about one.
+    pub feature: Option<String>,
+    /// By the rule, in standard deviations of the reference's windows.
+    pub value: f64,
+    /// Beyond which it is raised.
+    pub limit: f64,
+    /// Rows of a window.
+    pub window: u64,
+    /// `two_of_three` or `accumulated`.
+    pub rule: String,
+    /// Event time of the first row of the first window that counts towards it, µs since the epoch.
+    pub since: i64,
+    /// Event time of the last row of the window that decided.
+    pub until: i64,
+    /// Where to.
+    pub direction: Direction,
+    /// By how much the last window differs from what was expected.
+    pub shift: f64,
+    /// What should be done.
+    pub action: Action,
+    /// Since when a new training would be asked for but for the one asked for lately.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub held_until: Option<i64>,
+}
+
+impl Drift {
+    /// What a partition's monitor says of a model at its `windows`th window.
+    pub(crate) fn new(
+        model: &ModelId,
+        partition: i32,
+        windows: u64,
+        verdict: DriftVerdict,
+    ) -> Self {
+        let action = match verdict.action {
+            Action::Retrain => "retrain",
+            Action::Warn => "warn",
+            Action::Clear => "clear",
+        };
+        let feature = verdict.feature.as_deref().unwrap_or_default();
+        let words = [
+            &model.name,
+            &model.version,
+            verdict.statistic.as_str(),
+            feature,
+            &verdict.rule,
+            action,
+        ];
+        // Several windows may end at one moment.
+        let numbers = [
+            i64::from(partition),
+            verdict.window.cast_signed(),
+            verdict.until,
+            windows.cast_signed(),
+        ];
+        Self {
+            id: id_of(&words, &numbers),
+            model: model.clone(),
+            partition,
+            event_time: verdict.until,
+            statistic: verdict.statistic,
+            feature: verdict.feature,
+            value: verdict.value,
+            limit: verdict.limit,
+            window: verdict.window,
+            rule: verdict.rule,
+            since: verdict.since,
+            until: verdict.until,
+            direction: verdict.direction,
+            shift: verdict.shift,
+            action: verdict.action,
+            held_until: verdict.held_until,
+        }
+    }
 }
 
 /// A scored row's value in `features`.
@@ -98,6 +191,8 @@ pub(crate) struct ScoredRow<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
     pub(crate) model: &'a ModelId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) limits: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) label: Option<&'a str>,
 }

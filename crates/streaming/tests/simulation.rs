@@ -5,15 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use detectors::DriftBaseline;
+use detectors::drift::{DriftConfig, DriftPolicy, FeatureReference, ScoreReference};
 use market::{Feature, FeatureConfig, Interval, Side, Trade, TradeWriter};
 use ndarray::ArrayView2;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use streaming::{
-    Channel, Judge, JudgeError, Log, ModelId, Outputs, Pipeline, Record, Score, Settings, Stored,
-    Vote, restore,
+    Channel, Committed, Judge, JudgeError, Log, ModelId, Outputs, Pipeline, Record, Score,
+    Settings, Stored, Vote, restore,
 };
 
 type Random = Xoshiro256PlusPlus;
@@ -27,12 +29,23 @@ type ByChannel<'a> = BTreeMap<Channel, Vec<(&'a [u8], &'a [u8])>>;
 struct Toy {
     id: ModelId,
     version: f64,
+    baseline: Option<Arc<DriftBaseline>>,
 }
 
 const LOOKS_AT: [Feature; 2] = [Feature::LogReturnZscore, Feature::VolumeZscore];
 
 impl Toy {
+    /// One of the five versions; the third has no baseline.
     fn of(version: u32) -> Toy {
+        static BASELINES: LazyLock<Vec<Option<Arc<DriftBaseline>>>> = LazyLock::new(|| {
+            let without = |version| Toy::with(version, None);
+            let fit = |version| (version != 3).then(|| Arc::new(baseline(&without(version))));
+            (1..=5).map(fit).collect()
+        });
+        Toy::with(version, BASELINES[version as usize - 1].clone())
+    }
+
+    fn with(version: u32, baseline: Option<Arc<DriftBaseline>>) -> Toy {
         Toy {
             id: ModelId {
                 name: "toy".to_owned(),
@@ -40,8 +53,63 @@ impl Toy {
                 run_id: String::new(),
             },
             version: f64::from(version),
+            baseline,
         }
     }
+}
+
+/// What rows of calm worlds look like to a model.
+fn baseline(toy: &Toy) -> DriftBaseline {
+    let names = ["AAA".to_owned(), "BBB".to_owned()];
+    let (mut values, mut symbols, mut scores, mut flags) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for seed in 0..20 {
+        let mut random = Random::seed_from_u64(seed);
+        let settings = Arc::new(settings(&mut random));
+        let world = World {
+            records: records(&mut random, 0.03),
+            ..World::default()
+        };
+        let mut pipeline = Pipeline::new(settings, 0);
+        let mut outputs = Outputs::default();
+        for offset in 0..world.end() {
+            pipeline.push(&world.record(offset), &mut outputs);
+        }
+        pipeline.judge(toy, &mut outputs, |row| {
+            let symbol = names.iter().position(|name| **name == **row.symbol);
+            if let (Some(symbol), Some(score), false) = (symbol, row.score, row.is_open) {
+                values.extend(LOOKS_AT.map(|feature| row.row.value(feature)));
+                symbols.push(symbol as u32);
+                scores.push(score.score);
+                flags.push(score.flagged);
+            }
+        });
+    }
+    let rows = ArrayView2::from_shape((symbols.len(), LOOKS_AT.len()), &values).unwrap();
+    let config = DriftConfig {
+        run_length: 10.0,
+        windows: vec![100],
+        memory_us: 60_000_000,
+        silence_us: 290_000_000,
+        ..DriftConfig::default()
+    };
+    DriftBaseline::fit(
+        &FeatureReference {
+            time: None,
+            symbol: &symbols,
+            rows,
+        },
+        &LOOKS_AT.map(|feature| feature.name().to_owned()),
+        &ScoreReference {
+            time: None,
+            symbol: &symbols,
+            score: &scores,
+            flagged: &flags,
+        },
+        &names,
+        &config,
+    )
+    .unwrap()
 }
 
 impl Judge for Toy {
@@ -92,6 +160,10 @@ impl Judge for Toy {
         let sum: f64 = row.iter().map(|value| value.abs()).sum();
         Ok(row.iter().map(|value| value.abs() / sum).collect())
     }
+
+    fn drift_baseline(&self) -> Option<&Arc<DriftBaseline>> {
+        self.baseline.as_ref()
+    }
 }
 
 fn settings(random: &mut Random) -> Settings {
@@ -110,17 +182,24 @@ fn settings(random: &mut Random) -> Settings {
         max_jump: 120_000_000,
         max_symbols: 4,
         early: random.random_bool(0.5).then_some(1_000_000),
+        drift: Some(DriftPolicy {
+            cooldown_us: 60_000_000,
+            max_cooldown_us: 600_000_000,
+        }),
         ..Settings::new(features.check().unwrap())
     }
 }
 
-/// Records of a partition: several symbols, late and repeated trades, silent symbols, gaps, wrong clocks, garbage.
-fn records(random: &mut Random) -> Vec<Raw> {
+/// Records of a partition: several symbols, late and repeated trades, silent symbols, gaps, wrong clocks, garbage; and
+/// such a share of wild trades.
+fn records(random: &mut Random, wild: f64) -> Vec<Raw> {
     let names = ["AAA", "BBB", "UNKNOWN", "QUIET"];
     let mut time = 1_700_000_000_000_000_i64;
     let mut ids: BTreeMap<&str, u64> = BTreeMap::new();
     let mut all: Vec<Raw> = Vec::new();
-    for _ in 0..random.random_range(100..400) {
+    // Long enough for several windows now and then.
+    let most = if random.random_bool(0.15) { 2_000 } else { 400 };
+    for _ in 0..random.random_range(100..most) {
         time += match random.random_range(0..100) {
             0 => 300_000_000,
             1..5 => 30_000_000,
@@ -135,7 +214,7 @@ fn records(random: &mut Random) -> Vec<Raw> {
         let symbol = names[place];
         let id = ids.entry(symbol).or_default();
         *id += 1;
-        let wild = if random.random_bool(0.03) { 30.0 } else { 1.0 };
+        let wild = if random.random_bool(wild) { 30.0 } else { 1.0 };
         let off = match random.random_range(0..60) {
             0 => -8_000_000,
             1 => 7 * 86_400_000_000,
@@ -177,7 +256,9 @@ fn records(random: &mut Random) -> Vec<Raw> {
 struct World {
     records: Vec<Raw>,
     committed: i64,
-    incidents: Option<Vec<u8>>,
+    memory: Option<Vec<u8>>,
+    /// Where each committed batch ended, and the version that judged it.
+    batches: Vec<(i64, u32)>,
     said: Vec<Said>,
     snapshots: BTreeMap<i64, Vec<u8>>,
     /// Those of them that are damaged.
@@ -187,6 +268,15 @@ struct World {
 }
 
 impl World {
+    /// A calm one, or one that is not what models were trained on.
+    fn of(random: &mut Random) -> World {
+        let wild = if random.random() { 0.03 } else { 0.3 };
+        World {
+            records: records(random, wild),
+            ..World::default()
+        }
+    }
+
     fn record(&self, offset: i64) -> Record<'_> {
         let (key, value) = &self.records[offset as usize];
         Record {
@@ -245,16 +335,29 @@ fn collect(outputs: &Outputs) -> Vec<Said> {
         .collect()
 }
 
-/// One run without crashes and batches, with one model.
-fn undisturbed(settings: &Arc<Settings>, world: &World, version: u32) -> (Vec<Said>, Vec<u8>) {
-    let mut pipeline = Pipeline::new(Arc::clone(settings));
+/// One run without crashes, of these batches, each with the version that judges it.
+fn undisturbed(
+    settings: &Arc<Settings>,
+    world: &World,
+    batches: impl Iterator<Item = (i64, u32)>,
+) -> (Vec<Said>, Vec<u8>) {
+    let mut pipeline = Pipeline::new(Arc::clone(settings), 0);
     let mut outputs = Outputs::default();
-    let toy = Toy::of(version);
-    for offset in 0..world.end() {
-        pipeline.push(&world.record(offset), &mut outputs);
-        pipeline.judge(&toy, &mut outputs, |_| ());
+    let mut offset = 0;
+    for (until, version) in batches {
+        for offset in offset..until {
+            pipeline.push(&world.record(offset), &mut outputs);
+        }
+        pipeline.judge(&Toy::of(version), &mut outputs, |_| ());
+        offset = until;
     }
-    (collect(&outputs), pipeline.partition().snapshot().unwrap())
+    assert_eq!(offset, world.end());
+    (collect(&outputs), pipeline.snapshot().unwrap())
+}
+
+/// Each record judged at once by one version.
+fn one_by_one(world: &World, version: u32) -> impl Iterator<Item = (i64, u32)> + use<> {
+    (1..=world.end()).map(move |until| (until, version))
 }
 
 /// What was said, topic by topic: within one, order is promised.
@@ -266,23 +369,32 @@ fn by_channel(said: &[Said]) -> ByChannel<'_> {
     channels
 }
 
+/// How a life with crashes ended.
+struct Lived {
+    /// The last state, where the model in force had judged something since the last crash.
+    state: Option<Vec<u8>>,
+    crashes: u32,
+}
+
 /// Lives through `world` with crashes; `version` tells the model that is in force in each batch.
 fn disturbed(
     random: &mut Random,
     settings: &Arc<Settings>,
     world: &mut World,
     mut version: impl FnMut(&mut Random) -> u32,
-) -> (Vec<u8>, u32) {
+) -> Lived {
     let mut crashes = 0;
     loop {
-        let restored = restore(
-            settings,
-            world.committed,
-            world.incidents.as_deref(),
-            &mut &*world,
-        )
-        .unwrap();
-        assert_eq!(restored.missing, 0);
+        let in_force = version(random);
+        let toy = Toy::of(in_force);
+        let committed = Committed {
+            partition: 0,
+            next_offset: world.committed,
+            memory: world.memory.as_deref(),
+            judge: Some(&toy),
+        };
+        let restored = restore(settings, committed, &mut &*world).unwrap();
+        assert_eq!((restored.missing, &restored.drift_lost), (0, &None));
         let is_damaged = |stored: &Stored| world.damaged.contains(&stored.next_offset);
         assert!(
             restored
@@ -299,11 +411,13 @@ fn disturbed(
         let mut pipeline = restored.pipeline;
         let end = world.end();
         let mut next = world.committed;
+        let mut has_judged = false;
         let crashed = loop {
             if next == end {
                 break false;
             }
-            let toy = Toy::of(version(random));
+            let judged_by = version(random);
+            let toy = Toy::of(judged_by);
             let mut outputs = Outputs::default();
             let until = end.min(next + random.random_range(1..60));
             for offset in next..until {
@@ -319,11 +433,10 @@ fn disturbed(
                 break true;
             }
             pipeline.judge(&toy, &mut outputs, |_| ());
-            let changed = pipeline.incidents_mut().take_changed();
-            let incidents = pipeline.incidents().to_bytes().unwrap();
+            let memory = pipeline.take_memory().unwrap();
             if random.random_bool(0.03) {
                 // Of a transaction that never was.
-                let ahead = pipeline.partition().snapshot().unwrap();
+                let ahead = pipeline.snapshot().unwrap();
                 world.damaged.remove(&until);
                 world.snapshots.insert(until, ahead);
                 break true;
@@ -333,15 +446,17 @@ fn disturbed(
             }
             world.said.extend(collect(&outputs));
             world.committed = until;
-            if changed {
-                world.incidents = Some(incidents);
+            world.batches.push((until, judged_by));
+            if memory.is_some() {
+                world.memory = memory;
             }
             next = until;
+            has_judged = true;
             if random.random_bool(0.04) {
                 break true;
             }
             if random.random_bool(0.2) {
-                let mut bytes = pipeline.partition().snapshot().unwrap();
+                let mut bytes = pipeline.snapshot().unwrap();
                 world.damaged.remove(&until);
                 if random.random_bool(0.2) {
                     let place = random.random_range(0..bytes.len());
@@ -355,7 +470,15 @@ fn disturbed(
             }
         };
         if !crashed {
-            return (pipeline.partition().snapshot().unwrap(), crashes);
+            // Taken up once more by a model that had nothing left to judge, it watches nothing yet.
+            let is_whole = world
+                .batches
+                .last()
+                .is_none_or(|(_, version)| has_judged || *version == in_force);
+            return Lived {
+                state: is_whole.then(|| pipeline.snapshot().unwrap()),
+                crashes,
+            };
         }
         crashes += 1;
     }
@@ -373,45 +496,42 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn crashes_change_nothing_that_is_said() {
-    let (mut crashes, mut alerts, mut refused, mut late) = (0, 0, 0, 0);
+    let (mut crashes, mut alerts, mut refused, mut late, mut drift) = (0, 0, 0, 0, 0);
     for seed in seeds() {
         let mut random = Random::seed_from_u64(seed);
         let settings = Arc::new(settings(&mut random));
-        let mut world = World {
-            records: records(&mut random),
-            ..World::default()
-        };
-        let (expected, state) = undisturbed(&settings, &world, 1);
-        let (found_state, n_crashes) = disturbed(&mut random, &settings, &mut world, |_| 1);
+        let mut world = World::of(&mut random);
+        let (expected, state) = undisturbed(&settings, &world, one_by_one(&world, 1));
+        let lived = disturbed(&mut random, &settings, &mut world, |_| 1);
         assert_eq!(
             by_channel(&world.said),
             by_channel(&expected),
             "FORESHOCK_SEED={seed}"
         );
-        assert_eq!(found_state, state, "FORESHOCK_SEED={seed}");
-        crashes += n_crashes;
+        assert_eq!(lived.state, Some(state), "FORESHOCK_SEED={seed}");
+        crashes += lived.crashes;
         let count = |channel| expected.iter().filter(|said| said.0 == channel).count();
         alerts += count(Channel::Alerts);
         refused += count(Channel::DeadLetters);
         late += count(Channel::Late);
+        drift += count(Channel::Drift);
     }
     if seeds().end >= 1_500 {
         // The world is as wild as it was meant to be.
         assert!(crashes > 1_500 && alerts > 1_500 && refused > 1_500 && late > 1_500);
+        assert!(drift > 150, "{drift}");
     }
 }
 
 #[test]
 fn with_models_promoted_meanwhile_every_row_is_scored_once_by_the_version_it_names() {
+    let mut drift = 0;
     for seed in seeds() {
         let mut random = Random::seed_from_u64(!seed);
         let settings = Arc::new(settings(&mut random));
-        let mut world = World {
-            records: records(&mut random),
-            ..World::default()
-        };
+        let mut world = World::of(&mut random);
         let mut version = 1;
-        let (state, _) = disturbed(&mut random, &settings, &mut world, |random| {
+        let lived = disturbed(&mut random, &settings, &mut world, |random| {
             version = (version + u32::from(random.random_bool(0.1))).min(5);
             version
         });
@@ -421,7 +541,7 @@ fn with_models_promoted_meanwhile_every_row_is_scored_once_by_the_version_it_nam
             rows.map(|(_, value)| value.to_vec()).collect()
         };
         let all: Vec<_> = (1..=5)
-            .map(|version| undisturbed(&settings, &world, version))
+            .map(|version| undisturbed(&settings, &world, one_by_one(&world, version)))
             .collect();
         let by_version: Vec<Vec<Vec<u8>>> = all
             .iter()
@@ -437,7 +557,18 @@ fn with_models_promoted_meanwhile_every_row_is_scored_once_by_the_version_it_nam
             );
         }
         assert_eq!(features(&found).len(), by_version[0].len());
-        assert_eq!(state, all[0].1);
+        // Drift is watched as if the same models had come and gone without any crash.
+        let (expected, state) = undisturbed(&settings, &world, world.batches.iter().copied());
+        let expected = by_channel(&expected);
+        assert_eq!(
+            found.get(&Channel::Drift),
+            expected.get(&Channel::Drift),
+            "FORESHOCK_SEED={seed}"
+        );
+        drift += expected.get(&Channel::Drift).map_or(0, Vec::len);
+        if let Some(found) = lived.state {
+            assert_eq!(found, state, "FORESHOCK_SEED={seed}");
+        }
         // No alert twice, each of an incident that was opened before it.
         let mut ids = BTreeSet::new();
         for (_, value) in found.get(&Channel::Alerts).into_iter().flatten() {
@@ -446,5 +577,8 @@ fn with_models_promoted_meanwhile_every_row_is_scored_once_by_the_version_it_nam
             assert!(ids.contains(&alert.incident_id), "FORESHOCK_SEED={seed}");
             assert_eq!(alert.sequence == 1, alert.incident_id == alert.alert_id);
         }
+    }
+    if seeds().end >= 1_500 {
+        assert!(drift > 150, "{drift}");
     }
 }

@@ -14,6 +14,17 @@ pub enum Output {
     Json,
 }
 
+/// The options of how a command prints.
+#[derive(Debug, Clone, clap::Args)]
+pub struct OutputArgs {
+    /// `table` for people; `json` prints exactly one JSON document on stdout.
+    #[arg(long, value_enum, default_value = "table")]
+    pub output: Output,
+    /// No progress on stderr.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
 /// What a command hands over to be printed.
 pub trait Render: Serialize {
     /// The text that people read.

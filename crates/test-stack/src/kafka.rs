@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -79,6 +80,22 @@ impl KafkaServer {
     /// start.
     pub fn start() -> Result<Self> {
         Self::start_with(FOR_TESTS)
+    }
+
+    /// A broker that tests which run at the same time share; topics have prefixes of their own. It
+    /// stops with the last of them.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn shared() -> Result<Arc<Self>> {
+        static SHARED: Mutex<Weak<KafkaServer>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = shared.upgrade() {
+            return Ok(server);
+        }
+        let server = Arc::new(Self::start()?);
+        *shared = Arc::downgrade(&server);
+        Ok(server)
     }
 
     /// As [`start`](Self::start), with the memory and the compiler that a broker under load has.

@@ -15,7 +15,7 @@ use super::frames::{Event, Payload};
 use super::ledger::{LaneKey, Passed};
 use super::positions::Positions;
 use super::settings::{BinanceSettings, StreamKind};
-use crate::kafka::{Destination, Found, KafkaSettings, Producer, Record, ensure_topic};
+use crate::kafka::{Destination, Found, KafkaSettings, Producer, Record, ensure_topics};
 use crate::telemetry::Telemetry;
 
 /// After being asked to stop, what waits has so long to get into Kafka.
@@ -60,14 +60,21 @@ impl Writer {
         telemetry: Arc<Telemetry>,
         interrupt: &Interrupt,
     ) -> Result<(Self, BTreeMap<LaneKey, u64>)> {
-        let mut topics = BTreeMap::new();
-        for kind in settings.streams.kinds() {
-            let topic = settings.streams.topic(*kind);
-            let found = ensure_topic(kafka, &kafka.topic(topic)).await?;
-            topics.insert(*kind, (topic, found.into()));
-        }
-        let gaps = ensure_topic(kafka, &kafka.topic(Topic::Gaps)).await?.into();
-        let positions_topic = ensure_topic(kafka, &kafka.topic(Topic::FeedPositions)).await?;
+        let kinds = settings.streams.kinds();
+        let of_kinds = kinds.iter().map(|kind| settings.streams.topic(*kind));
+        let names: Vec<String> = of_kinds
+            .chain([Topic::Gaps, Topic::FeedPositions])
+            .map(|topic| kafka.topic(topic))
+            .collect();
+        let mut found = ensure_topics(kafka, &names).await?;
+        let (Some(positions_topic), Some(gaps)) = (found.pop(), found.pop()) else {
+            bail!("topics were not looked at");
+        };
+        let topics = kinds
+            .iter()
+            .zip(found)
+            .map(|(kind, found)| (*kind, (settings.streams.topic(*kind), found.into())))
+            .collect();
         let given_up = CancellationToken::new();
         tokio::spawn({
             let (given_up, interrupt) = (given_up.clone(), interrupt.clone());
@@ -106,7 +113,7 @@ impl Writer {
                 .map(|name| (Arc::clone(name), TradeWriter::new(name)))
                 .collect(),
             topics,
-            gaps,
+            gaps: gaps.into(),
             telemetry,
             given_up,
             value: Vec::with_capacity(512),

@@ -7,13 +7,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use market::Topic;
-use terminal::exit::{Environment, ExitStatus};
-use terminal::output::{self, Render};
+use terminal::exit::{CommandResult, Environment, ExitStatus};
+use terminal::output::{self, OutputArgs, Render};
 use terminal::progress::{Progress, plural};
 use tokio::runtime::Runtime;
 
+use super::Context;
 use super::check::{Finding, kafka_findings, probe};
-use super::{CommandResult, Context, OutputArgs};
 use crate::address::check_base;
 use crate::binance::{self, BinanceSettings, Report, Streams, symbols_of};
 use crate::kafka::KafkaArgs;

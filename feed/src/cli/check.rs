@@ -7,8 +7,8 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use market::Topic;
 use serde::Serialize;
-use terminal::exit::ExitStatus;
-use terminal::output::{self, Output, Render, table};
+use terminal::exit::{CommandResult, ExitStatus};
+use terminal::output::{self, Output, OutputArgs, Render, table};
 use terminal::progress::plural;
 use tokio::runtime::Runtime;
 
@@ -16,7 +16,6 @@ use super::binance::BinanceArgs;
 use super::history::HistoryArgs;
 use super::replay::ReplayArgs;
 use super::simulate::SimulateArgs;
-use super::{CommandResult, OutputArgs};
 use crate::kafka::{KafkaArgs, KafkaSettings, look_at_topics};
 
 pub(super) const HELP: &str = "\

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use health::{routes, serve};
 use terminal::exit::Environment;
 use terminal::interrupt::Interrupt;
 use tokio::runtime::Runtime;
 
-use crate::telemetry::{Telemetry, TelemetryArgs, serve};
+use crate::telemetry::{Telemetry, TelemetryArgs};
 
 /// The surroundings of a command.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl Context {
         let telemetry = Arc::new(Telemetry::default());
         if let Some(address) = &args.listen {
             let bound = runtime
-                .block_on(serve(address, Arc::clone(&telemetry)))
+                .block_on(serve(address, routes(Arc::clone(&telemetry))))
                 .with_context(|| Environment(format!("could not listen at `{address}`")))?;
             tracing::info!(%bound, "answering /metrics, /livez and /readyz");
         }

@@ -7,14 +7,14 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 use market::{DAY_US, Interval};
 use serde::Serialize;
-use terminal::exit::{Environment, ExitStatus};
-use terminal::output::{self, Render};
+use terminal::exit::{CommandResult, Environment, ExitStatus};
+use terminal::output::{self, OutputArgs, Render};
 use terminal::progress::{Progress, list, plural};
 use tokio::runtime::Runtime;
 
+use super::Context;
 use super::check::{Finding, out_finding, probe};
 use super::replay::find;
-use super::{CommandResult, Context, OutputArgs};
 use crate::address::check_base;
 use crate::binance::symbols_of;
 use crate::download::{
@@ -103,6 +103,11 @@ pub(super) struct HistoryArgs {
     #[command(flatten)]
     pub(super) output: OutputArgs,
 }
+
+/// Binance's candles that divide a day. Those of three days, a week and a month don't.
+const PUBLISHED: [&str; 13] = [
+    "1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d",
+];
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum KindName {
@@ -272,6 +277,14 @@ impl HistoryArgs {
         }
         if self.source == Source::Rest && !matches!(kind, Kind::Klines(_)) {
             bail!(usage("--source rest has candles only: --kind klines"));
+        }
+        if let Kind::Klines(interval) = kind
+            && !PUBLISHED.contains(&interval.to_string().as_str())
+        {
+            bail!(usage(&format!(
+                "Binance has no candles of `{interval}` that make up days: --interval is one of {}",
+                PUBLISHED.join(", ")
+            )));
         }
         check_base("--dumps-url", &self.dumps_url)?;
         check_base("--rest-data-url", &self.rest_data_url)?;

@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use history::{DataObject, Location, ReadOptions, Storage, fingerprint, for_each_trade};
 use market::{Topic, TradeWriter};
 use serde::Serialize;
-use terminal::exit::{Environment, ExitStatus};
-use terminal::output::{self, Render};
+use terminal::exit::{CommandResult, Environment, ExitStatus};
+use terminal::output::{self, OutputArgs, Render};
 use terminal::progress::{Progress, plural};
 
+use super::Context;
 use super::check::{Finding, kafka_findings};
 use super::simulate::{kafka_settings, watch};
-use super::{CommandResult, Context, OutputArgs};
-use crate::kafka::{KafkaArgs, ensure_topic};
+use crate::kafka::{Found, KafkaArgs, ensure_topics, leave};
 use crate::pace::{Pacer, Speed};
 use crate::replay::{
     Merged, MergedTrade, OnError, Progress as Standing, Refused, ReplayId, Sources,
@@ -124,16 +124,28 @@ pub(super) fn run(args: &ReplayArgs) -> CommandResult {
     let progress = Progress::new(args.output.quiet);
     let context = Context::new(&args.telemetry)?;
     let phase = progress.phase("look", 0);
-    let sources = Sources::new(&objects, &options, args.on_error)?;
+    let plain = args.plain_sink()?;
+    // The content is hashed beside the look at it: each goes through everything once.
+    let (sources, content) = std::thread::scope(|scope| {
+        let hashing = match plain {
+            Some(_) => None,
+            None => Some(scope.spawn(|| fingerprint(&objects))),
+        };
+        let sources = Sources::new(&objects, &options, args.on_error);
+        (sources, hashing.map(std::thread::ScopedJoinHandle::join))
+    });
+    let sources = sources?;
     phase.done(&plural(objects.len() as u64, "file"));
-    let (mut sink, mut standing) = match args.plain_sink()? {
-        Some(sink) => (sink, None),
-        None => {
+    let (mut sink, mut standing) = match (plain, content) {
+        (Some(sink), _) => (sink, None),
+        (None, Some(content)) => {
             let phase = progress.phase("compare", 0);
-            let (sink, standing) = args.kafka_sink(&context, &objects)?;
+            let content = content.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            let (sink, standing) = args.kafka_sink(&context, &content.hash)?;
             phase.done("with what the topic holds");
             (sink, Some(standing))
         }
+        (None, None) => bail!("the files were not hashed"),
     };
     context.telemetry.set_ready(true);
     let mut merged = sources.read()?;
@@ -146,6 +158,7 @@ pub(super) fn run(args: &ReplayArgs) -> CommandResult {
         &progress,
     )?;
     context.telemetry.set_ready(false);
+    leave((sink, standing));
     if args.out.as_deref().is_some_and(|out| out == Path::new("-")) {
         progress.note(&summary.render_table());
     } else {
@@ -325,20 +338,18 @@ impl ReplayArgs {
     }
 
     /// Kafka, and where the replay stands there.
-    fn kafka_sink(
-        &self,
-        context: &Context,
-        objects: &[DataObject],
-    ) -> anyhow::Result<(Sink, Standing)> {
+    fn kafka_sink(&self, context: &Context, content: &str) -> anyhow::Result<(Sink, Standing)> {
         /// A transaction for each so much time: often enough for who reads on, seldom enough for speed.
         const EVERY: Duration = Duration::from_millis(100);
         const EVERY_AT_MOST_SPEED: Duration = Duration::from_millis(1_000);
         let settings = kafka_settings(&self.kafka)?;
         let topics = [Topic::RawTrades, Topic::FeedPositions].map(|topic| settings.topic(topic));
-        let runtime = &context.runtime;
-        let trades = runtime.block_on(ensure_topic(&settings, &topics[0]))?;
-        let positions = runtime.block_on(ensure_topic(&settings, &topics[1]))?;
-        let id = ReplayId::new(&fingerprint(objects)?.hash, &self.selection());
+        let found = context
+            .runtime
+            .block_on(ensure_topics(&settings, &topics))?;
+        let [trades, positions] = <[Found; 2]>::try_from(found)
+            .map_err(|found| anyhow!("{} topics instead of 2", found.len()))?;
+        let id = ReplayId::new(content, &self.selection());
         let every = match self.speed {
             Speed::Max => EVERY_AT_MOST_SPEED,
             Speed::Times(_) => EVERY,

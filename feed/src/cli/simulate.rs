@@ -11,13 +11,13 @@ use market::{
     ValidInjectConfig, ValidSimulateConfig,
 };
 use serde::Serialize;
-use terminal::exit::{Environment, ExitStatus};
-use terminal::output::{self, Render};
+use terminal::exit::{CommandResult, Environment, ExitStatus};
+use terminal::output::{self, OutputArgs, Render};
 use terminal::progress::Progress;
 
+use super::Context;
 use super::check::{Finding, kafka_findings};
-use super::{CommandResult, Context, OutputArgs};
-use crate::kafka::{KafkaArgs, KafkaSettings, Producer, ensure_topic};
+use crate::kafka::{KafkaArgs, KafkaSettings, Producer, ensure_topic, leave};
 use crate::pace::{Pacer, Speed};
 use crate::simulate::{RegimeChange, Traffic, names, symbol};
 use crate::sink::{Entry, Sink};
@@ -151,6 +151,7 @@ pub(super) fn run(args: &SimulateArgs) -> CommandResult {
     let progress = Progress::new(args.output.quiet);
     let summary = send(args, &plan, &context, &mut sink, &progress)?;
     context.telemetry.set_ready(false);
+    leave(sink);
     if is_stdout {
         progress.note(&summary.render_table());
     } else {
@@ -315,6 +316,7 @@ fn kafka_sink(args: &KafkaArgs, context: &Context) -> anyhow::Result<Sink> {
     let topic = settings.topic(Topic::RawTrades);
     let found = context.runtime.block_on(ensure_topic(&settings, &topic))?;
     let producer = Arc::new(Producer::new(&settings)?);
+    producer.connect();
     watch(&context.telemetry, &producer);
     Ok(Sink::kafka(
         producer,

@@ -1,7 +1,7 @@
 //! The producer: idempotent, bounded, never giving up.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::ClientContext;
@@ -145,6 +145,8 @@ impl std::fmt::Debug for Producer {
 
 /// How long a full queue is left alone before it is asked again.
 const FULL: Duration = Duration::from_millis(2);
+/// Between two looks whether everything is written.
+pub(super) const MOMENT: Duration = Duration::from_millis(1);
 
 impl Producer {
     /// A producer; brokers are not asked yet.
@@ -162,6 +164,15 @@ impl Producer {
             inner,
             n_sent: AtomicU64::new(0),
         })
+    }
+
+    /// Waits for a connection, but not long: brokers that are away are waited for later. What
+    /// librdkafka asks for before there is one, it asks for again only half a second later.
+    pub fn connect(&self) {
+        const AT_MOST: Duration = Duration::from_secs(1);
+        if let Err(error) = self.inner.client().fetch_metadata(None, AT_MOST) {
+            tracing::debug!(%error, "no broker answers yet");
+        }
     }
 
     /// Hands a record over; `false` when the queue is full.
@@ -238,7 +249,18 @@ impl Producer {
     pub fn flush(&self, at_most: Duration) -> Result<()> {
         // What has failed is not waited for: nothing of it may go out behind a hole.
         self.check().inspect_err(|_| self.abandon())?;
-        let flushed = self.inner.flush(at_most);
+        let began = Instant::now();
+        let flushed = loop {
+            // By itself it looks ten times a second only.
+            match self.inner.flush(Duration::ZERO) {
+                Err(KafkaError::Flush(RDKafkaErrorCode::OperationTimedOut))
+                    if began.elapsed() < at_most && self.check().is_ok() =>
+                {
+                    std::thread::sleep(MOMENT);
+                }
+                flushed => break flushed,
+            }
+        };
         self.check().inspect_err(|_| self.abandon())?;
         flushed.with_context(|| {
             format!(
@@ -265,5 +287,63 @@ impl Producer {
             0 => Ok(()),
             n_failed => bail!("Kafka refused {n_failed} records"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::*;
+    use crate::kafka::KafkaArgs;
+
+    #[derive(Parser)]
+    struct Options {
+        #[command(flatten)]
+        kafka: KafkaArgs,
+    }
+
+    /// What follows a batch that is refused for good must not be there without it.
+    #[test]
+    fn a_refused_batch_leaves_no_hole() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let brokers = cluster.bootstrap_servers();
+        let options = Options::parse_from(["feed", "--brokers", &brokers, "--linger-ms", "0"]);
+        let settings = options.kafka.settings().unwrap().unwrap();
+        let producer = Producer::new(&settings).unwrap();
+        let destination = Destination {
+            topic: "t".to_owned(),
+            n_partitions: 1,
+        };
+        let send = |value: &str| {
+            producer.try_send(Record {
+                destination: &destination,
+                partition: 0,
+                key: "k",
+                value: value.as_bytes(),
+            })
+        };
+        let until = |is_so: &dyn Fn() -> bool| {
+            let began = Instant::now();
+            while !is_so() {
+                assert!(began.elapsed() < Duration::from_secs(60));
+                std::thread::sleep(MOMENT);
+            }
+        };
+        assert!(send("first").unwrap());
+        producer.flush(Duration::from_secs(60)).unwrap();
+        let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
+        cluster.request_errors(RDKafkaApiKey::Produce, &[refusal]);
+        assert!(send("refused").unwrap());
+        until(&|| producer.n_failed() > 0);
+        assert!(send("behind it").is_err());
+        until(&|| producer.n_waiting() == 0);
+        assert!(producer.flush(Duration::from_secs(60)).is_err());
+        let client = producer.inner.client();
+        let (_, high) = client.fetch_watermarks("t", 0, FULL * 1_000).unwrap();
+        assert_eq!(high, 1);
     }
 }

@@ -1,11 +1,15 @@
 //! Topics: created where missing, checked where they are.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 use terminal::exit::Environment;
+use terminal::progress::list;
 
+use super::leave::leave;
 use super::producer::Quiet;
 use super::properties::refusal;
 use super::settings::{ANSWER, KafkaSettings};
@@ -25,16 +29,85 @@ pub struct Found {
 /// No broker answers (an [`Environment`] error), or a topic has not the partitions that it must
 /// have.
 pub fn look_at_topics(settings: &KafkaSettings, names: &[String]) -> Result<Vec<Found>> {
-    let client: BaseConsumer<Quiet> = settings
-        .client()
-        .create_with_context(Quiet)
-        .map_err(|error| refusal(&error))?;
-    let metadata = client.fetch_metadata(None, ANSWER).map_err(|error| {
-        anyhow::Error::new(error).context(Environment(format!(
-            "no Kafka broker answers at `{}`",
-            settings.brokers
-        )))
-    })?;
+    let admin = admin(settings)?;
+    let found = look(&admin, settings, names);
+    leave(admin);
+    found
+}
+
+/// Makes sure that topics are there, with the partitions that they must have; all are looked at
+/// before one is created.
+///
+/// # Errors
+/// As [`look_at_topics`], and when the broker won't create one.
+pub async fn ensure_topics(settings: &KafkaSettings, names: &[String]) -> Result<Vec<Found>> {
+    let admin = Arc::new(admin(settings)?);
+    let ensured = ensure(&admin, settings, names).await;
+    leave(admin);
+    ensured
+}
+
+/// As [`ensure_topics`], of one.
+///
+/// # Errors
+/// As [`ensure_topics`].
+pub async fn ensure_topic(settings: &KafkaSettings, name: &str) -> Result<Found> {
+    let found = ensure_topics(settings, &[name.to_owned()]).await?;
+    found.into_iter().next().context("look at the topic")
+}
+
+type Admin = AdminClient<Quiet>;
+
+fn admin(settings: &KafkaSettings) -> Result<Admin> {
+    let created = settings.client().create_with_context(Quiet);
+    created.map_err(|error| refusal(&error).into())
+}
+
+async fn ensure(
+    admin: &Arc<Admin>,
+    settings: &KafkaSettings,
+    names: &[String],
+) -> Result<Vec<Found>> {
+    let look_again = || {
+        let (admin, settings, names) = (Arc::clone(admin), settings.clone(), names.to_vec());
+        tokio::task::spawn_blocking(move || look(&admin, &settings, &names))
+    };
+    let found = look_again().await??;
+    for topic in &found {
+        if topic.partitions > 0 && settings.is_positions(&topic.name) {
+            check_compacted(admin, &topic.name).await?;
+        }
+    }
+    let missing = found.iter().filter(|topic| topic.partitions == 0);
+    let missing: Vec<&str> = missing.map(|topic| topic.name.as_str()).collect();
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    create(admin, settings, &missing).await?;
+    // A new topic takes a moment to be known everywhere.
+    for _ in 0..SHOWN_AFTER_LOOKS {
+        let found = look_again().await??;
+        if found.iter().all(|topic| topic.partitions > 0) {
+            return Ok(found);
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    bail!(Environment(format!(
+        "topics were created, but the brokers don't show all of {}",
+        list(&missing)
+    )))
+}
+
+fn look(admin: &Admin, settings: &KafkaSettings, names: &[String]) -> Result<Vec<Found>> {
+    let metadata = admin
+        .inner()
+        .fetch_metadata(None, ANSWER)
+        .map_err(|error| {
+            anyhow::Error::new(error).context(Environment(format!(
+                "no Kafka broker answers at `{}`",
+                settings.brokers
+            )))
+        })?;
     names
         .iter()
         .map(|name| {
@@ -56,73 +129,52 @@ pub fn look_at_topics(settings: &KafkaSettings, names: &[String]) -> Result<Vec<
         .collect()
 }
 
-/// Makes sure that a topic is there, with the partitions that it must have.
-///
-/// # Errors
-/// As [`look_at_topics`], and when the broker won't create it.
-pub async fn ensure_topic(settings: &KafkaSettings, name: &str) -> Result<Found> {
-    let look = || {
-        let (settings, names) = (settings.clone(), [name.to_owned()]);
-        tokio::task::spawn_blocking(move || look_at_topics(&settings, &names))
-    };
-    let first = |found: Vec<Found>| found.into_iter().next().context("look at the topic");
-    let found = first(look().await??)?;
-    let admin: AdminClient<Quiet> = settings.client().create_with_context(Quiet)?;
-    if found.partitions > 0 {
-        if settings.is_positions(name) {
-            check_compacted(&admin, name).await?;
-        }
-        return Ok(found);
-    }
-    let partitions = settings.new_partitions(name);
-    let mut new = NewTopic::new(
-        name,
-        partitions,
-        TopicReplication::Fixed(settings.replication),
-    );
-    if settings.is_positions(name) {
-        // Read as a whole at each start: it must stay small.
-        new = new
-            .set("cleanup.policy", COMPACT)
-            .set("segment.bytes", "16777216")
-            .set("min.cleanable.dirty.ratio", "0.1");
-    }
+async fn create(admin: &Admin, settings: &KafkaSettings, names: &[&str]) -> Result<()> {
+    let new: Vec<NewTopic<'_>> = names
+        .iter()
+        .map(|name| {
+            let replicas = TopicReplication::Fixed(settings.replication);
+            let new = NewTopic::new(name, settings.new_partitions(name), replicas);
+            if !settings.is_positions(name) {
+                return new;
+            }
+            // Read as a whole at each start: it must stay small.
+            new.set("cleanup.policy", COMPACT)
+                .set("segment.bytes", "16777216")
+                .set("min.cleanable.dirty.ratio", "0.1")
+        })
+        .collect();
     let options = AdminOptions::new().operation_timeout(Some(ANSWER));
     let results = admin
-        .create_topics([&new], &options)
+        .create_topics(&new, &options)
         .await
-        .with_context(|| Environment(format!("could not create the topic `{name}`")))?;
+        .with_context(|| Environment(format!("could not create the topics {}", list(names))))?;
     for result in results {
         match result {
-            // Somebody else was quicker: it is looked at below.
+            // Somebody else was quicker: it is looked at again.
             Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-            Err((_, code)) => {
+            Err((name, code)) => {
                 return Err(Environment(format!(
-                    "the brokers refused to create the topic `{name}` with {partitions} \
-                     partitions and {} replicas: {code}",
+                    "the brokers refused to create the topic `{name}` with {} partitions and {} \
+                     replicas: {code}",
+                    settings.new_partitions(&name),
                     settings.replication
                 ))
                 .into());
             }
         }
     }
-    // A new topic takes a moment to be known everywhere.
-    for _ in 0..100 {
-        let found = first(look().await??)?;
-        if found.partitions > 0 {
-            return Ok(found);
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    bail!(Environment(format!(
-        "topic `{name}` was created, but the brokers don't show it"
-    )))
+    Ok(())
 }
+
+/// Looks at new topics before they count as lost, and the time between two.
+const SHOWN_AFTER_LOOKS: usize = 500;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 const COMPACT: &str = "compact";
 
 /// Makes sure that a topic never loses the last record of a key.
-async fn check_compacted(admin: &AdminClient<Quiet>, name: &str) -> Result<()> {
+async fn check_compacted(admin: &Admin, name: &str) -> Result<()> {
     let topic = ResourceSpecifier::Topic(name);
     let options = AdminOptions::new().request_timeout(Some(ANSWER));
     let described = admin.describe_configs([&topic], &options).await;

@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::Producer as _;
 
-use super::producer::{Destination, Producer, Record};
+use super::producer::{Destination, MOMENT, Producer, Record};
 use super::settings::KafkaSettings;
 use super::topics::Found;
 use super::whole::read_whole;
@@ -38,7 +38,8 @@ impl Producer {
     /// # Errors
     /// When the brokers refuse.
     pub fn fence(&self, is_given_up: impl Fn() -> bool) -> Result<bool> {
-        let fenced = retry(is_given_up, || self.inner.init_transactions(TURN));
+        self.connect();
+        let fenced = retry(is_given_up, SOON, || self.inner.init_transactions(TURN));
         fenced.context("begin to write in transactions")
     }
 
@@ -97,7 +98,13 @@ impl Producer {
     /// The transaction is lost: a record was refused, it took too long, or another producer of this
     /// name has begun.
     pub fn commit(&self, is_given_up: impl Fn() -> bool) -> Result<bool> {
-        let committed = retry(is_given_up, || self.inner.commit_transaction(TURN));
+        // A commit of what isn't written yet would look ten times a second whether it is: too seldom
+        // for transactions that last a tenth of a second.
+        let settled = retry(&is_given_up, MOMENT, || self.inner.flush(Duration::ZERO));
+        if !settled.context("the transaction is lost")? {
+            return Ok(false);
+        }
+        let committed = retry(is_given_up, SOON, || self.inner.commit_transaction(TURN));
         let committed = committed.context("the transaction is lost")?;
         self.check()?;
         Ok(committed)
@@ -106,6 +113,7 @@ impl Producer {
 
 fn retry(
     is_given_up: impl Fn() -> bool,
+    pause: Duration,
     mut work: impl FnMut() -> Result<(), KafkaError>,
 ) -> Result<bool> {
     loop {
@@ -115,7 +123,7 @@ fn retry(
                 if is_given_up() {
                     return Ok(false);
                 }
-                std::thread::sleep(SOON);
+                std::thread::sleep(pause);
             }
             Err(error) => return Err(error.into()),
         }

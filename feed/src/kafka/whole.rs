@@ -10,6 +10,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{Message, Offset, TopicPartitionList};
 use terminal::exit::Environment;
 
+use super::leave::leave;
 use super::producer::Quiet;
 use super::properties::refusal;
 use super::settings::{ANSWER, KafkaSettings};
@@ -31,15 +32,17 @@ pub fn read_whole(
         .consumer()
         .create_with_context(Quiet)
         .map_err(|error| refusal(&error))?;
-    for partition in 0..topic.partitions {
+    let is_read = (0..topic.partitions).try_for_each(|partition| {
         let (low, high) = consumer
             .fetch_watermarks(&topic.name, partition, ANSWER)
             .with_context(|| Environment(format!("could not look at topic `{}`", topic.name)))?;
         if low < high {
             read(&consumer, topic, partition, low..high, &mut visit)?;
         }
-    }
-    Ok(())
+        Ok(())
+    });
+    leave(consumer);
+    is_read
 }
 
 fn read(

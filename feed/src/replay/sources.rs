@@ -171,16 +171,16 @@ fn symbols_of(
     let mut symbols: Vec<String> = Vec::new();
     let mut last = i64::MIN;
     let mut is_in_order = true;
-    let mut current = String::new();
+    let mut is_known: Vec<bool> = Vec::new();
     for_each_good_trade(
         object,
         options,
         |row| {
-            if row.symbol != current {
-                row.symbol.clone_into(&mut current);
-                if !symbols.contains(&current) {
-                    symbols.push(current.clone());
-                }
+            let idx = row.symbol_idx;
+            if is_known.get(idx) != Some(&true) {
+                is_known.resize(is_known.len().max(idx + 1), false);
+                is_known[idx] = true;
+                symbols.push(row.symbol.to_owned());
             }
             is_in_order &= row.trade.event_time >= last;
             last = row.trade.event_time;
@@ -227,6 +227,8 @@ fn read_chain(
     let mut late: Option<HistoryError> = None;
     let mut is_left = false;
     for object in &chain.objects {
+        // The places of the file's symbols among the chain's.
+        let mut places: Vec<Option<u32>> = Vec::new();
         let read = for_each_good_trade(
             object,
             &chain.options,
@@ -236,7 +238,15 @@ fn read_chain(
                     return ControlFlow::Break(());
                 }
                 last = row.trade.event_time;
-                let symbol = symbols.place(row.symbol, &mut batch.new_symbols);
+                let symbol = match places.get(row.symbol_idx) {
+                    Some(Some(place)) => *place,
+                    _ => {
+                        let place = symbols.place(row.symbol, &mut batch.new_symbols);
+                        places.resize(places.len().max(row.symbol_idx + 1), None);
+                        places[row.symbol_idx] = Some(place);
+                        place
+                    }
+                };
                 let label = match row.label {
                     Some(label) => labels.place(label, &mut batch.new_labels),
                     None => UNLABELLED,
@@ -297,16 +307,16 @@ fn late_row(object: &DataObject, row: u64, event_time: i64, last: i64) -> Histor
 struct Names {
     places: HashMap<String, u32>,
     names: Vec<Arc<str>>,
-    last: Option<(String, u32)>,
+    last: u32,
 }
 
 impl Names {
     /// The place of a name; a new one is added to `new`, too.
     fn place(&mut self, name: &str, new: &mut Vec<String>) -> u32 {
-        if let Some((last, place)) = &self.last
-            && last == name
+        if let Some(last) = self.names.get(self.last as usize)
+            && **last == *name
         {
-            return *place;
+            return self.last;
         }
         let place = match self.places.get(name) {
             Some(place) => *place,
@@ -318,7 +328,7 @@ impl Names {
                 place
             }
         };
-        self.last = Some((name.to_owned(), place));
+        self.last = place;
         place
     }
 }

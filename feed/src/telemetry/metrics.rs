@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use health::Health;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -153,11 +154,6 @@ impl Default for Telemetry {
 }
 
 impl Telemetry {
-    /// Whether work is under way as it should be.
-    pub fn is_ready(&self) -> bool {
-        self.is_ready.load(Ordering::Relaxed)
-    }
-
     /// Says whether work is under way as it should be.
     pub fn set_ready(&self, is_ready: bool) {
         self.is_ready.store(is_ready, Ordering::Relaxed);
@@ -251,15 +247,17 @@ impl Telemetry {
     pub fn delay(&self, seconds: f64) {
         self.delay.observe(seconds.max(0.0));
     }
+}
 
-    /// All of it as text.
-    ///
-    /// # Errors
-    /// When it can't be written.
-    pub fn render(&self) -> Result<String, std::fmt::Error> {
+impl Health for Telemetry {
+    fn metrics(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::with_capacity(8 * 1024);
         encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Relaxed)
     }
 }
 

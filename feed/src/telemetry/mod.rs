@@ -1,12 +1,10 @@
 //! What a feed tells its operators: metrics for Prometheus, liveness and readiness.
 
 mod metrics;
-mod server;
 
 use clap::Args;
 
 pub use metrics::Telemetry;
-pub use server::serve;
 
 /// Where to answer for health.
 #[derive(Debug, Clone, Args)]

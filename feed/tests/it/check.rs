@@ -1,7 +1,9 @@
 //! `feed check`
 
+use test_stack::program::done;
+
 use crate::fake::FakeBinance;
-use crate::support::{data, done, feed, kafka};
+use crate::support::{data, feed, kafka};
 
 fn findings(args: &[&str], is_ok: bool) -> Vec<(String, bool, String)> {
     let output = feed()

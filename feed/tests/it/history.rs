@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use test_stack::S3Server;
+use test_stack::program::{Running, done, refused, said, until};
 
-use crate::support::{Running, data, done, feed, refused, until};
+use crate::support::{data, feed};
 
 const DAY_MS: u64 = 86_400_000;
 /// 2024-01-01
@@ -438,12 +439,27 @@ fn failures_are_tried_again_and_wrong_content_is_refused() {
         .args(["--dumps-url", secret])
         .output()
         .unwrap();
-    let said = crate::support::said(&output);
+    let said = said(&output);
     assert!(
         output.status.code() == Some(2) && !said.contains("hunter2"),
         "{said}"
     );
     refused(&mut history(&fake, out), 2, &["--symbols, --from and --to"]);
+    // Candles that don't make up days, and such as nobody has.
+    let n_before = fake.n_requests();
+    for (interval, word) in [
+        ("3d", "does not divide a day"),
+        ("1w", "`1w`"),
+        ("12d", "does not divide a day"),
+        ("10m", "--interval is one of 1s, 1m"),
+    ] {
+        refused(
+            download(&fake, out, "AAAUSDT", 1).args(["--kind", "klines", "--interval", interval]),
+            2,
+            &[word],
+        );
+    }
+    assert_eq!(fake.n_requests(), n_before);
 }
 
 #[test]

@@ -7,8 +7,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use test_stack::KafkaRecord;
+use test_stack::program::{Running, done, refused, said, until};
 
-use crate::support::{Running, data, done, feed, kafka, real_trades, refused, said, until};
+use crate::support::{data, feed, kafka, real_trades, stopped};
 
 fn replay(files: &[&Path]) -> Command {
     let mut command = feed();
@@ -238,7 +239,7 @@ fn a_slow_replay_is_read_as_it_goes() {
             .records("slow.raw-trades")
             .is_ok_and(|records| records.len() == 2)
     });
-    let report = running.stop();
+    let report = stopped(running);
     assert_eq!(
         (&report["trades"], &report["is_complete"]),
         (&2.into(), &false.into())

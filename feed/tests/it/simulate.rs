@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use market::parse_trade;
+use test_stack::program::{Running, done, refused, until};
 
-use crate::support::{Running, done, feed, ids, kafka, refused, until};
+use crate::support::{feed, ids, kafka, stopped};
 
 #[test]
 fn the_same_seed_gives_the_same_bytes_into_files_and_kafka() {
@@ -240,7 +241,7 @@ fn it_can_be_watched_and_stopped() {
             })
     });
     assert!(get("/livez").unwrap().starts_with("HTTP/1.1 200"));
-    let report = running.stop();
+    let report = stopped(running);
     let records = kafka.records("live.raw-trades").unwrap();
     assert_eq!(report["trades"].as_u64().unwrap(), records.len() as u64);
 }

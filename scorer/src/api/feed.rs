@@ -53,7 +53,7 @@ impl Kind {
             Channel::Candles(_) => Some(Self::Candle),
             Channel::Features => Some(Self::Score),
             Channel::Alerts => Some(Self::Alert),
-            Channel::Late | Channel::DeadLetters => None,
+            Channel::Drift | Channel::Late | Channel::DeadLetters => None,
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Row {
 }
 
 /// The longest symbol that is taken.
-const LONGEST_SYMBOL: usize = streaming::partition::MAX_SYMBOL;
+const LONGEST_SYMBOL: usize = streaming::record::MAX_SYMBOL;
 
 /// The rows of a body of `/v1/predict`: `{"rows": […]}`, or one row alone.
 ///

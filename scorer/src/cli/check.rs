@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Args;
+use history::{Storage, write_bytes};
 use serde::Serialize;
 use terminal::exit::ExitStatus;
 use terminal::output::{self, Render};
 
-use super::run::{load_once, show};
+use super::run::{first_limits, load_once, show};
 use super::{CommandResult, OutputArgs};
 use crate::config::read;
 use crate::model::ModelUri;
@@ -82,6 +83,12 @@ pub(super) fn run(args: &CheckArgs) -> CommandResult {
             milliseconds: began.elapsed().as_millis(),
         });
     };
+    if config.limits.file.is_some() {
+        find("limits", &mut || {
+            let limits = first_limits(&config)?.context("no limits")?;
+            Ok(limits.digest)
+        });
+    }
     let mut interval = config.features.map(|features| features.interval);
     find("model", &mut || {
         let uri: ModelUri = config.model.uri.parse().map_err(anyhow::Error::msg)?;
@@ -131,6 +138,13 @@ pub(super) fn run(args: &CheckArgs) -> CommandResult {
             let store = SnapshotStore::new(&config.state.location, group, &names.source());
             store.check()?;
             Ok(format!("`{}` can be written to", config.state.location))
+        });
+    }
+    if let Some(location) = &config.archive.location {
+        find("archive", &mut || {
+            let uri = format!("{}/.check", location.trim_end_matches('/'));
+            write_bytes(&Storage::from_env(), &uri, b"scorer check\n")?;
+            Ok(format!("`{location}` can be written to"))
         });
     }
     let ok = findings.iter().all(|finding| finding.ok);

@@ -16,9 +16,10 @@ use terminal::exit::ExitStatus;
 use terminal::output::{self, Render};
 use terminal::progress::{Progress, list, plural};
 
-use super::run::{load_once, show};
+use super::run::{first_limits, load_once, show};
 use super::{CommandResult, OutputArgs};
 use crate::config::{Config, read};
+use crate::limits::LimitedJudge;
 use crate::model::ModelUri;
 use crate::replay::replay;
 
@@ -55,6 +56,9 @@ pub(super) struct ReplayArgs {
     /// Write alerts as lines of JSON, as the topic has them; `-` is stdout.
     #[arg(long, value_name = "FILE")]
     alerts: Option<PathBuf>,
+    /// Write verdicts on drift as lines of JSON, as the topic has them; `-` is stdout.
+    #[arg(long, value_name = "FILE")]
+    drift: Option<PathBuf>,
     /// Write every judged candle as Parquet: a path or an s3:// URI.
     #[arg(long, value_name = "FILE")]
     scores: Option<String>,
@@ -80,6 +84,7 @@ struct Summary {
     failed: u64,
     flagged: u64,
     alerts: u64,
+    drift: u64,
     seconds: f64,
     trades_per_second: f64,
 }
@@ -100,6 +105,7 @@ impl Render for Summary {
             row("refused by the model", self.failed.to_string()),
             row("flagged", self.flagged.to_string()),
             row("alerts", self.alerts.to_string()),
+            row("verdicts on drift", self.drift.to_string()),
             row(
                 "time",
                 format!(
@@ -139,7 +145,12 @@ pub(super) fn run(args: &ReplayArgs) -> CommandResult {
             None => Settings::new(features),
         };
         settings.check()?;
-        Ok((loaded.judge(&features)?, Arc::new(settings)))
+        let judge = loaded.judge(&features)?;
+        let judge = match config.map(first_limits).transpose()?.flatten() {
+            Some(limits) => Arc::new(LimitedJudge::new(judge, &limits)?),
+            None => judge,
+        };
+        Ok((judge, Arc::new(settings)))
     };
     let (judge, settings) = judge_and_settings(config.as_ref())?;
 
@@ -158,6 +169,7 @@ pub(super) fn run(args: &ReplayArgs) -> CommandResult {
         )
     ));
     let mut alerts = args.alerts.as_deref().map(create).transpose()?;
+    let mut drift = args.drift.as_deref().map(create).transpose()?;
     let storage = Storage::from_env();
     let mut scores = match &args.scores {
         Some(target) => Some(Scores::create(&storage, target)?),
@@ -165,7 +177,6 @@ pub(super) fn run(args: &ReplayArgs) -> CommandResult {
     };
     let phase = progress.phase("score", n_trades as u64);
     let began = Instant::now();
-    let mut told = 0;
     let replayed = replay(
         &settings,
         &*judge,
@@ -173,9 +184,13 @@ pub(super) fn run(args: &ReplayArgs) -> CommandResult {
         args.finish,
         |outputs: &Outputs| -> anyhow::Result<()> {
             phase.advance(1_000);
-            for output in outputs.iter().filter(|o| o.channel == Channel::Alerts) {
-                told += 1;
-                if let Some(out) = &mut alerts {
+            for output in outputs.iter() {
+                let out = match output.channel {
+                    Channel::Alerts => &mut alerts,
+                    Channel::Drift => &mut drift,
+                    _ => continue,
+                };
+                if let Some(out) = out {
                     out.write_all(output.value.unwrap_or_default())?;
                     out.write_all(b"\n")?;
                 }
@@ -188,11 +203,11 @@ pub(super) fn run(args: &ReplayArgs) -> CommandResult {
             }
         },
     )
-    .context("write the alerts")?;
+    .context("write what is said")?;
     let seconds = began.elapsed().as_secs_f64();
     phase.done(&plural(replayed.judged.alerts, "alert"));
-    if let Some(mut out) = alerts {
-        out.flush().context("write the alerts")?;
+    for mut out in [alerts, drift].into_iter().flatten() {
+        out.flush().context("write what is said")?;
     }
     if let Some(scores) = scores {
         scores.finish()?;
@@ -210,7 +225,8 @@ pub(super) fn run(args: &ReplayArgs) -> CommandResult {
         not_ready: judged.not_ready,
         failed: judged.failed,
         flagged: judged.flagged,
-        alerts: told,
+        alerts: judged.alerts,
+        drift: judged.drift,
         seconds,
         trades_per_second: counts.records as f64 / seconds.max(1e-9),
     };

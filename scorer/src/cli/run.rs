@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -14,7 +15,9 @@ use tokio::runtime::Runtime;
 
 use super::CommandResult;
 use crate::api::Api;
+use crate::archive::Archiver;
 use crate::config::{Config, read};
+use crate::limits::{Limits, LimitsInForce, watch};
 use crate::model::{
     Alias, Current, LoadError, Loaded, ModelUri, Registered, causes, follow, load_path,
 };
@@ -85,18 +88,35 @@ fn follow_trades(
     runtime.block_on(ensure_topics(config, &names))?;
     let instance = instance(config)?;
     let listener = api.listener(features).context("start the threads")?;
+    let limits = LimitsInForce::with(first_limits(config)?);
+    if let Some(file) = config.limits.file.clone() {
+        let (limits, telemetry) = (limits.clone(), Arc::clone(telemetry));
+        let (every, interrupt) = (config.limits.every.0, interrupt.clone());
+        std::thread::spawn(move || {
+            watch(file.as_ref(), every, &limits, &telemetry, &interrupt);
+        });
+    }
     let worker = Worker::new(
         Parts {
             config: Arc::clone(config),
             settings,
             instance,
             current,
+            limits,
             telemetry: Arc::clone(telemetry),
             interrupt: interrupt.clone(),
         },
         listener,
     )?;
-    match worker.run()? {
+    let archiver = Archiver::of(config, telemetry, interrupt).map(|archiver| {
+        tracing::info!(?archiver, "rows are archived");
+        std::thread::spawn(move || archiver.run())
+    });
+    let ended = worker.run();
+    if interrupt.is_asked() {
+        leave(archiver);
+    }
+    match ended? {
         Ended::Stopped => Ok(ExitStatus::Done),
         Ended::Tripped { refused, of } => {
             tracing::error!(
@@ -113,6 +133,30 @@ fn follow_trades(
                 "{refused} of the last {of} records could not be taken, more than `dead_letters.max_share` allows"
             )
         }
+    }
+}
+
+/// The limits to begin with, which must be sound.
+pub(super) fn first_limits(config: &Config) -> anyhow::Result<Option<Limits>> {
+    let file = config.limits.file.as_deref();
+    let read = |file: &str| Limits::read(file.as_ref()).with_context(|| format!("read `{file}`"));
+    file.map(read).transpose()
+}
+
+/// Waits for the archive to leave its group; what it has collected is collected again by whoever comes next.
+fn leave(archiver: Option<JoinHandle<()>>) {
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let until = Instant::now() + PATIENCE;
+    let Some(thread) = archiver else { return };
+    while !thread.is_finished() {
+        if Instant::now() >= until {
+            tracing::warn!("the archive's group was not told in time that this scorer leaves");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if thread.join().is_err() {
+        tracing::error!("the thread that archives rows has panicked");
     }
 }
 

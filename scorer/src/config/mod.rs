@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use detectors::drift::DriftPolicy;
 use market::{FeatureConfig, Interval};
 use serde::Deserialize;
 use streaming::Source;
@@ -36,6 +37,15 @@ pub struct Config {
     /// Where the state of partitions is kept.
     #[serde(default)]
     pub state: StateSection,
+    /// Statistical limits that vote beside the model.
+    #[serde(default)]
+    pub limits: LimitsSection,
+    /// Where scored rows are archived.
+    #[serde(default)]
+    pub archive: ArchiveSection,
+    /// The watch for drift.
+    #[serde(default)]
+    pub drift: DriftSection,
     /// Records that can't be taken.
     #[serde(default)]
     pub dead_letters: DeadLetterSection,
@@ -145,6 +155,40 @@ pub struct StateSection {
     pub every: Span,
 }
 
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    /// The file; absent: the model alone judges.
+    pub file: Option<String>,
+    /// How often it is looked at.
+    pub every: Span,
+}
+
+/// `[archive]`
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArchiveSection {
+    /// A folder or an `s3://` URI; absent: nothing is archived.
+    pub location: Option<String>,
+    /// The age at which collected rows are written.
+    pub every: Span,
+    /// How many rows are collected at most, in all partitions of this scorer together.
+    pub rows: usize,
+}
+
+/// `[drift]`; what is watched and by which limits stands in the model.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DriftSection {
+    /// Whether drift is watched at all.
+    pub enabled: bool,
+    /// The least event time between two requests for a new training; it doubles with each.
+    pub cooldown: Span,
+    /// It grows no further than this.
+    pub max_cooldown: Span,
+}
+
 /// `[dead_letters]`
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -201,6 +245,37 @@ impl Default for StateSection {
     }
 }
 
+impl Default for LimitsSection {
+    fn default() -> Self {
+        Self {
+            file: None,
+            every: two_seconds(),
+        }
+    }
+}
+
+impl Default for ArchiveSection {
+    fn default() -> Self {
+        Self {
+            location: None,
+            every: Span(Duration::from_secs(15 * 60)),
+            rows: 100_000,
+        }
+    }
+}
+
+impl Default for DriftSection {
+    fn default() -> Self {
+        let usual = DriftPolicy::default();
+        let span = |micros: i64| Span(Duration::from_micros(micros.unsigned_abs()));
+        Self {
+            enabled: true,
+            cooldown: span(usual.cooldown_us),
+            max_cooldown: span(usual.max_cooldown_us),
+        }
+    }
+}
+
 impl Default for DeadLetterSection {
     fn default() -> Self {
         Self {
@@ -241,6 +316,10 @@ impl Config {
             max_jump: stream.max_jump.micros(),
             quiet: stream.quiet.map_or(usual.quiet, Span::micros),
             max_symbols: stream.max_symbols,
+            drift: self.drift.enabled.then(|| DriftPolicy {
+                cooldown_us: self.drift.cooldown.micros(),
+                max_cooldown_us: self.drift.max_cooldown.micros(),
+            }),
             ..usual
         }
     }
@@ -255,6 +334,8 @@ impl Config {
             }
         };
         self.state.location = join(&self.state.location);
+        self.limits.file = self.limits.file.as_deref().map(join);
+        self.archive.location = self.archive.location.as_deref().map(join);
         self.model.uri = join(&self.model.uri);
         if let Some(path) = &mut self.api.token_file {
             *path = join(path);

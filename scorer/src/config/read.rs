@@ -160,6 +160,36 @@ fn violations(config: &Config) -> Vec<String> {
         "state.location",
         "a folder or an s3:// URI is needed",
     );
+    that(
+        config.limits.file.as_deref() != Some(""),
+        "limits.file",
+        "a file is needed",
+    );
+    that(
+        config.limits.every.micros() >= 100_000,
+        "limits.every",
+        "100 ms or more is needed",
+    );
+    that(
+        config.archive.location.as_deref() != Some(""),
+        "archive.location",
+        "a folder or an s3:// URI is needed",
+    );
+    that(
+        config.archive.every.micros() >= 1_000_000,
+        "archive.every",
+        "a second or more is needed",
+    );
+    that(
+        config.archive.rows >= 1,
+        "archive.rows",
+        "1 or more is needed",
+    );
+    that(
+        config.drift.max_cooldown >= config.drift.cooldown,
+        "drift.max_cooldown",
+        "it can't be shorter than `drift.cooldown`",
+    );
     let share = config.dead_letters.max_share;
     that(
         share > 0.0 && share <= 1.0,
@@ -332,6 +362,14 @@ mod tests {
             (
                 "[model]\nuri = \"m\"\n[dead_letters]\nmax_share = 0.0",
                 "`dead_letters.max_share`",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[archive]\nrows = 0",
+                "`archive.rows`",
+            ),
+            (
+                "[model]\nuri = \"m\"\n[drift]\nmax_cooldown = \"1h\"",
+                "`drift.max_cooldown`",
             ),
             (
                 "[model]\nuri = \"m\"\n[stream]\ncandles = [\"5m\"]",

@@ -11,6 +11,8 @@ use streaming::judge::engine_of;
 use streaming::{Judge, JudgeError, ModelId, NativeJudge};
 use thiserror::Error;
 
+use super::onnx::{Graph, GraphError, GraphJudge, file_of};
+
 /// The native file in a model's folder.
 const NATIVE_FILE: &str = "model.foreshock";
 
@@ -40,6 +42,19 @@ pub enum LoadError {
     /// The bytes are no model.
     #[error("it is no sound model")]
     Format(#[from] FormatError),
+    /// It was made elsewhere, and what its scores mean is not known.
+    #[error(
+        "it has no `{NATIVE_FILE}`: a model that was made elsewhere is calibrated first, by `trainer evaluate models:/{name}/{version} --data EXPERIMENT.toml --register`, which makes a version that scorers run"
+    )]
+    NotOurs {
+        /// The registered model.
+        name: String,
+        /// The version.
+        version: String,
+    },
+    /// Its graph can't be used.
+    #[error("its graph can't be used")]
+    Graph(#[from] GraphError),
     /// It scores otherwise than at training.
     #[error("it does not score as it did at training")]
     Golden(#[from] GoldenError),
@@ -67,21 +82,48 @@ impl LoadError {
 pub struct Loaded {
     /// Which one.
     pub id: ModelId,
-    /// The model.
-    pub model: Model,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Native(Box<Model>),
+    Graph(Box<Graph>),
 }
 
 impl Loaded {
-    fn of(id: ModelId, bytes: &[u8]) -> Result<Self, LoadError> {
-        let model = Model::from_bytes(bytes)?;
-        match model.verify() {
+    fn native(id: ModelId, model: Model) -> Result<Self, LoadError> {
+        let kind = Kind::Native(Box::new(model));
+        Self { id, kind }.verified()
+    }
+
+    fn graph(id: ModelId, model: Model, content: &[u8]) -> Result<Self, LoadError> {
+        let kind = Kind::Graph(Box::new(Graph::new(model, content)?));
+        Self { id, kind }.verified()
+    }
+
+    fn verified(self) -> Result<Self, LoadError> {
+        let verified = match &self.kind {
+            Kind::Native(model) => model.verify(),
+            Kind::Graph(graph) => graph.verify(),
+        };
+        match verified {
             Ok(()) => {}
             Err(error @ GoldenError::None) => {
-                tracing::warn!(model = id.name, version = id.version, %error);
+                tracing::warn!(model = self.id.name, version = self.id.version, %error);
             }
             Err(error) => return Err(error.into()),
         }
-        Ok(Self { id, model })
+        Ok(self)
+    }
+
+    /// The model; that of a graph stands for it.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        match &self.kind {
+            Kind::Native(model) => model,
+            Kind::Graph(graph) => graph.model(),
+        }
     }
 
     /// How its features are computed.
@@ -89,7 +131,7 @@ impl Loaded {
     /// # Errors
     /// It doesn't say, or not sensibly.
     pub fn features(&self) -> Result<ValidFeatureConfig, LoadError> {
-        let config: FeatureConfig = engine_of(&self.model)?;
+        let config: FeatureConfig = engine_of(self.model())?;
         Ok(config.check()?)
     }
 
@@ -98,7 +140,10 @@ impl Loaded {
     /// # Errors
     /// They are computed in another way than it was trained with.
     pub fn judge(self, features: &ValidFeatureConfig) -> Result<Arc<dyn Judge>, LoadError> {
-        Ok(Arc::new(NativeJudge::new(self.id, self.model, features)?))
+        Ok(match self.kind {
+            Kind::Native(model) => Arc::new(NativeJudge::new(self.id, *model, features)?),
+            Kind::Graph(graph) => Arc::new(GraphJudge::new(self.id, *graph, features)?),
+        })
     }
 }
 
@@ -107,14 +152,17 @@ impl Loaded {
 /// # Errors
 /// It can't be read, or is no sound model.
 pub fn load_path(path: &Path) -> Result<Loaded, LoadError> {
+    let read = |file: &Path| {
+        std::fs::read(file).map_err(|source| LoadError::Io {
+            path: file.display().to_string(),
+            source,
+        })
+    };
     let file = match path.is_dir() {
         true => path.join(NATIVE_FILE),
         false => path.to_owned(),
     };
-    let bytes = std::fs::read(&file).map_err(|source| LoadError::Io {
-        path: file.display().to_string(),
-        source,
-    })?;
+    let bytes = read(&file)?;
     let named = match file.file_name().is_some_and(|name| name == NATIVE_FILE) {
         true => file.parent().unwrap_or(&file),
         false => &file,
@@ -125,7 +173,14 @@ pub fn load_path(path: &Path) -> Result<Loaded, LoadError> {
         version: "0".to_owned(),
         run_id: String::new(),
     };
-    Loaded::of(id, &bytes)
+    let model = Model::from_bytes(&bytes)?;
+    let Some(graph) = file_of(&model) else {
+        return Loaded::native(id, model);
+    };
+    // Its name comes from the file: nothing outside of the folder is meant by it.
+    let graph = Path::new(graph?).file_name().unwrap_or_default();
+    let content = read(&file.with_file_name(graph))?;
+    Loaded::graph(id, model, &content)
 }
 
 /// Models of a registry.
@@ -183,17 +238,36 @@ impl Registered {
     pub async fn load(&self, name: &str, version: &str) -> Result<Loaded, LoadError> {
         let entry = self.client.get_model_version(name, version).await?;
         let uri = self.client.get_download_uri(name, version).await?;
-        let bytes = self.client.download_artifact(&uri, NATIVE_FILE).await?;
+        let bytes = match self.client.download_artifact(&uri, NATIVE_FILE).await {
+            Err(error) if error.is_not_found() => {
+                return Err(LoadError::NotOurs {
+                    name: name.to_owned(),
+                    version: version.to_owned(),
+                });
+            }
+            result => result?,
+        };
         let id = ModelId {
             name: name.to_owned(),
             version: version.to_owned(),
             run_id: entry.run_id.unwrap_or_default(),
         };
-        // Checking a large model takes a moment.
-        let checked = tokio::task::spawn_blocking(move || Loaded::of(id, &bytes));
-        match checked.await {
-            Ok(loaded) => loaded,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
+        let model = apart(move || Ok(Model::from_bytes(&bytes)?)).await?;
+        let graph = match file_of(&model) {
+            None => return apart(move || Loaded::native(id, model)).await,
+            Some(graph) => graph?.to_owned(),
+        };
+        let content = self.client.download_artifact(&uri, &graph).await?;
+        apart(move || Loaded::graph(id, model, &content)).await
+    }
+}
+
+/// Checking a large model takes a moment: it is done where nothing else waits for it.
+async fn apart<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     }
 }

@@ -2,9 +2,11 @@
 
 mod follow;
 mod load;
+mod onnx;
 mod uri;
 
 pub(crate) use follow::causes;
 pub use follow::{Alias, Current, Failure, InForce, follow};
 pub use load::{LoadError, Loaded, Registered, load_path};
+pub use onnx::GraphError;
 pub use uri::ModelUri;

@@ -77,6 +77,7 @@ impl Names {
             Channel::Candles(_) => Topic::Kline1m.name(&self.prefix),
             Channel::Features => Topic::Features.name(&self.prefix),
             Channel::Alerts => Topic::Alerts.name(&self.prefix),
+            Channel::Drift => Topic::Drift.name(&self.prefix),
             Channel::Late => Topic::LateTrades.name(&self.prefix),
             Channel::DeadLetters => self.source.dead_letters(&self.prefix),
         }
@@ -93,6 +94,9 @@ impl Names {
         ];
         if config.stream.source == Source::Trades {
             channels.extend(config.stream.candles.iter().map(|i| Channel::Candles(*i)));
+        }
+        if config.drift.enabled {
+            channels.push(Channel::Drift);
         }
         let mut names: Vec<String> = channels.into_iter().map(|c| self.of(c)).collect();
         names.push(self.state());

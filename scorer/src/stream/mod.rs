@@ -6,9 +6,9 @@
 //! the transaction is given up, the producer is made anew, which ends whatever may still be open under its name, and all
 //! partitions are restored from what was committed.
 
-mod clients;
+pub(crate) mod clients;
 mod dead_letters;
-mod partition_log;
+pub(crate) mod partition_log;
 mod snapshots;
 mod topics;
 mod transaction;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use test_stack::KafkaServer;
+
 use crate::support::{Bench, Running, kafka, records, scorer, send, values};
 
 /// How often it is killed: `FORESHOCK_KILLS`, or a few times.
@@ -12,54 +14,67 @@ fn n_kills() -> usize {
 
 #[test]
 fn killed_again_and_again_it_says_everything_once() {
-    let kafka = kafka();
+    let mut kafka = KafkaServer::start().unwrap();
+    kill_loop(&mut kafka, "");
+}
+
+#[test]
+fn early_looks_are_said_once_too() {
+    let mut kafka = KafkaServer::start().unwrap();
+    kill_loop(
+        &mut kafka,
+        "[stream]\nscore_on = \"trade\"\nevery = \"500ms\"\n",
+    );
+}
+
+/// Kills a scorer again and again while others come and go and the broker falls over once; what is said in the end must
+/// be what `scorer replay` says.
+fn kill_loop(kafka: &mut KafkaServer, stream: &str) {
     let bench = Bench::new(11, 240);
-    let expected = bench.replayed();
-    let prefix = "killed.";
-    let topic = format!("{prefix}raw-trades");
-    kafka.create_topic(&topic, 3).unwrap();
-    let more = "[dead_letters]\nmax_share = 0.5\n";
-    let configure = |instance: &str| {
-        let path = bench.configure(&kafka, instance, more);
-        let text = std::fs::read_to_string(&path).unwrap();
-        let text = text.replace(
-            "[kafka]\n",
-            &format!("[kafka]\ntopic_prefix = \"{prefix}\"\n"),
-        );
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let (first, second) = (configure("first"), configure("second"));
+    let topic = "raw-trades";
+    kafka.create_topic(topic, 3).unwrap();
+    let more = format!("{stream}[dead_letters]\nmax_share = 0.5\n");
+    let configure = |instance: &str| bench.configure(kafka, instance, &more);
+    let [first, second, third] = ["first", "second", "third"].map(configure);
+    let expected = bench.replayed_as(&first);
     let all = records(&bench.symbols);
     let n_kills = n_kills();
     let pieces: Vec<_> = all.chunks(all.len().div_ceil(n_kills)).collect();
-    let mut other: Option<Running> = None;
+    let (mut one, mut another): (Option<Running>, Option<Running>) = (None, None);
+    let mut n_joined = 0;
     for (round, piece) in pieces.iter().enumerate() {
         let running = Running::start(&first);
-        send(&kafka, &topic, piece);
-        // A second one joins, and leaves in order two rounds later.
-        match (round % 4, other.take()) {
-            (1, None) => other = Some(Running::start(&second)),
-            (3, Some(leaving)) => assert_eq!(leaving.stop(), Some(0)),
-            (_, kept) => other = kept,
+        send(kafka, topic, piece);
+        // Others join, and leave in order some rounds later.
+        for (other, config, of, joins, leaves) in [
+            (&mut one, &second, 4, 1, 3),
+            (&mut another, &third, 5, 2, 0),
+        ] {
+            match (round % of, other.take()) {
+                (at, None) if at == joins => {
+                    n_joined += 1;
+                    *other = Some(Running::start(config));
+                }
+                (at, Some(leaving)) if at == leaves => assert_eq!(leaving.stop(), Some(0)),
+                (_, kept) => *other = kept,
+            }
+        }
+        if round == pieces.len() / 2 {
+            kafka.kill().unwrap();
+            kafka.restart().unwrap();
         }
         // At another moment of its life each time: from before it has joined to in the middle of its work.
         std::thread::sleep(Duration::from_millis(200 + 700 * (round as u64 % 7)));
         running.kill();
     }
-    drop(other);
+    drop((one, another));
     let running = Running::start(&first);
-    let found = values(
-        &kafka,
-        &format!("{prefix}alerts"),
-        expected.len(),
-        &[&running],
-    );
+    let found = values(kafka, "alerts", expected.len(), &[&running]);
     assert_eq!(found.len(), expected.len(), "{}", running.log());
     assert_eq!(found, expected);
     assert_eq!(running.stop(), Some(0));
     // Every candle once.
-    let features = kafka.records(&format!("{prefix}features")).unwrap();
+    let features = kafka.records("features").unwrap();
     let mut seen = std::collections::BTreeSet::new();
     for record in &features {
         let row: serde_json::Value = serde_json::from_slice(&record.value).unwrap();
@@ -67,8 +82,15 @@ fn killed_again_and_again_it_says_everything_once() {
         assert!(seen.insert(key), "{row}");
     }
     assert!(features.len() > expected.len());
+    let n_early = found
+        .iter()
+        .filter(|alert| alert.contains("\"early\":true"))
+        .count();
+    assert_eq!(n_early > 0, stream.contains("trade"));
     println!(
-        "{n_kills} kills, {} records, {} candles, {} alerts: none lost, none doubled",
+        "{} kills, {n_joined} joined and left, the broker killed once: {} records, {} candles, {} alerts ({n_early} \
+         early): none lost, none doubled",
+        pieces.len(),
         all.len(),
         features.len(),
         found.len()

@@ -3,7 +3,10 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 mod api;
+mod archive;
+mod drift;
 mod http;
+mod limits;
 mod live;
 mod promote;
 mod replay;

@@ -153,16 +153,19 @@ impl Bench {
 
     /// The alerts that `scorer replay` writes, sorted.
     pub(crate) fn replayed(&self) -> Vec<String> {
+        self.replay(|command| command.arg("--model").arg(self.path("model")))
+    }
+
+    /// The same under this configuration.
+    pub(crate) fn replayed_as(&self, config: &Path) -> Vec<String> {
+        self.replay(|command| command.arg("--config").arg(config))
+    }
+
+    fn replay(&self, how: impl FnOnce(&mut Command) -> &mut Command) -> Vec<String> {
         let alerts = self.path("alerts.jsonl");
-        done(
-            scorer()
-                .arg("replay")
-                .arg(self.path("trades.parquet"))
-                .arg("--model")
-                .arg(self.path("model"))
-                .arg("--alerts")
-                .arg(&alerts),
-        );
+        let mut command = scorer();
+        let command = command.arg("replay").arg(self.path("trades.parquet"));
+        done(how(command).arg("--alerts").arg(&alerts));
         lines(&alerts)
     }
 }
@@ -234,6 +237,11 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(config: &Path) -> Running {
+        Self::start_with(config, &[])
+    }
+
+    /// With these variables.
+    pub(crate) fn start_with(config: &Path, variables: &[(String, String)]) -> Running {
         let log = config.with_extension("log");
         let file = fs::OpenOptions::new()
             .create(true)
@@ -243,6 +251,7 @@ impl Running {
         let child = scorer()
             .arg("run")
             .arg(config)
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()

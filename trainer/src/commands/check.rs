@@ -5,9 +5,9 @@ use serde::Serialize;
 
 use super::run::load_experiment;
 use super::summary::split_words;
-use crate::cli::{CheckArgs, CommandResult};
+use crate::cli::CheckArgs;
 use crate::config::{DataKind, ExperimentFile, ThresholdRule};
-use crate::exit::ExitStatus;
+use crate::exit::{CommandResult, ExitStatus};
 use crate::output::{self, Render};
 use crate::pipeline::{fit, load, search, table};
 use crate::progress::plural;

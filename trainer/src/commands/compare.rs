@@ -6,8 +6,8 @@ use std::sync::Arc;
 use mlflow_api::types::Run;
 use serde::Serialize;
 
-use crate::cli::{CommandResult, CompareArgs};
-use crate::exit::ExitStatus;
+use crate::cli::CompareArgs;
+use crate::exit::{CommandResult, ExitStatus};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Render};
 use crate::tracking::Tracking;

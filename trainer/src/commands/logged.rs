@@ -22,6 +22,14 @@ pub(super) fn tags(outcome: &Outcome) -> BTreeMap<String, String> {
         "foreshock.data.files".to_owned(),
         outcome.fingerprint.objects.len().to_string(),
     );
+    if !outcome.suspicions.is_empty() {
+        let names: Vec<&str> = outcome
+            .suspicions
+            .iter()
+            .map(|s| s.feature.as_str())
+            .collect();
+        tags.insert("foreshock.suspicious_features".to_owned(), names.join(", "));
+    }
     for (name, metric) in metrics(outcome) {
         if let Some(reason) = metric.reason() {
             tags.insert(format!("undefined.{name}"), reason.to_owned());

@@ -1,5 +1,6 @@
 //! One file per command.
 
+mod adopt;
 pub mod check;
 pub mod compare;
 pub mod evaluate;

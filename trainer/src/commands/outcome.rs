@@ -75,6 +75,7 @@ pub(super) fn stage(
                 "candidate": trial.trial.candidate,
                 "scope": trial.trial.scope,
                 "params": trial.trial.params,
+                "seconds": trial.spent.as_secs_f64(),
                 "validation_average_precision": trial.validation.average_precision,
                 "validation_roc_auc": trial.validation.roc_auc,
             })
@@ -97,6 +98,7 @@ pub(super) fn stage(
         "trials": trials,
         "failed": failed,
         "dropped": dropped,
+        "suspicions": outcome.suspicions,
     });
     write_table(
         &Storage::from_env(),
@@ -163,6 +165,7 @@ pub(super) fn stage(
         },
         flip_probability: leaderboard::flip_probability(outcome),
         failed: failures(outcome),
+        suspicions: outcome.suspicions.iter().map(ToString::to_string).collect(),
         folds: fold_rows(&outcome.folds, outcome.prepared.interval_us.unwrap_or(0)),
     };
     let mut version_tags = BTreeMap::new();
@@ -242,5 +245,6 @@ fn statistics(detectors: &DetectorSet) -> Vec<(String, String)> {
                 Some((format!("statistics/{name}.json"), of(detector)?))
             })
             .collect(),
+        DetectorSet::External(_) => Vec::new(),
     }
 }

@@ -9,9 +9,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::run::{STOPPING, set_threads};
-use crate::cli::{CommandResult, ReproduceArgs};
+use crate::cli::ReproduceArgs;
 use crate::config;
-use crate::exit::ExitStatus;
+use crate::exit::{CommandResult, ExitStatus};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Render};
 use crate::pipeline::provenance::hex;

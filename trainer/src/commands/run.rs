@@ -13,9 +13,9 @@ use tokio::runtime::Runtime;
 
 use super::summary::RunSummary;
 use super::{logged, outcome};
-use crate::cli::{CommandResult, ExperimentArgs, RunArgs};
+use crate::cli::{ExperimentArgs, RunArgs};
 use crate::config::{self, ExperimentFile};
-use crate::exit::{Environment, ExitStatus, RunNote, status_of};
+use crate::exit::{CommandResult, Environment, ExitStatus, Note, status_of};
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::output;
 use crate::pipeline::{self, load, provenance};
@@ -23,7 +23,7 @@ use crate::progress::Progress;
 use crate::tracking::{Bundle, RunState, Stage, Tracking, is_registry_lost, publish};
 
 /// The folder, below the current one, that runs without a registry are kept in.
-const LOCAL_FOLDER: &str = "foreshock";
+pub(super) const LOCAL_FOLDER: &str = "foreshock";
 
 /// What the first Ctrl-C says.
 pub(super) const STOPPING: &str =
@@ -132,7 +132,7 @@ pub fn set_threads(threads: Option<usize>) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn begin(
+pub(super) fn begin(
     tracking: &Tracking,
     file: &ExperimentFile,
     run_name: Option<&str>,
@@ -254,7 +254,7 @@ fn compute(
 }
 
 /// Tags that are known before any work: code, machine, and what to run again.
-fn run_tags(file: &ExperimentFile) -> BTreeMap<String, String> {
+pub(super) fn run_tags(file: &ExperimentFile) -> BTreeMap<String, String> {
     let mut tags = provenance::tags(load::base_folder(&file.path), rayon::current_num_threads());
     let path = std::path::absolute(&file.path).unwrap_or_else(|_| file.path.clone());
     tags.insert(
@@ -281,7 +281,11 @@ async fn mark(client: &Client, run_id: &str, status: RunStatus) -> Result<(), Cl
 }
 
 /// Marks the run and says how to go on.
-fn give_up(tracking: &Tracking, state: &RunState, error: anyhow::Error) -> anyhow::Error {
+pub(super) fn give_up(
+    tracking: &Tracking,
+    state: &RunState,
+    error: anyhow::Error,
+) -> anyhow::Error {
     let run_id = state.run_id.as_str();
     let killed = error.chain().any(|cause| cause.is::<Interrupted>());
     let status = if killed {
@@ -312,5 +316,5 @@ fn give_up(tracking: &Tracking, state: &RunState, error: anyhow::Error) -> anyho
         (Ok(()), false) => format!("run {run_id} is marked FAILED{hint}"),
         (Err(_), _) => format!("run {run_id} is not finished{hint}"),
     };
-    error.context(RunNote(said))
+    error.context(Note(said))
 }

@@ -47,6 +47,9 @@ pub(super) struct RunSummary {
     /// Trials that failed, and why.
     #[serde(default)]
     pub failed: Vec<String>,
+    /// Features that seem to know events before they begin.
+    #[serde(default)]
+    pub suspicions: Vec<String>,
     /// The leaderboard as text, where there are several candidates.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub(super) leader_rows: Vec<Vec<String>>,
@@ -219,8 +222,8 @@ impl Render for RunSummary {
             ];
             text.push_str(&format!("\n\n{}", output::table(&header, &self.folds)));
         }
-        for failed in &self.failed {
-            text.push_str(&format!("\n{failed}"));
+        for line in self.failed.iter().chain(&self.suspicions) {
+            text.push_str(&format!("\n{line}"));
         }
         if let Some(chance) = self.flip_probability {
             text.push_str(&format!(
@@ -357,6 +360,7 @@ mod tests {
             leaderboard: Vec::new(),
             flip_probability: None,
             failed: Vec::new(),
+            suspicions: Vec::new(),
             leader_rows: Vec::new(),
             folds: rows,
         };

@@ -33,7 +33,7 @@ pub struct Experiment {
 }
 
 /// What the data are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum DataKind {
     /// Single trades; candles and features are computed.

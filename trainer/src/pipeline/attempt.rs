@@ -147,12 +147,9 @@ fn attempt(trial: Trial, input: &FitInput<'_>, limits: &Limits, interrupt: &Inte
         deadline: limit.map(|limit| started + limit),
         interrupt,
     };
-    let fitted = catch_unwind(AssertUnwindSafe(|| fit::fit(&trial, input, &mut watch)));
+    let fitted = unharmed(|| fit::fit(&trial, input, &mut watch));
     let (record, spent) = (watch.record, started.elapsed());
-    let fitted = match fitted {
-        Ok(fitted) => fitted.and_then(|set| fit::within(spent, limit).map(|()| set)),
-        Err(panic) => Err(anyhow::anyhow!("the detector panicked: {}", words(&*panic))),
-    };
+    let fitted = fitted.and_then(|set| fit::within(spent, limit).map(|()| set));
     match fitted {
         Ok(detectors) => Attempt::Fitted(Box::new(Fitted {
             trial,
@@ -167,6 +164,16 @@ fn attempt(trial: Trial, input: &FitInput<'_>, limits: &Limits, interrupt: &Inte
             spent,
         }),
     }
+}
+
+/// Does `work`; a panic within is an error, and harms nothing else. What `work` had begun to change must
+/// not be used after one.
+///
+/// # Errors
+/// That of `work`, or what it panicked with.
+pub fn unharmed<T>(work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|panic| Err(anyhow::anyhow!("the detector panicked: {}", words(&*panic))))
 }
 
 /// Why a trial failed.

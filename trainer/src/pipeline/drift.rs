@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use detectors::drift::{DriftBaseline, DriftConfig, FeatureReference, ScoreReference};
-use detectors::{Golden, Model};
+use detectors::{Baseline, Calibrators, Golden, Model, Threshold};
 use market::{DAY_US, HOUR_US, MINUTE_US};
 use ndarray::Array2;
 
@@ -44,10 +44,28 @@ impl Reference {
         model.golden = Golden::of(model, rows)?;
         Ok(())
     }
+
+    /// The same for a model whose raw scores something else gives, row by row.
+    ///
+    /// # Errors
+    /// When a golden row can't be scored.
+    pub fn into_external(
+        self,
+        model: &mut Model,
+        raw: impl Fn(&[f64]) -> anyhow::Result<f64>,
+    ) -> anyhow::Result<()> {
+        model.baseline.drift = Some(Arc::new(self.baseline));
+        let rows = self.golden.into_iter().map(|(symbol, row)| {
+            let score = raw(&row)?;
+            Ok((symbol, row, score))
+        });
+        let rows = rows.collect::<anyhow::Result<Vec<_>>>()?;
+        model.golden = Golden::of_scored(model, rows);
+        Ok(())
+    }
 }
 
-/// The reference of `winner`: features from training and validation rows, scores from validation
-/// rows alone, which no detector was fitted on. Parts are those of the fold that was entered last.
+/// The reference of `winner`; see [`reference_of`].
 ///
 /// # Errors
 /// When rows can't be read or scored.
@@ -59,26 +77,76 @@ pub fn reference(
     progress: &Progress,
 ) -> anyhow::Result<Reference> {
     let (source, index) = prepared.training(false);
+    let judged = JudgedBy {
+        source,
+        raw: &|rows| {
+            let sets = [&winner.detectors];
+            let mut raw = fit::score(source, index, rows, &sets, |_| {}, interrupt)?;
+            Ok(raw.pop().unwrap_or_default())
+        },
+        calibrators: &winner.calibrators,
+        threshold: &winner.threshold,
+    };
+    reference_of(experiment, prepared, &judged, interrupt, progress)
+}
+
+/// What judges rows.
+#[expect(
+    missing_debug_implementations,
+    reason = "it is a function and what it needs"
+)]
+pub struct JudgedBy<'a> {
+    /// The rows as the model has them: its features, in its order.
+    pub source: &'a dyn RowSource,
+    /// Raw scores of some of them.
+    pub raw: &'a dyn Fn(&[u32]) -> anyhow::Result<Vec<f64>>,
+    /// What makes them tail probabilities.
+    pub calibrators: &'a Calibrators,
+    /// When one is an alert.
+    pub threshold: &'a Threshold,
+}
+
+/// A summary of the training rows, the latest million at most.
+///
+/// # Errors
+/// When they can't be read.
+pub fn summary_of(
+    prepared: &Prepared,
+    source: &dyn RowSource,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Baseline> {
+    let (_, index) = prepared.training(false);
+    let (train, ..) = judge::parts(prepared);
+    let rows = read(source, &chosen(index, &[train]), interrupt)?;
+    Ok(Baseline::fit(rows.view())?)
+}
+
+/// A reference: features from training and validation rows, scores from validation rows alone,
+/// which no detector was fitted on. Parts are those of the fold that was entered last.
+///
+/// # Errors
+/// When rows can't be read or scored.
+pub fn reference_of(
+    experiment: &Experiment,
+    prepared: &Prepared,
+    by: &JudgedBy<'_>,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> anyhow::Result<Reference> {
+    let (_, index) = prepared.training(false);
+    let source = by.source;
     let (train, validation, _) = judge::parts(prepared);
     let rows = chosen(index, &[train, validation]);
     let scored = chosen(index, &[validation]);
     let phase = progress.phase("drift", rows.len() as u64);
     let features = read(source, &rows, interrupt)?;
-    let raw = fit::score(
-        source,
-        index,
-        &scored,
-        &[&winner.detectors],
-        |_| {},
-        interrupt,
-    )?;
     let score = judge::calibrate(
-        &winner.calibrators,
+        by.calibrators,
         &index.symbols,
         &judge::symbols_of(index, &scored),
-        raw.first().map_or(&[], Vec::as_slice),
+        &(by.raw)(&scored)?,
     );
-    let flagged = winner.threshold.flags(&score);
+    let flagged = by.threshold.flags(&score);
     let times = |rows: &[u32]| -> Option<Vec<i64>> {
         let time = index.time.as_ref()?;
         Some(rows.iter().map(|&row| time[row as usize]).collect())

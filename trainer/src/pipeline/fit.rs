@@ -1,6 +1,7 @@
 //! Trials: which detectors with which parameters; fitting and scoring them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -8,10 +9,11 @@ use detectors::{
     Detector, DetectorParams, DetectorSet, Epoch, FitObserver, IsolationForestConfig, MaxZConfig,
     Training,
 };
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, s};
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use super::attempt;
 use super::rows::{RowIndex, RowSource, scan_rows};
 use super::shelf::Shelf;
 use super::split::Part;
@@ -276,7 +278,7 @@ fn fit_one(
 ) -> anyhow::Result<Detector> {
     let mut detector = Detector::fit_with(params, training, watch)?;
     if let Some(unseen) = unseen.filter(|rows| !rows.is_empty()) {
-        detector.calibrate(unseen)?;
+        detector.calibrate_with(unseen, watch)?;
     }
     Ok(detector)
 }
@@ -370,20 +372,19 @@ pub fn score_each(
         sets.iter().map(|_| Ok(vec![0.0; wanted.len()])).collect();
     scan_rows(source, wanted, &mut |range, chunk| {
         for ((set, scores), spent) in sets.iter().zip(&mut scores).zip(&mut *spent) {
-            interrupt.check()?;
             let Ok(all) = scores else { continue };
-            let out = &mut all[range.clone()];
-            let started = Instant::now();
-            let done = match set {
-                DetectorSet::Global(detector) => {
-                    detector.score_into(chunk, out).map_err(anyhow::Error::from)
-                }
-                DetectorSet::PerSymbol { .. } => {
-                    score_by_symbol(set, index, &wanted[range.clone()], chunk, out)
+            let rows = &wanted[range.clone()];
+            let some = |at: Range<usize>, out: &mut [f64]| {
+                let chunk = chunk.slice(s![at.clone(), ..]);
+                match set {
+                    DetectorSet::Global(detector) => Ok(detector.score_into(chunk, out)?),
+                    DetectorSet::PerSymbol { .. } | DetectorSet::External(_) => {
+                        score_by_symbol(set, index, &rows[at], chunk, out)
+                    }
                 }
             };
-            *spent += started.elapsed();
-            if let Err(error) = done.and_then(|()| within(*spent, limit)) {
+            let done = in_parts(&mut all[range.clone()], spent, limit, interrupt, some)?;
+            if let Err(error) = done {
                 *scores = Err(error);
             }
         }
@@ -391,6 +392,34 @@ pub fn score_each(
         Ok(())
     })?;
     Ok(scores)
+}
+
+/// Rows that are scored before anybody looks at the clock again.
+const ROWS_AT_ONCE: usize = 32_768;
+
+/// Fills `out` by `score`, a part at a time, each handed with its range, until `spent`, to which this is
+/// added, exceeds `limit`. What `score` fails or panics of is the inner error.
+///
+/// # Errors
+/// [`crate::interrupt::Interrupted`].
+fn in_parts(
+    out: &mut [f64],
+    spent: &mut Duration,
+    limit: Option<Duration>,
+    interrupt: &Interrupt,
+    score: impl Fn(Range<usize>, &mut [f64]) -> anyhow::Result<()>,
+) -> anyhow::Result<anyhow::Result<()>> {
+    for (part, out) in out.chunks_mut(ROWS_AT_ONCE).enumerate() {
+        interrupt.check()?;
+        let first = part * ROWS_AT_ONCE;
+        let started = Instant::now();
+        let done = attempt::unharmed(|| score(first..first + out.len(), out));
+        *spent += started.elapsed();
+        if let Err(error) = done.and_then(|()| within(*spent, limit)) {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(()))
 }
 
 /// # Errors
@@ -458,6 +487,34 @@ mod tests {
         };
         let names: Vec<String> = (0..n_features).map(|i| format!("feature_{i}")).collect();
         trials(&[candidate], &names)
+    }
+
+    #[test]
+    fn what_panics_or_takes_too_long_while_it_scores_is_its_own_failure() {
+        let interrupt = Interrupt::default();
+        let n = 2 * ROWS_AT_ONCE + 10;
+        let all = |limit, score: &dyn Fn(Range<usize>, &mut [f64]) -> anyhow::Result<()>| {
+            let (mut out, mut spent) = (vec![0.0; n], Duration::from_millis(1));
+            let done = in_parts(&mut out, &mut spent, limit, &interrupt, score).unwrap();
+            (done.map_err(|error| format!("{error:#}")), out)
+        };
+        let number = |at: Range<usize>, out: &mut [f64]| {
+            for (at, out) in at.zip(out) {
+                *out = at as f64;
+            }
+            Ok(())
+        };
+        let (done, out) = all(None, &number);
+        assert!(done.is_ok() && out.iter().enumerate().all(|(at, v)| *v == at as f64));
+        let (done, _) = all(None, &|_, out| Ok(out[usize::MAX] = 0.0));
+        let error = done.unwrap_err();
+        assert!(error.contains("panicked: index out of bounds"), "{error}");
+        let (done, out) = all(Some(Duration::from_nanos(1)), &number);
+        assert!(done.unwrap_err().contains("longer than"));
+        assert!(out[ROWS_AT_ONCE..].iter().all(|v| *v == 0.0), "it went on");
+        interrupt.ask();
+        let (mut out, mut spent) = (vec![0.0; n], Duration::ZERO);
+        assert!(in_parts(&mut out, &mut spent, None, &interrupt, number).is_err());
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Judging a model that wasn't fitted here on the footing of those that were.
 
 use anyhow::{Context, bail};
-use detectors::DetectorSet;
 use detectors::evaluation::Evaluation;
+use detectors::{DetectorSet, Model};
 use ndarray::Axis;
 use onnx_runtime::ScoringModel;
 
+use super::drift::{self, JudgedBy};
 use super::fit;
 use super::judge::{self, Calibrated, PartScores};
 use super::prepare::Prepared;
@@ -13,7 +14,7 @@ use super::rows::{OnChunk, RowIndex, RowSource, scan_rows};
 use super::split::Part;
 use crate::config::Experiment;
 use crate::interrupt::Interrupt;
-use crate::progress::list;
+use crate::progress::{Progress, list};
 
 /// What gives rows raw scores.
 #[derive(Debug)]
@@ -113,16 +114,72 @@ fn raw_scores(
             let mut scores = fit::score(source, index, wanted, &sets, |_| {}, interrupt)?;
             Ok(scores.pop().unwrap_or_default())
         }
-        Scorer::Onnx(model) => {
-            let mut scores = Vec::with_capacity(wanted.len());
-            scan_rows(source, wanted, &mut |_, chunk| {
-                interrupt.check()?;
-                scores.extend(model.score(chunk)?);
-                Ok(())
-            })?;
-            Ok(scores)
-        }
+        Scorer::Onnx(model) => graph_scores(source, wanted, model, interrupt),
     }
+}
+
+fn graph_scores(
+    source: &dyn RowSource,
+    wanted: &[u32],
+    graph: &ScoringModel,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Vec<f64>> {
+    let mut scores = Vec::with_capacity(wanted.len());
+    scan_rows(source, wanted, &mut |_, chunk| {
+        interrupt.check()?;
+        scores.extend(graph.score(chunk)?);
+        Ok(())
+    })?;
+    Ok(scores)
+}
+
+/// A graph that gives raw scores, made a model of ours: calibrated, with its drift baseline and golden rows.
+/// `model` is whatever else is known of it.
+///
+/// # Errors
+/// As [`judge_model`].
+pub fn adopted(
+    prepared: &mut Prepared,
+    experiment: &Experiment,
+    graph: &ScoringModel,
+    model: Model,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> anyhow::Result<Model> {
+    // Of a walk forward: the rows that it was calibrated on.
+    let is_walk = prepared.plan.n_folds() > 1;
+    if is_walk {
+        prepared.enter(Some(0));
+    }
+    let made = with_reference(prepared, experiment, graph, model, interrupt, progress);
+    if is_walk {
+        prepared.enter(None);
+    }
+    made
+}
+
+fn with_reference(
+    prepared: &Prepared,
+    experiment: &Experiment,
+    graph: &ScoringModel,
+    mut model: Model,
+    interrupt: &Interrupt,
+    progress: &Progress,
+) -> anyhow::Result<Model> {
+    let (source, _) = prepared.training(false);
+    let names = model.feature_names.clone();
+    let source = Projected::new(source, &names)?;
+    let scored = |rows: &[u32]| graph_scores(&source, rows, graph, interrupt);
+    let by = JudgedBy {
+        source: &source,
+        raw: &scored,
+        calibrators: &model.calibrators,
+        threshold: &model.threshold,
+    };
+    let reference = drift::reference_of(experiment, prepared, &by, interrupt, progress)?;
+    model.baseline = drift::summary_of(prepared, &source, interrupt)?;
+    reference.into_external(&mut model, |row| Ok(graph.score_one(row)?))?;
+    Ok(model)
 }
 
 /// Some columns of a source, in another order.

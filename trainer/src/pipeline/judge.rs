@@ -118,10 +118,10 @@ pub fn alerts_per_symbol_day(flags: &[bool], rows_per_day: Option<f64>) -> Optio
 }
 
 /// Scores the validation rows by every trial, calibrates, sets thresholds, evaluates. A trial whose
-/// scores can't be had, or not within `limit`, is among the failed.
+/// scores can't be had (not within `limit`, or for a panic), calibrated or judged is among the failed.
 ///
 /// # Errors
-/// When rows can't be read, calibrated or judged.
+/// When rows can't be read; [`crate::interrupt::Interrupted`].
 pub fn validate(
     prepared: &Prepared,
     fitted: Vec<Fitted>,
@@ -184,8 +184,20 @@ pub fn validate(
         let clean = clean_symbols
             .as_ref()
             .map(|symbols| (symbols.as_slice(), clean.as_slice()));
-        let calibrated = calibrated(prepared, evaluate, rows.clone(), raw, clean)?;
-        Ok(Validated {
+        let calibrated =
+            attempt::unharmed(|| calibrated(prepared, evaluate, rows.clone(), raw, clean));
+        let calibrated = match calibrated {
+            Ok(calibrated) => calibrated,
+            Err(error) => {
+                return Ok(Err(Failed {
+                    reason: attempt::reason(&error, limit),
+                    trial: fitted.trial,
+                    record: fitted.record,
+                    spent: fitted.spent,
+                }));
+            }
+        };
+        Ok(Ok(Validated {
             trial: fitted.trial,
             detectors: fitted.detectors,
             record: fitted.record,
@@ -195,9 +207,15 @@ pub fn validate(
             alerts_where_set: calibrated.alerts_where_set,
             validation: calibrated.validation,
             validation_scores: calibrated.scores,
-        })
+        }))
     };
-    let validated = a_few_at_once(scored, whole)?;
+    let mut validated = Vec::with_capacity(scored.len());
+    for one in a_few_at_once(scored, whole)? {
+        match one {
+            Ok(one) => validated.push(one),
+            Err(late) => failed.push(late),
+        }
+    }
     phase.done(&format!(
         "{} rows by {} detectors",
         rows.len(),

@@ -14,6 +14,7 @@ pub mod drift;
 pub mod fit;
 pub mod foreign;
 pub mod judge;
+pub mod leak;
 pub mod load;
 pub mod market;
 pub mod prepare;
@@ -42,6 +43,7 @@ use crate::progress::Progress;
 use attempt::{Failed, Limits};
 use fit::{Record, TrainSample, Trial};
 use judge::{PartScores, Validated};
+use leak::Suspicion;
 use prepare::Prepared;
 use shelf::Shelf;
 
@@ -66,6 +68,8 @@ pub struct Outcome {
     pub folds: Vec<Fold>,
     /// What the features of the winner are worth; `None` where there was nothing to measure it on.
     pub importance: Option<Importance>,
+    /// Features that seem to know events before they begin.
+    pub suspicions: Vec<Suspicion>,
     /// The winner, complete.
     pub model: Model,
     /// A few rows of training data, (n_samples, n_features).
@@ -286,6 +290,10 @@ fn judge_all(
         experiment.evaluate.importance_rows,
         experiment.seed,
     )?;
+    let suspicions = leak::suspicions(&prepared, interrupt)?;
+    for suspicion in &suspicions {
+        progress.note(&format!("  {suspicion}"));
+    }
     let mut model = Model {
         feature_names: names,
         detectors: winning.detectors.clone(),
@@ -318,6 +326,7 @@ fn judge_all(
         tested,
         folds,
         importance,
+        suspicions,
         model,
         example,
         train_rows,
@@ -468,7 +477,7 @@ fn score_calibrated(
 /// What goes into the model's bytes besides what scores: nothing that two runs of the same job
 /// differ in, and nothing of the files the rows came from: the same rows give the same bytes,
 /// whatever their labels say and however they are stored. The run's tags name the files.
-fn metadata(file: &ExperimentFile) -> BTreeMap<String, String> {
+pub fn metadata(file: &ExperimentFile) -> BTreeMap<String, String> {
     BTreeMap::from([
         ("experiment".to_owned(), file.experiment.name.clone()),
         ("seed".to_owned(), file.experiment.seed.to_string()),

@@ -83,7 +83,7 @@ pub fn prepare(
 }
 
 /// Names that say what a column is. One that is called so would give the answer away as a feature.
-const LABEL_NAMES: [&str; 7] = [
+pub const LABEL_NAMES: [&str; 7] = [
     "label",
     "labels",
     "is_anomaly",

@@ -1,7 +1,9 @@
 //! Models that are in the registry, whoever made them.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, bail};
-use detectors::Model;
+use detectors::{DetectorSet, Model};
 use mlflow_api::types::ModelVersion;
 use onnx_runtime::{ScoreRule, ScoringModel, Signature};
 use serde_yaml_ng::Value;
@@ -55,8 +57,25 @@ impl ModelUri {
 pub enum Content {
     /// A model of ours.
     Native(Box<Model>),
-    /// A graph, and the names of its columns.
-    Onnx(Box<ScoringModel>, Option<Vec<String>>),
+    /// A graph.
+    Onnx(Box<Graph>),
+}
+
+/// A graph and what is said of it.
+#[derive(Debug)]
+pub struct Graph {
+    /// What scores.
+    pub model: ScoringModel,
+    /// The names of its columns, if they have some.
+    pub names: Option<Vec<String>>,
+    /// The file's name in the model's folder.
+    pub path: String,
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// The signature's inputs, JSON.
+    pub inputs: String,
+    /// What was said of its score: keys of [`ScoreRule`].
+    pub said: BTreeMap<String, String>,
 }
 
 /// A version of a registered model.
@@ -68,6 +87,10 @@ pub struct Registered {
     pub version: String,
     /// The run that made it, if it is known.
     pub run_id: Option<String>,
+    /// Where its files are.
+    pub folder: String,
+    /// Its `MLmodel`.
+    pub mlmodel: Value,
     /// What scores.
     pub content: Content,
 }
@@ -102,15 +125,22 @@ pub fn fetch(tracking: &Tracking, uri: &ModelUri) -> anyhow::Result<Registered> 
         let flavor = &mlmodel["flavors"][flavor];
         (!flavor.is_null()).then(|| flavor["data"].as_str().unwrap_or(default).to_owned())
     };
-    let content = if let Some(path) = data("foreshock", "model.foreshock") {
-        let model = Model::from_bytes(&download(&path)?)
-            .with_context(|| format!("`{path}` of version {number} of {name} is refused"))?;
+    let native = match data("foreshock", "model.foreshock") {
+        None => None,
+        Some(path) => {
+            let model = Model::from_bytes(&download(&path)?)
+                .with_context(|| format!("`{path}` of version {number} of {name} is refused"))?;
+            // Of a graph that was adopted the graph itself is judged.
+            (!matches!(model.detectors, DetectorSet::External(_))).then_some(model)
+        }
+    };
+    let content = if let Some(model) = native {
         Content::Native(Box::new(model))
     } else if let Some(path) = data("onnx", "model.onnx") {
         let bytes = download(&path)?;
-        let (model, names) = onnx(&bytes, &mlmodel, &version)
+        let graph = onnx(path.clone(), bytes.into(), &mlmodel, &version)
             .with_context(|| format!("`{path}` of version {number} of {name} is refused"))?;
-        Content::Onnx(Box::new(model), names)
+        Content::Onnx(Box::new(graph))
     } else {
         let flavors = mlmodel["flavors"].as_mapping();
         let names = flavors.into_iter().flat_map(|flavors| flavors.keys());
@@ -124,15 +154,18 @@ pub fn fetch(tracking: &Tracking, uri: &ModelUri) -> anyhow::Result<Registered> 
         name: name.to_owned(),
         version: number.to_owned(),
         run_id: version.run_id.clone().filter(|id| !id.is_empty()),
+        folder,
+        mlmodel,
         content,
     })
 }
 
 fn onnx(
-    bytes: &[u8],
+    path: String,
+    bytes: Vec<u8>,
     mlmodel: &Value,
     version: &ModelVersion,
-) -> anyhow::Result<(ScoringModel, Option<Vec<String>>)> {
+) -> anyhow::Result<Graph> {
     let inputs = mlmodel["signature"]["inputs"].as_str();
     let inputs = inputs.context(
         "its MLmodel has no signature: log the model with one, so that its columns are known",
@@ -147,18 +180,19 @@ fn onnx(
             text.or_else(|| value.as_i64().map(|number| number.to_string()))
         })
     };
-    let keys = [
-        "foreshock.score_output",
-        "foreshock.score_sign",
-        "foreshock.score_kind",
-    ];
-    let values: Vec<(&str, Option<String>)> = keys.map(|key| (key, said(key))).into();
-    let rule = ScoreRule::from_keys(|key| {
-        let found = values.iter().find(|(known, _)| *known == key);
-        found.and_then(|(_, value)| value.as_deref())
-    })?;
-    let model = ScoringModel::load(bytes, &signature, &rule)?;
-    Ok((model, signature.column_names()))
+    let said: BTreeMap<String, String> = ScoreRule::KEYS
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), said(key)?)))
+        .collect();
+    let rule = ScoreRule::from_keys(|key| said.get(key).map(String::as_str))?;
+    Ok(Graph {
+        model: ScoringModel::load(&bytes, &signature, &rule)?,
+        names: signature.column_names(),
+        path,
+        bytes,
+        inputs: inputs.to_owned(),
+        said,
+    })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod bad_input;
 mod bakeoff;
 mod evaluate;
 mod full_disk;
+mod honesty;
 mod lab;
 mod market;
 mod proxy;

@@ -17,7 +17,9 @@ use pulp::Simd;
 use rayon::prelude::*;
 
 use super::components::{components, find};
+use crate::error::{Error, Result};
 use crate::neighbors::{KdTree, LANES, block_distances};
+use crate::observer::FitObserver;
 use crate::vectors::vectorized;
 
 /// The label of a row in no cluster.
@@ -33,13 +35,25 @@ pub(crate) struct Clusters {
     pub(crate) n_clusters: usize,
 }
 
-pub(crate) fn cluster(tree: &KdTree, eps: f64, min_samples: usize) -> Clusters {
+/// Leaves between two questions whether to go on.
+const LEAVES_AT_ONCE: usize = 128;
+
+/// Clusters the rows of `tree`.
+///
+/// # Errors
+/// [`Error::Stopped`] where `observer` says so.
+pub(crate) fn cluster(
+    tree: &KdTree,
+    eps: f64,
+    min_samples: usize,
+    observer: &mut dyn FitObserver,
+) -> Result<Clusters> {
     let limit = eps * eps;
     let leaves: Vec<usize> = (0..tree.nodes().len())
         .filter(|node| tree.nodes()[*node].is_leaf())
         .collect();
-    let core = cores(tree, &leaves, limit, min_samples);
-    let mut parents = components(tree, &core, &leaves, limit);
+    let core = cores(tree, &leaves, limit, min_samples, observer)?;
+    let mut parents = components(tree, &core, &leaves, limit, observer)?;
 
     let mut of_root = vec![NOISE; tree.len()];
     let mut position_of = vec![0; tree.len()];
@@ -62,12 +76,12 @@ pub(crate) fn cluster(tree: &KdTree, eps: f64, min_samples: usize) -> Clusters {
             false => NOISE,
         })
         .collect();
-    border(tree, &leaves, &core, limit, &mut labels);
-    Clusters {
+    border(tree, &leaves, &core, limit, &mut labels, observer)?;
+    Ok(Clusters {
         labels: position_of.iter().map(|p| labels[*p]).collect(),
         is_core: position_of.iter().map(|p| core[*p]).collect(),
         n_clusters: n_clusters as usize,
-    }
+    })
 }
 
 /// Calls `visit` with every leaf, or node that lies wholly within the limit, near the leaf `of`: the
@@ -98,10 +112,19 @@ fn near(
 }
 
 /// By position: whether a row is core.
-fn cores(tree: &KdTree, leaves: &[usize], limit: f64, min_samples: usize) -> Vec<bool> {
-    let found: Vec<Vec<bool>> = leaves
-        .par_iter()
-        .map_init(
+fn cores(
+    tree: &KdTree,
+    leaves: &[usize],
+    limit: f64,
+    min_samples: usize,
+    observer: &mut dyn FitObserver,
+) -> Result<Vec<bool>> {
+    let mut all: Vec<Vec<bool>> = Vec::with_capacity(leaves.len());
+    for leaves in leaves.chunks(LEAVES_AT_ONCE) {
+        if observer.should_stop() {
+            return Err(Error::Stopped);
+        }
+        all.par_extend(leaves.par_iter().map_init(
             || (Vec::new(), Vec::new()),
             |(stack, candidates), leaf| {
                 let (mut whole, mut n) = (0, 0);
@@ -145,9 +168,9 @@ fn cores(tree: &KdTree, leaves: &[usize], limit: f64, min_samples: usize) -> Vec
                 );
                 found
             },
-        )
-        .collect();
-    found.concat()
+        ));
+    }
+    Ok(all.concat())
 }
 
 #[inline(always)]
@@ -177,12 +200,26 @@ fn is_core<S: Simd>(
 }
 
 /// Gives rows that are not core, by position, the lowest label of a core row within the limit.
-fn border(tree: &KdTree, leaves: &[usize], core: &[bool], limit: f64, labels: &mut [i32]) {
+fn border(
+    tree: &KdTree,
+    leaves: &[usize],
+    core: &[bool],
+    limit: f64,
+    labels: &mut [i32],
+    observer: &mut dyn FitObserver,
+) -> Result<()> {
     let of_core = &*labels;
-    let found: Vec<(usize, i32)> = leaves
-        .par_iter()
-        .filter(|leaf| tree.nodes()[**leaf].positions().any(|p| !core[p]))
-        .map_init(
+    let mut all: Vec<(usize, i32)> = Vec::new();
+    let with_border: Vec<usize> = leaves
+        .iter()
+        .copied()
+        .filter(|leaf| tree.nodes()[*leaf].positions().any(|p| !core[p]))
+        .collect();
+    for leaves in with_border.chunks(LEAVES_AT_ONCE) {
+        if observer.should_stop() {
+            return Err(Error::Stopped);
+        }
+        let found = leaves.par_iter().map_init(
             || (Vec::new(), Vec::new()),
             |(stack, candidates), leaf| {
                 candidates.clear();
@@ -213,12 +250,13 @@ fn border(tree: &KdTree, leaves: &[usize], core: &[bool], limit: f64, labels: &m
                     }
                 )
             },
-        )
-        .flatten_iter()
-        .collect();
-    for (position, label) in found {
+        );
+        all.par_extend(found.flatten_iter());
+    }
+    for (position, label) in all {
         labels[position] = label;
     }
+    Ok(())
 }
 
 #[inline(always)]
@@ -333,7 +371,7 @@ mod tests {
             };
             let min_samples = 1 + random.below(9);
             let tree = KdTree::new(rows.clone(), dims);
-            let found = cluster(&tree, eps, min_samples);
+            let found = cluster(&tree, eps, min_samples, &mut ()).unwrap();
             let (labels, core) = by_all_pairs(&rows, dims, eps, min_samples);
             assert_eq!(found.is_core, core, "case {case}");
             assert_eq!(found.labels, labels, "case {case}");

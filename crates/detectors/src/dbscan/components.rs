@@ -1,13 +1,27 @@
 //! Which core rows are connected.
 
+use crate::error::{Error, Result};
 use crate::neighbors::{KdTree, LANES, Node, block_distances};
+use crate::observer::FitObserver;
 use crate::vectors::vectorized;
 
+/// Nodes or leaves between two questions whether to go on.
+const AT_ONCE: usize = 128;
+
 /// By position: the way to the root of each core row's component, for [`find`]. `limit` is eps².
-pub(super) fn components(tree: &KdTree, core: &[bool], leaves: &[usize], limit: f64) -> Vec<u32> {
+///
+/// # Errors
+/// [`Error::Stopped`] where `observer` says so.
+pub(super) fn components(
+    tree: &KdTree,
+    core: &[bool],
+    leaves: &[usize],
+    limit: f64,
+    observer: &mut dyn FitObserver,
+) -> Result<Vec<u32>> {
     let mut components = Components::new(tree, core, limit);
-    components.join(leaves);
-    components.parents
+    components.join(leaves, observer)?;
+    Ok(components.parents)
 }
 
 /// Union–find over positions, with what is known of whole nodes.
@@ -40,9 +54,14 @@ impl<'a> Components<'a> {
         }
     }
 
-    fn join(&mut self, leaves: &[usize]) {
+    fn join(&mut self, leaves: &[usize], observer: &mut dyn FitObserver) -> Result<()> {
+        let mut go_on = |at: usize| match at.is_multiple_of(AT_ONCE) && observer.should_stop() {
+            true => Err(Error::Stopped),
+            false => Ok(()),
+        };
         // Children come after their parents.
         for node in (0..self.tree.nodes().len()).rev() {
+            go_on(node)?;
             let (_, most) = self.tree.box_distances(node, node);
             if self.tree.nodes()[node].is_leaf() {
                 if most <= self.limit {
@@ -60,12 +79,14 @@ impl<'a> Components<'a> {
             }
         }
         let (mut stack, mut whole) = (Vec::new(), Vec::new());
-        for leaf in leaves {
+        for (at, leaf) in leaves.iter().enumerate() {
+            go_on(at)?;
             if self.known[*leaf] == Known::None {
                 continue;
             }
             self.join_leaf(*leaf, &mut stack, &mut whole);
         }
+        Ok(())
     }
 
     /// Connects the core rows of `leaf` with those near it that come later.

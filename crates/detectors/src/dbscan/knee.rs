@@ -2,35 +2,49 @@
 
 use rayon::prelude::*;
 
+use crate::error::{Error, Result};
 use crate::neighbors::{KdTree, Nearest};
+use crate::observer::FitObserver;
 
 /// Rows whose distances make the curve.
 const CURVE_ROWS: usize = 10_000;
+/// Rows between two questions whether to go on.
+const ROWS_AT_ONCE: usize = 1_000;
 
 /// Where the ascending curve of distances to the k-th nearest other row bends (Ester et al. 1996,
 /// section 4.2): the point farthest below the line between its ends, as Kneedle finds it (Satopää et
 /// al. 2011) without smoothing. `k` counts the row itself. At most 10,000 rows, evenly spaced, make the
 /// curve; `None` where all distances are 0.
-pub(crate) fn eps_from_curve(tree: &KdTree, k: usize) -> Option<f64> {
+///
+/// # Errors
+/// [`Error::Stopped`].
+pub(crate) fn eps_from_curve(
+    tree: &KdTree,
+    k: usize,
+    observer: &mut dyn FitObserver,
+) -> Result<Option<f64>> {
     let k = k.clamp(2, tree.len().max(2));
     if tree.len() < k {
-        return None;
+        return Ok(None);
     }
     let stride = tree.len().div_ceil(CURVE_ROWS);
     let rows: Vec<usize> = (0..tree.len()).step_by(stride).collect();
-    let mut curve: Vec<f64> = rows
-        .par_iter()
-        .map_init(
+    let mut curve: Vec<f64> = Vec::with_capacity(rows.len());
+    for rows in rows.chunks(ROWS_AT_ONCE) {
+        if observer.should_stop() {
+            return Err(Error::Stopped);
+        }
+        curve.par_extend(rows.par_iter().map_init(
             || (vec![0.0; k], vec![0; k]),
             |(distances, positions), row| {
                 let mut nearest = Nearest::new(distances, positions);
                 tree.k_nearest(tree.row(*row), &mut nearest);
                 distances[k - 1].sqrt()
             },
-        )
-        .collect();
+        ));
+    }
     curve.sort_unstable_by(f64::total_cmp);
-    knee(&curve)
+    Ok(knee(&curve))
 }
 
 /// The value of an ascending curve that lies farthest below the line between its ends; where that is 0,

@@ -97,12 +97,12 @@ impl Dbscan {
         let min_samples = config
             .min_samples
             .unwrap_or_else(|| (2 * rows.ncols()).max(5));
-        let tree = KdTree::new(scaler.scale_rows(kept.view()), rows.ncols());
+        let tree = KdTree::watched(scaler.scale_rows(kept.view()), rows.ncols(), observer)?;
         // An eps that is given is of the density of all rows; the curve's is of the sample's.
         let (eps, min_samples) = match config.eps {
             Some(eps) => (eps, ((min_samples as f64 * share).round() as usize).max(1)),
             None => {
-                let eps = knee::eps_from_curve(&tree, min_samples).ok_or_else(|| {
+                let eps = knee::eps_from_curve(&tree, min_samples, observer)?.ok_or_else(|| {
                     Error::fit(
                         "dbscan",
                         "the k-distance curve is 0 everywhere, as almost all rows are alike: \
@@ -115,7 +115,7 @@ impl Dbscan {
         observer.fact("dbscan.eps", eps);
         observer.fact("dbscan.min_samples", min_samples as f64);
         observer.fact("dbscan.sampled_rows", kept.nrows() as f64);
-        let clusters = cluster::cluster(&tree, eps, min_samples);
+        let clusters = cluster::cluster(&tree, eps, min_samples, observer)?;
         let mut core = Vec::new();
         for (row, is_core) in clusters.is_core.iter().enumerate() {
             if *is_core {
@@ -143,7 +143,7 @@ impl Dbscan {
             n_noise,
             n_sampled: kept.nrows(),
             scaler,
-            core: KdTree::new(core, rows.ncols()),
+            core: KdTree::watched(core, rows.ncols(), observer)?,
         })
     }
 
@@ -292,5 +292,5 @@ pub fn dbscan_labels(rows: ArrayView2<'_, f64>, eps: f64, min_samples: usize) ->
         ));
     }
     let tree = KdTree::new(rows.iter().copied().collect(), rows.ncols());
-    Ok(cluster::cluster(&tree, eps, min_samples).labels)
+    Ok(cluster::cluster(&tree, eps, min_samples, &mut ())?.labels)
 }

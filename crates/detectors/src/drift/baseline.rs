@@ -186,7 +186,8 @@ impl DriftBaseline {
     }
 
     /// Tells baselines apart.
-    pub(super) fn fingerprint(&self) -> u64 {
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 

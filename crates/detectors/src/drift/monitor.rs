@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use market::{DAY_US, HOUR_US};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::baseline::DriftBaseline;
 use super::counts::WindowCounts;
@@ -34,7 +34,7 @@ pub struct Observation<'a> {
 }
 
 /// How often a new training may be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriftPolicy {
     /// The least time between two requests, µs of event time. It doubles with every request to which no new model
     /// (which would have a monitor of its own) was the answer.

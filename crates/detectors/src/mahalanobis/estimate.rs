@@ -112,7 +112,14 @@ const MOST_STEPS: usize = 50;
 /// rows whose covariance has the smallest determinant, found by concentration steps from random starts
 /// on at most 1,500 rows, finished on all; scaled to be consistent for normal data, then reweighted by
 /// the 97.5 % quantile of χ².
-pub(super) fn mcd(rows: Rows<'_>, share: f64, seed: u64) -> Option<Estimate> {
+///
+/// `stop` is asked between the steps; where it says to, there is no estimate.
+pub(super) fn mcd(
+    rows: Rows<'_>,
+    share: f64,
+    seed: u64,
+    stop: &mut dyn FnMut() -> bool,
+) -> Option<Estimate> {
     let (n, d) = (rows.len(), rows.dims);
     let mut random = Random::new(seed, 0x6d63_6400);
     let drawn = rows_drawn(n, START_ROWS, seed, 0x6d63_6401);
@@ -124,6 +131,9 @@ pub(super) fn mcd(rows: Rows<'_>, share: f64, seed: u64) -> Option<Estimate> {
     let size = |n: usize| ((n as f64 * share).ceil() as usize).clamp(n.min(d + 1), n);
     let mut found: Vec<(f64, Estimate)> = Vec::new();
     for _ in 0..STARTS {
+        if stop() {
+            return None;
+        }
         // d + 1 rows at random, then two steps.
         let first: Vec<usize> = (0..=d).map(|_| random.below(few.len())).collect();
         let (mean, covariance) = mean_and_covariance(first.iter().map(|i| few.row(*i)), d);
@@ -134,20 +144,29 @@ pub(super) fn mcd(rows: Rows<'_>, share: f64, seed: u64) -> Option<Estimate> {
         found.truncate(FINALISTS);
     }
     for (log_det, estimate) in &mut found {
-        settle(few, log_det, estimate, size(few.len()))?;
+        settle(few, log_det, estimate, size(few.len()), stop)?;
     }
     found.sort_by(|a, b| a.0.total_cmp(&b.0));
     let (mut log_det, mut best) = found.into_iter().next()?;
     if few.len() < n {
-        settle(rows, &mut log_det, &mut best, size(n))?;
+        settle(rows, &mut log_det, &mut best, size(n), stop)?;
     }
     reweighted(rows, &best)
 }
 
 /// Steps until the determinant falls no more.
-fn settle(rows: Rows<'_>, log_det: &mut f64, estimate: &mut Estimate, size: usize) -> Option<()> {
+fn settle(
+    rows: Rows<'_>,
+    log_det: &mut f64,
+    estimate: &mut Estimate,
+    size: usize,
+    stop: &mut dyn FnMut() -> bool,
+) -> Option<()> {
     let mut last = f64::INFINITY;
     for _ in 0..MOST_STEPS {
+        if stop() {
+            return None;
+        }
         (*log_det, *estimate) = concentrate(rows, estimate, size)?;
         if *log_det >= last - 1e-12 {
             break;
@@ -238,13 +257,13 @@ mod tests {
             values: &values,
             dims: 2,
         };
-        let robust = mcd(rows, 0.75, 1).unwrap();
+        let robust = mcd(rows, 0.75, 1, &mut || false).unwrap();
         for (found, expected) in robust.covariance.iter().zip([1.0, 0.8, 0.8, 1.0]) {
             assert!((found - expected).abs() < 0.25, "{robust:?}");
         }
         assert!(robust.mean.iter().all(|m| m.abs() < 0.1), "{robust:?}");
         assert!(plain(rows).mean[0] > 2.0);
-        assert_eq!(mcd(rows, 0.75, 1), Some(robust));
+        assert_eq!(mcd(rows, 0.75, 1, &mut || false), Some(robust));
     }
 
     #[test]

@@ -156,7 +156,15 @@ impl Mahalanobis {
             }
             Scatter::Robust => {
                 let support = config.support.unwrap_or(MahalanobisConfig::SUPPORT);
-                estimate::mcd(scaled, support, seed)
+                let mut stopped = false;
+                let found = estimate::mcd(scaled, support, seed, &mut || {
+                    stopped = stopped || observer.should_stop();
+                    stopped
+                });
+                if stopped {
+                    return Err(Error::Stopped);
+                }
+                found
             }
             Scatter::Exponential => {
                 let life = config.half_life.unwrap_or(MahalanobisConfig::HALF_LIFE);

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Baseline, Calibrators, DetectorSet, Golden, Model};
+use super::{Baseline, Calibrators, DetectorSet, External, Golden, Model};
 use crate::bytes::{CHECKSUM, Reader, Writer, checksum};
 use crate::calibration::Calibrator;
 use crate::detector::Detector;
@@ -256,6 +256,11 @@ fn write_detectors(detectors: &DetectorSet, out: &mut Writer) {
             }
             write_map(by_symbol, out, Detector::write);
         }
+        DetectorSet::External(External { n_features, sha256 }) => {
+            out.u8(3);
+            out.u64(*n_features as u64);
+            out.raw(sha256);
+        }
     }
 }
 
@@ -272,6 +277,14 @@ fn read_detectors(from: &mut Reader<'_>) -> Result<DetectorSet, FormatError> {
                 by_symbol: read_map(from, "detectors", Detector::read)?,
                 fallback,
             })
+        }
+        3 => {
+            let n_features = from.u64("number of features")?;
+            let n_features = usize::try_from(n_features)
+                .map_err(|error| FormatError::content("number of features", error))?;
+            let mut sha256 = [0; CHECKSUM];
+            sha256.copy_from_slice(from.raw("checksum of the file that scores", CHECKSUM)?);
+            Ok(DetectorSet::External(External { n_features, sha256 }))
         }
         scope => Err(FormatError::content(
             "detector scope",

@@ -17,6 +17,8 @@ const PLATFORM: [&str; 3] = [
 ];
 /// How far a score from another platform may be off, relative to its size (at least 1).
 const TOLERANCE: f64 = 1e-9;
+/// The same of a score that something else computes, in single precision maybe.
+const OUTSIDE_TOLERANCE: f64 = 1e-5;
 
 /// Rows with the scores that training gave them.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -53,6 +55,16 @@ pub enum GoldenError {
         /// Why.
         #[source]
         source: Error,
+    },
+    /// What gives raw scores refuses a row.
+    #[error("golden row {row} (`{symbol}`) can't be scored: {reason}")]
+    RefusedOutside {
+        /// Which row, from 0.
+        row: usize,
+        /// Its symbol.
+        symbol: String,
+        /// Why.
+        reason: String,
     },
     /// A row scores otherwise.
     #[error(
@@ -100,6 +112,54 @@ impl Golden {
             platform: PLATFORM.join("-"),
             rows: scored.collect::<Result<_>>()?,
         })
+    }
+
+    /// Rows with the raw scores that something else gave them.
+    #[must_use]
+    pub fn of_scored(
+        model: &Model,
+        rows: impl IntoIterator<Item = (String, Vec<f64>, f64)>,
+    ) -> Self {
+        let rows = rows.into_iter().map(|(symbol, features, raw)| GoldenRow {
+            score: model.verdict(&symbol, raw),
+            symbol,
+            features,
+        });
+        Self {
+            platform: PLATFORM.join("-"),
+            rows: rows.collect(),
+        }
+    }
+
+    pub(super) fn verify_external(
+        &self,
+        mut raw: impl FnMut(&str, &[f64]) -> std::result::Result<f64, String>,
+    ) -> Result<(), GoldenError> {
+        if self.rows.is_empty() {
+            return Err(GoldenError::None);
+        }
+        for (row, golden) in self.rows.iter().enumerate() {
+            let found = raw(&golden.symbol, &golden.features).map_err(|reason| {
+                GoldenError::RefusedOutside {
+                    row,
+                    symbol: golden.symbol.clone(),
+                    reason,
+                }
+            })?;
+            let expected = golden.score.raw;
+            let is_near = (expected - found).abs() <= OUTSIDE_TOLERANCE * expected.abs().max(1.0);
+            if !is_near {
+                return Err(GoldenError::Differs {
+                    row,
+                    symbol: golden.symbol.clone(),
+                    what: "raw score",
+                    expected: expected.to_string(),
+                    found: found.to_string(),
+                    allowed: "a hundred-thousandth of it is allowed",
+                });
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn verify(&self, model: &Model) -> Result<(), GoldenError> {

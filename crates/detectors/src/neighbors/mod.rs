@@ -9,7 +9,8 @@ mod query;
 use pulp::{Arch, Simd};
 
 use crate::bytes::{Reader, Writer};
-use crate::error::FormatError;
+use crate::error::{Error, FormatError, Result};
+use crate::observer::FitObserver;
 use coarse::Coarse;
 pub(crate) use query::Nearest;
 
@@ -17,6 +18,8 @@ pub(crate) use query::Nearest;
 pub(crate) const LANES: usize = 16;
 /// No tree over fewer rows than 2³² is deeper: it halves.
 const MAX_DEPTH: usize = 33;
+/// Below a node of so many rows nobody is asked whether to go on.
+const ROWS_BETWEEN_QUESTIONS: usize = 50_000;
 
 /// A balanced tree of tight boxes with blocks of rows in its leaves.
 #[derive(Debug, Clone)]
@@ -60,6 +63,11 @@ impl Node {
 impl KdTree {
     /// Of finite `rows`, row after row, `dims` values each; at least one row and one value.
     pub(crate) fn new(rows: Vec<f64>, dims: usize) -> Self {
+        Self::new_until(rows, dims, &mut || false).0
+    }
+
+    /// The same, with `stop` asked now and then; where it said to, the tree is none and `true` comes with it.
+    fn new_until(rows: Vec<f64>, dims: usize, stop: &mut dyn FnMut() -> bool) -> (Self, bool) {
         let n = rows.len() / dims;
         let mut tree = Self {
             dims,
@@ -72,10 +80,24 @@ impl KdTree {
             coarse: Coarse::default(),
         };
         let mut ids = std::mem::take(&mut tree.ids);
-        tree.build(&mut ids, 0);
+        let stopped = !tree.build(&mut ids, 0, stop);
         tree.ids = ids;
-        tree.coarse = Coarse::new(dims, &tree.boxes, &tree.blocks);
-        tree
+        if !stopped {
+            tree.coarse = Coarse::new(dims, &tree.boxes, &tree.blocks);
+        }
+        (tree, stopped)
+    }
+
+    /// As [`new`](Self::new), unless `observer` says to stop.
+    pub(crate) fn watched(
+        rows: Vec<f64>,
+        dims: usize,
+        observer: &mut dyn FitObserver,
+    ) -> Result<Self> {
+        match Self::new_until(rows, dims, &mut || observer.should_stop()) {
+            (_, true) => Err(Error::Stopped),
+            (tree, false) => Ok(tree),
+        }
     }
 
     /// Rows in a leaf at most, by measurement: to compare rows is cheaper than to pass over boxes.
@@ -83,7 +105,11 @@ impl KdTree {
         if self.dims <= 3 { 2 * LANES } else { 4 * LANES }
     }
 
-    fn build(&mut self, ids: &mut [u32], start: usize) {
+    /// Whether it came to the end.
+    fn build(&mut self, ids: &mut [u32], start: usize, stop: &mut dyn FnMut() -> bool) -> bool {
+        if ids.len() > ROWS_BETWEEN_QUESTIONS && stop() {
+            return false;
+        }
         let dims = self.dims;
         let node = self.nodes.len();
         let mut low = vec![f64::INFINITY; dims];
@@ -114,16 +140,18 @@ impl KdTree {
                     self.blocks.extend(column.chain(padding));
                 }
             }
-            return;
+            return true;
         }
         // Whole blocks to the left, so that few places are padding.
         let middle = (ids.len() / 2).next_multiple_of(LANES).min(ids.len() - 1);
         let value = |id: &u32| self.rows[*id as usize * dims + widest];
         ids.select_nth_unstable_by(middle, |a, b| value(a).total_cmp(&value(b)).then(a.cmp(b)));
         let (left, right) = ids.split_at_mut(middle);
-        self.build(left, start);
+        if !self.build(left, start, stop) {
+            return false;
+        }
         self.nodes[node].right = self.nodes.len() as u32;
-        self.build(right, start + middle);
+        self.build(right, start + middle, stop)
     }
 
     pub(crate) fn dims(&self) -> usize {

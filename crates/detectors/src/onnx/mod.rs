@@ -135,6 +135,7 @@ impl Model {
             DetectorSet::PerSymbol { .. } => {
                 per_symbol(&mut graph, &rows, &self.detectors, &tables)?
             }
+            DetectorSet::External(_) => return Err(Error::External),
         };
         let tail = tables.calibrate(&mut graph, &scored.raw);
         let nan = graph.double(f64::NAN);

@@ -1,6 +1,6 @@
 //! Every detector keeps the promises of the type.
 
-use detectors::{Detector, DetectorParams, Error, ForestForm};
+use detectors::{Detector, DetectorParams, Error, FitObserver, ForestForm, Training};
 use ndarray::{Array2, s};
 
 use crate::market::Xorshift;
@@ -139,4 +139,87 @@ fn values_at_the_ends_of_the_range_give_finite_scores() {
             }
         }
     }
+}
+
+/// Says stop at a question.
+struct StopAt {
+    question: usize,
+    asked: usize,
+}
+
+impl FitObserver for StopAt {
+    fn should_stop(&mut self) -> bool {
+        self.asked += 1;
+        self.asked >= self.question
+    }
+}
+
+#[test]
+fn every_long_fit_can_be_stopped_on_its_way_and_is_the_same_when_it_is_not() {
+    let few = table(5_000);
+    let many = table(120_000);
+    for params in every() {
+        let rows = match params.name() {
+            // Nothing that could take long.
+            "max_z" | "ecod" | "hbos" | "candle_z" | "sliding_window" => continue,
+            // Single passes, and a tree that is made in no time of fewer rows.
+            "mahalanobis" | "autoencoder" | "gaussian_mixture" | "consensus" => &few,
+            _ => &many,
+        };
+        let mut params = serde_json::to_value(&params).unwrap();
+        if ["knn", "dbscan"].contains(&params["detector"].as_str().unwrap()) {
+            params["max_rows"] = rows.nrows().into();
+        }
+        let params: DetectorParams = serde_json::from_value(params).unwrap();
+        let training = Training {
+            rows: rows.view(),
+            names: None,
+            seed: 3,
+        };
+        let fit = |question: usize| {
+            let mut observer = StopAt { question, asked: 0 };
+            let fitted = Detector::fit_with(&params, training, &mut observer);
+            (fitted, observer.asked)
+        };
+        let (whole, asked) = fit(usize::MAX);
+        assert!(asked >= 3, "{params:?} asked {asked} times");
+        for question in [1, 2, asked / 2 + 1, asked] {
+            let (stopped, n) = fit(question);
+            assert_eq!(
+                stopped.unwrap_err(),
+                Error::Stopped,
+                "{params:?} at {question}"
+            );
+            assert_eq!(n, question, "{params:?} asked again");
+        }
+        let again = Detector::fit(&params, rows.view(), 3).unwrap();
+        assert_eq!(
+            whole.unwrap().score_one(&[3.0; 4]),
+            again.score_one(&[3.0; 4])
+        );
+    }
+}
+
+#[test]
+fn scoring_for_a_calibration_can_be_stopped() {
+    let (train, rows) = (table(1_000), table(100_000));
+    let members = serde_json::json!([{"detector": "ecod"}, {"detector": "max_z"}]);
+    let params = serde_json::json!({"detector": "consensus", "members": members});
+    let params: DetectorParams = serde_json::from_value(params).unwrap();
+    let mut detector = Detector::fit(&params, train.view(), 0).unwrap();
+    let watched =
+        |question| detector.score_watched(rows.view(), &mut StopAt { question, asked: 0 });
+    assert_eq!(watched(3), Err(Error::Stopped));
+    assert_eq!(
+        watched(usize::MAX).unwrap(),
+        detector.score(rows.view()).unwrap()
+    );
+    let mut stop = StopAt {
+        question: 5,
+        asked: 0,
+    };
+    assert_eq!(
+        detector.calibrate_with(rows.view(), &mut stop),
+        Err(Error::Stopped)
+    );
 }

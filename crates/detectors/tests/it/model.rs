@@ -371,3 +371,46 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_model_may_stand_for_a_file_that_scores() {
+    let mut model = whole_model();
+    let external = External::of(b"a graph", 2);
+    assert!(external.is(b"a graph") && !external.is(b"another graph"));
+    model.detectors = DetectorSet::External(external);
+    let scored = |symbol: &str, row: &[f64]| (symbol.to_owned(), row.to_vec(), row[0] - row[1]);
+    model.golden = Golden::of_scored(
+        &model,
+        [scored("BTCUSD", &[1.0, 3.0]), scored("ETHUSD", &[7.5, 0.0])],
+    );
+    let back = Model::from_bytes(&model.to_bytes().unwrap()).unwrap();
+    let DetectorSet::External(found) = back.detectors else {
+        panic!("{:?}", back.detectors);
+    };
+    assert_eq!(found, external);
+    assert_eq!(back.golden, model.golden);
+    assert!(matches!(
+        back.score_one("BTCUSD", &[1.0, 3.0]),
+        Err(Error::External)
+    ));
+    assert!(back.to_onnx().is_err());
+    back.verify_external(|_, row| Ok((row[0] - row[1]) * (1.0 + 5e-6)))
+        .unwrap();
+    let error = back.verify_external(|_, row| Ok(row[0] - row[1] + 1e-3));
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains("golden row 0 (`BTCUSD`): `raw score` was -2"),
+        "{error}"
+    );
+    let error = back.verify_external(|_, _| Err("no such operator".to_owned()));
+    assert!(error.unwrap_err().to_string().contains("no such operator"));
+
+    model.detectors = DetectorSet::External(External::of(b"a graph", 3));
+    assert!(
+        model
+            .to_bytes()
+            .unwrap_err()
+            .to_string()
+            .contains("expected 2")
+    );
+}

@@ -47,7 +47,21 @@ impl IsolationForestValidParams {
     /// the extension level ask for are refused; so are more than 2^31 - 1 rows or columns, and as many
     /// rows in all trees.
     pub fn fit_view(&self, records: ArrayView2<'_, f64>) -> Result<IsolationForest> {
-        self.fit_sampler(records, &Sampler::Even(records.nrows()))
+        self.fit_sampler(records, &Sampler::Even(records.nrows()), None)
+    }
+
+    /// [`fit_view`](Self::fit_view), with `stop` asked before every few trees; `true` ends the fit. The
+    /// forest is the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`fit_view`](Self::fit_view), and [`Error::Stopped`].
+    pub fn fit_view_until(
+        &self,
+        records: ArrayView2<'_, f64>,
+        stop: &mut dyn FnMut() -> bool,
+    ) -> Result<IsolationForest> {
+        self.fit_sampler(records, &Sampler::Even(records.nrows()), Some(stop))
     }
 
     /// [`fit_view`](Self::fit_view) with `weights`, one per row: the odds with which a tree draws the
@@ -83,7 +97,7 @@ impl IsolationForestValidParams {
             return self.fit_view(records);
         }
         match WeightedRows::new(weights) {
-            Some(rows) => self.fit_sampler(records, &Sampler::Weighted(rows)),
+            Some(rows) => self.fit_sampler(records, &Sampler::Weighted(rows), None),
             None => Err(Error::NoWeight),
         }
     }
@@ -92,6 +106,7 @@ impl IsolationForestValidParams {
         &self,
         records: ArrayView2<'_, f64>,
         sampler: &Sampler,
+        stop: Stop<'_>,
     ) -> Result<IsolationForest> {
         let (n_samples, n_features) = records.dim();
         if n_samples == 0 || n_features == 0 {
@@ -159,9 +174,9 @@ impl IsolationForestValidParams {
             });
         }
         let (trees, splits, left_shares) = if self.axis_parallel() {
-            grow_axis(self, &records, sampler, limits)?
+            grow_axis(self, &records, sampler, limits, stop)?
         } else {
-            grow_oblique(self, &records, sampler, limits)?
+            grow_oblique(self, &records, sampler, limits, stop)?
         };
         Ok(IsolationForest::new(Model {
             n_features,
@@ -176,6 +191,9 @@ impl IsolationForestValidParams {
         }))
     }
 }
+
+/// Asked whether to go on growing; `true` is to stop.
+type Stop<'a> = Option<&'a mut dyn FnMut() -> bool>;
 
 /// Limits under which a tree grows.
 #[derive(Debug, Clone, Copy)]
@@ -223,10 +241,10 @@ fn grow_axis(
     records: &ArrayView2<'_, f64>,
     sampler: &Sampler,
     limits: GrowLimits,
+    stop: Stop<'_>,
 ) -> Result<Grown> {
-    let grown = (0..params.n_trees())
-        .into_par_iter()
-        .map(|tree_idx| {
+    let grown: Vec<(Outline, Vec<(u32, AxisSplit)>)> =
+        each_tree(params.n_trees(), stop, |tree_idx| {
             let mut rng = TreeRng::new(params.seed(), tree_idx);
             let sample = Sample::draw(records, sampler, limits, &mut rng, |_, value| value)?;
             let mut splits = Vec::with_capacity(limits.sample_size);
@@ -243,9 +261,7 @@ fn grow_axis(
                 .iter()
                 .map(|split| (sample.columns[split.column].feature, *split));
             Ok((outline, named.collect()))
-        })
-        .collect::<Vec<Result<(Outline, Vec<(u32, AxisSplit)>)>>>();
-    let grown = first_error(grown)?;
+        })?;
 
     let n_splits = grown.iter().map(|(_, splits)| splits.len()).sum();
     let mut trees = Vec::with_capacity(grown.len());
@@ -271,6 +287,7 @@ fn grow_oblique(
     records: &ArrayView2<'_, f64>,
     sampler: &Sampler,
     limits: GrowLimits,
+    stop: Stop<'_>,
 ) -> Result<Grown> {
     let mut frame_rows = Vec::new();
     for tree_idx in 0..params.n_trees().min(N_FRAME_TREES) {
@@ -283,24 +300,20 @@ fn grow_oblique(
     }
     let frame = Frame::new(records, &frame_rows);
     let n_terms = params.hyperplane_columns().min(records.ncols());
-    let grown = (0..params.n_trees())
-        .into_par_iter()
-        .map(|tree_idx| {
-            let mut rng = TreeRng::new(params.seed(), tree_idx);
-            let map = |column, value| frame.map(column, value);
-            let sample = Sample::draw(records, sampler, limits, &mut rng, map)?;
-            let mut grower = GrownOblique::new(params, n_terms);
-            let outline = grow_outline(&sample, limits, &mut rng, |members, rng| {
-                let threshold = grower.split(&sample, members, rng)?;
-                let projections = grower.projections();
-                Some(partition(members, limits, rng, |position, _| {
-                    side(projections[position], threshold)
-                }))
-            });
-            Ok((outline, grower))
-        })
-        .collect::<Vec<Result<(Outline, GrownOblique)>>>();
-    let grown = first_error(grown)?;
+    let grown: Vec<(Outline, GrownOblique)> = each_tree(params.n_trees(), stop, |tree_idx| {
+        let mut rng = TreeRng::new(params.seed(), tree_idx);
+        let map = |column, value| frame.map(column, value);
+        let sample = Sample::draw(records, sampler, limits, &mut rng, map)?;
+        let mut grower = GrownOblique::new(params, n_terms);
+        let outline = grow_outline(&sample, limits, &mut rng, |members, rng| {
+            let threshold = grower.split(&sample, members, rng)?;
+            let projections = grower.projections();
+            Some(partition(members, limits, rng, |position, _| {
+                side(projections[position], threshold)
+            }))
+        });
+        Ok((outline, grower))
+    })?;
 
     let mut trees = Vec::with_capacity(grown.len());
     let mut left_shares = Vec::new();
@@ -325,6 +338,28 @@ fn grow_oblique(
         }
     }
     Ok((trees, Splits::Oblique(splits), left_shares))
+}
+
+/// Grows the trees 0 to `n_trees` on rayon's threads; a few at a time where somebody may say to stop.
+fn each_tree<T: Send>(
+    n_trees: usize,
+    stop: Stop<'_>,
+    grow: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
+    let Some(stop) = stop else {
+        return first_error((0..n_trees).into_par_iter().map(&grow).collect());
+    };
+    // Enough that no thread waits long for the last of them.
+    let few = 4 * rayon::current_num_threads();
+    let mut grown = Vec::with_capacity(n_trees);
+    for first in (0..n_trees).step_by(few) {
+        if stop() {
+            return Err(Error::Stopped);
+        }
+        let trees = first..(first + few).min(n_trees);
+        grown.par_extend(trees.into_par_iter().map(&grow));
+    }
+    first_error(grown)
 }
 
 /// All trees, or the error that names the first bad value of the table, whichever tree met it first.

@@ -6,9 +6,10 @@ mod trees;
 use tract_onnx::model::Onnx;
 use tract_onnx::pb::{AttributeProto, NodeProto};
 
-/// tract's ONNX with ours.
+/// tract's ONNX with ours. What an exporter noted of shapes between input and output isn't read: it calls
+/// the number of rows by a name of its own, as PyTorch does, and tract would take that for another number.
 pub(crate) fn onnx() -> Onnx {
-    let mut onnx = tract_onnx::onnx();
+    let mut onnx = tract_onnx::onnx().with_ignore_value_info(true);
     onnx.op_register
         .insert("TreeEnsembleRegressor", trees::build);
     onnx.op_register

@@ -1,0 +1,131 @@
+//! The archive: what the scorer saw, once, as the trainer reads it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use history::{FeatureOptions, FeatureScan, HistoryError, Location, S3Config, Storage};
+use serde_json::Value;
+use test_stack::S3Server;
+
+use crate::support::{Bench, LONG, Running, done, kafka, records, scorer, send, values};
+
+/// Archived rows by symbol and candle, each with a number of its own.
+fn archived(storage: &Storage, uri: &str, column: &str) -> Vec<((String, i64), f64)> {
+    let location = Location::parse(uri, Path::new("/")).unwrap();
+    let Ok(objects) = location.resolve(storage) else {
+        return Vec::new();
+    };
+    let options = FeatureOptions {
+        columns: Some(vec![column.to_owned()]),
+        label: Some("label".to_owned()),
+        time: Some("open_time".to_owned()),
+        symbol: Some("symbol".to_owned()),
+        ..FeatureOptions::default()
+    };
+    let Ok(scan) = FeatureScan::open(&objects, &options) else {
+        return Vec::new();
+    };
+    let mut rows = Vec::new();
+    let read = scan.for_each_batch(|batch| {
+        let (time, symbol) = (batch.time.as_ref().unwrap(), batch.symbol.as_ref().unwrap());
+        for (place, value) in batch.values.iter().enumerate() {
+            let symbol = batch.symbol_names[symbol[place] as usize].clone();
+            rows.push(((symbol, time[place]), *value));
+        }
+        Ok::<(), HistoryError>(())
+    });
+    read.unwrap();
+    rows
+}
+
+#[test]
+fn killed_again_and_again_it_archives_every_row_once() {
+    let kafka = kafka();
+    let s3 = S3Server::start().unwrap();
+    s3.create_bucket("archive").unwrap();
+    let storage = Storage::new(S3Config::from_vars(s3.env()));
+    let bench = Bench::new(41, 120);
+    let prefix = "archived.";
+    let topic = format!("{prefix}raw-trades");
+    kafka.create_topic(&topic, 2).unwrap();
+    let more = "[archive]\nlocation = \"s3://archive/rows\"\nevery = \"1s\"\nrows = 300\n";
+    let configure = |instance: &str| {
+        let path = bench.configure(&kafka, instance, more);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.replace(
+            "[kafka]\n",
+            &format!("[kafka]\ntopic_prefix = \"{prefix}\"\n"),
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let (first, second) = (configure("archiving"), configure("archiving-too"));
+    let all = records(&bench.symbols);
+    let variables = s3.env();
+    let mut other: Option<Running> = None;
+    for (round, piece) in (0_u64..).zip(all.chunks(all.len().div_ceil(6))) {
+        let running = Running::start_with(&first, &variables);
+        match (round % 4, other.take()) {
+            (1, None) => other = Some(Running::start_with(&second, &variables)),
+            (3, Some(leaving)) => assert_eq!(leaving.stop(), Some(0)),
+            (_, kept) => other = kept,
+        }
+        send(&kafka, &topic, piece);
+        // At another moment each time: before it has joined, while it collects, while it writes.
+        std::thread::sleep(Duration::from_millis(2_500 + 900 * (round % 5)));
+        running.kill();
+    }
+    drop(other);
+    let running = Running::start_with(&first, &variables);
+    let n_candles = {
+        let output = done(
+            scorer()
+                .arg("replay")
+                .arg(bench.path("trades.parquet"))
+                .args(["--output", "json", "--model"])
+                .arg(bench.path("model")),
+        );
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        usize::try_from(summary["candles"].as_u64().unwrap()).unwrap()
+    };
+    let published = values(&kafka, &format!("{prefix}features"), n_candles, &[&running]);
+    let mut scored = BTreeMap::new();
+    let mut unscored = BTreeMap::new();
+    for row in &published {
+        let row: Value = serde_json::from_str(row).unwrap();
+        let symbol = row["symbol"].as_str().unwrap().to_owned();
+        let key = (symbol, row["open_time"].as_i64().unwrap());
+        match row["score"].as_f64() {
+            Some(score) => scored.insert(key, score),
+            None => unscored.insert(key, row["close"].as_f64().unwrap()),
+        };
+    }
+    assert!(scored.len() > 1_000 && !unscored.is_empty());
+    let began = Instant::now();
+    let (found, cold) = loop {
+        let found = archived(&storage, "s3://archive/rows/scored", "score");
+        let cold = archived(&storage, "s3://archive/rows/unscored", "close");
+        if found.len() >= scored.len() && cold.len() >= unscored.len() {
+            break (found, cold);
+        }
+        assert!(
+            began.elapsed() < LONG,
+            "{} of {} rows: {}",
+            found.len(),
+            scored.len(),
+            running.log()
+        );
+        std::thread::sleep(Duration::from_millis(300));
+    };
+    // None lost, none doubled, none changed.
+    assert_eq!((found.len(), cold.len()), (scored.len(), unscored.len()));
+    assert_eq!(found.into_iter().collect::<BTreeMap<_, _>>(), scored);
+    assert_eq!(cold.into_iter().collect::<BTreeMap<_, _>>(), unscored);
+    assert_eq!(running.stop(), Some(0));
+    // The model's own features are whole wherever there is a score: what `use` of an experiment file names.
+    for feature in ["log_return_zscore", "volume_zscore", "price_range"] {
+        let rows = archived(&storage, "s3://archive/rows/scored", feature);
+        assert_eq!(rows.len(), scored.len());
+    }
+}
