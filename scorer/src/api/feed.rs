@@ -324,7 +324,7 @@ mod tests {
         use streaming::{Pipeline, Record, Settings};
 
         let features = FeatureConfig::new(Interval::TEN_SECONDS).check().unwrap();
-        let mut pipeline = Pipeline::new(Arc::new(Settings::new(features)));
+        let mut pipeline = Pipeline::new(Arc::new(Settings::new(features)), 0);
         let mut outputs = Outputs::default();
         for offset in 0..60_i64 {
             let time = 1_700_000_000_000_000 + offset * 5_000_000;
