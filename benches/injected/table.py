@@ -149,7 +149,7 @@ def main() -> None:
         ("Share of events caught at the threshold", "event_recall"),
     ):
         print(f"\n{title} [95 %], by kind and magnitude\n")
-        print("| | " + " | ".join(names) + " |")
+        print("| | " + " | ".join(name.replace("|", "\\|") for name in names) + " |")
         print("|---" * (len(names) + 1) + "|")
         for (kind, magnitude), leaders in found.items():
             cells = [cell(leaders[name], key) if name in leaders else "failed" for name in names]

@@ -493,7 +493,8 @@ mod tests {
     fn what_panics_or_takes_too_long_while_it_scores_is_its_own_failure() {
         let interrupt = Interrupt::default();
         let n = 2 * ROWS_AT_ONCE + 10;
-        let all = |limit, score: &dyn Fn(Range<usize>, &mut [f64]) -> anyhow::Result<()>| {
+        type Score = dyn Fn(Range<usize>, &mut [f64]) -> anyhow::Result<()>;
+        let all = |limit, score: &Score| {
             let (mut out, mut spent) = (vec![0.0; n], Duration::from_millis(1));
             let done = in_parts(&mut out, &mut spent, limit, &interrupt, score).unwrap();
             (done.map_err(|error| format!("{error:#}")), out)
@@ -506,7 +507,10 @@ mod tests {
         };
         let (done, out) = all(None, &number);
         assert!(done.is_ok() && out.iter().enumerate().all(|(at, v)| *v == at as f64));
-        let (done, _) = all(None, &|_, out| Ok(out[usize::MAX] = 0.0));
+        let (done, _) = all(None, &|_, out| {
+            out[usize::MAX] = 0.0;
+            Ok(())
+        });
         let error = done.unwrap_err();
         assert!(error.contains("panicked: index out of bounds"), "{error}");
         let (done, out) = all(Some(Duration::from_nanos(1)), &number);

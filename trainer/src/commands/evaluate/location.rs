@@ -237,7 +237,7 @@ mod tests {
             .kind("x", &wanted)
             .unwrap_err()
             .to_string();
-        for part in ["return, price_range", "`x`", "width", "--kind"] {
+        for part in ["`return`, `price_range`", "`x`", "width", "--kind"] {
             assert!(error.contains(part), "{part}: {error}");
         }
     }
