@@ -38,7 +38,14 @@ impl LimitsInForce {
 /// A model with the limits in force beside it, made anew when one of the two changes.
 #[derive(Debug, Default)]
 pub(crate) struct Beside {
-    made: Option<(Arc<dyn Judge>, Arc<Limits>, Arc<dyn Judge>)>,
+    made: Option<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    of: Arc<dyn Judge>,
+    with: Arc<Limits>,
+    judge: Arc<dyn Judge>,
 }
 
 impl Beside {
@@ -52,13 +59,13 @@ impl Beside {
         let Some(limits) = limits.get() else {
             return model;
         };
-        if let Some((of, with, made)) = &self.made
-            && Arc::ptr_eq(of, &model)
-            && Arc::ptr_eq(with, &limits)
+        if let Some(made) = &self.made
+            && Arc::ptr_eq(&made.of, &model)
+            && Arc::ptr_eq(&made.with, &limits)
         {
-            return Arc::clone(made);
+            return Arc::clone(&made.judge);
         }
-        let made: Arc<dyn Judge> = match LimitedJudge::new(Arc::clone(&model), &limits) {
+        let judge: Arc<dyn Judge> = match LimitedJudge::new(Arc::clone(&model), &limits) {
             Ok(judge) => {
                 tracing::info!(limits = limits.digest, "limits are in force");
                 telemetry.limits("loaded");
@@ -71,8 +78,12 @@ impl Beside {
                 Arc::clone(&model)
             }
         };
-        self.made = Some((model, limits, Arc::clone(&made)));
-        made
+        self.made = Some(Made {
+            of: model,
+            with: limits,
+            judge: Arc::clone(&judge),
+        });
+        judge
     }
 }
 
