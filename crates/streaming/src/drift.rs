@@ -1,8 +1,8 @@
 //! Watching the rows that a model scores for drift, exactly once.
 //!
-//! A [`DriftMonitor`] is a function of the rows that it was shown since its model came into force. It holds tens of
-//! kilobytes, more with more symbols, and changes with nearly every row, so writing it with every transaction would be
-//! more than all that is said. What is written there is only *since when* the rows of *which* model are watched
+//! A [`DriftMonitor`] is a function of the rows that it was shown since its model came into force. By its layout it
+//! holds about 17 kB with 20 symbols and 16 features, and 70 kB with 1,000 symbols; it changes with nearly every row, so
+//! writing it with each of ten transactions a second would be more than all that is said. What is written there is only *since when* the rows of *which* model are watched
 //! ([`Began`]), which changes when the model does. The monitor itself goes into the snapshots, although a model had a
 //! say in it, because it can be computed again: a new model has a new monitor, so whatever is in a monitor was scored by
 //! the one model that it belongs to. [`restore`](crate::restore()) takes a snapshot of the same watch, or one from before
