@@ -126,10 +126,6 @@ impl Judge for LimitedJudge {
         self.model.shares(symbol, row)
     }
 
-    fn describe(&self) -> serde_json::Value {
-        self.model.describe()
-    }
-
     fn drift_baseline(&self) -> Option<&Arc<DriftBaseline>> {
         self.model.drift_baseline()
     }

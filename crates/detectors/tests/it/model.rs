@@ -7,8 +7,9 @@ use detectors::drift::{
     ScoreReference,
 };
 use detectors::{
-    AlertBudget, Baseline, Calibrators, Detector, DetectorParams, DetectorSet, ForestForm,
-    ForestScoring, FormatError, Golden, GoldenError, IsolationForestConfig, MaxZConfig, Model,
+    AlertBudget, Baseline, Calibrators, Detector, DetectorParams, DetectorSet, Error, External,
+    ForestForm, ForestScoring, FormatError, Golden, GoldenError, IsolationForestConfig, MaxZConfig,
+    Model,
 };
 use ndarray::Array2;
 use proptest::prelude::*;
