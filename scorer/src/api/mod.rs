@@ -30,7 +30,7 @@ mod scoring;
 mod stats;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use market::ValidFeatureConfig;
@@ -42,6 +42,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Token, TokenError};
+use crate::limits::{Beside, LimitsInForce};
 use crate::model::Current;
 use crate::shadow::{Board, Shadow};
 use crate::stream::Listener;
@@ -72,6 +73,9 @@ pub struct Api {
     token: Option<Token>,
     telemetry: Arc<Telemetry>,
     champion: Current,
+    limits: LimitsInForce,
+    /// The champion with the limits beside it.
+    beside: Mutex<Beside>,
     challenger: Option<Challenger>,
     /// How features are computed; known once there was a model.
     features: OnceLock<ValidFeatureConfig>,
@@ -109,6 +113,8 @@ impl Api {
                 board: Arc::default(),
             }),
             champion: Current::default(),
+            limits: LimitsInForce::default(),
+            beside: Mutex::default(),
             features: OnceLock::new(),
             memory: Memory::new(section.predictions, section.predictions_bytes).map(Arc::new),
             events: broadcast::channel(section.stream_buffer).0,
@@ -156,6 +162,12 @@ impl Api {
         &self.champion
     }
 
+    /// Where the limits are put that vote beside it.
+    #[must_use]
+    pub fn limits(&self) -> &LimitsInForce {
+        &self.limits
+    }
+
     /// Where the model is put that is scored in shadow, and its alias.
     #[must_use]
     pub fn challenger(&self) -> Option<(&str, &Current)> {
@@ -199,11 +211,16 @@ impl Api {
         Ok(listener)
     }
 
-    /// The model that is in force, and rows a day of a symbol.
+    /// What judges, as it does for alerts: the model that is in force, with the limits beside it; and rows a day of a
+    /// symbol.
     fn judge(&self) -> Result<(Arc<dyn Judge>, f64), Refusal> {
         let in_force = self.champion.in_force();
         match (in_force.judge, self.features.get()) {
-            (Some(judge), Some(features)) => Ok((judge, features.interval().per_day() as f64)),
+            (Some(model), Some(features)) => {
+                let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+                let judge = beside.judge(model, &self.limits, None);
+                Ok((judge, features.interval().per_day() as f64))
+            }
             _ => {
                 let why = in_force
                     .failure

@@ -17,7 +17,7 @@ use super::CommandResult;
 use crate::api::Api;
 use crate::archive::Archiver;
 use crate::config::{Config, read};
-use crate::limits::{Limits, LimitsInForce, watch};
+use crate::limits::{Limits, watch};
 use crate::model::{
     Alias, Current, LoadError, Loaded, ModelUri, Registered, causes, follow, load_path,
 };
@@ -75,7 +75,10 @@ fn follow_trades(
     telemetry: &Arc<Telemetry>,
     api: &Api,
 ) -> CommandResult {
-    let current = api.champion().clone();
+    let (current, limits) = (api.champion().clone(), api.limits().clone());
+    if let Some(first) = first_limits(config)? {
+        limits.set(first);
+    }
     let Some(features) = first_model(runtime, config, interrupt, telemetry, &current)? else {
         return Ok(ExitStatus::Done);
     };
@@ -88,7 +91,6 @@ fn follow_trades(
     runtime.block_on(ensure_topics(config, &names))?;
     let instance = instance(config)?;
     let listener = api.listener(features).context("start the threads")?;
-    let limits = LimitsInForce::with(first_limits(config)?);
     if let Some(file) = config.limits.file.clone() {
         let (limits, telemetry) = (limits.clone(), Arc::clone(telemetry));
         let (every, interrupt) = (config.limits.every.0, interrupt.clone());

@@ -17,12 +17,6 @@ use crate::telemetry::Telemetry;
 pub struct LimitsInForce(Arc<RwLock<Option<Arc<Limits>>>>);
 
 impl LimitsInForce {
-    /// With these to begin with.
-    #[must_use]
-    pub fn with(limits: Option<Limits>) -> Self {
-        Self(Arc::new(RwLock::new(limits.map(Arc::new))))
-    }
-
     /// The limits.
     #[must_use]
     pub fn get(&self) -> Option<Arc<Limits>> {
@@ -30,7 +24,8 @@ impl LimitsInForce {
         held.clone()
     }
 
-    fn set(&self, limits: Limits) {
+    /// Puts others in their place.
+    pub fn set(&self, limits: Limits) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(limits));
     }
 }
@@ -50,12 +45,12 @@ struct Made {
 }
 
 impl Beside {
-    /// The judge that the two make; the model alone where they don't fit.
+    /// The judge that the two make; the model alone where they don't fit. `telemetry` is told, where it is given.
     pub(crate) fn judge(
         &mut self,
         model: Arc<dyn Judge>,
         limits: &LimitsInForce,
-        telemetry: &Telemetry,
+        telemetry: Option<&Telemetry>,
     ) -> Arc<dyn Judge> {
         let Some(limits) = limits.get() else {
             return model;
@@ -68,14 +63,18 @@ impl Beside {
         }
         let judge: Arc<dyn Judge> = match LimitedJudge::new(Arc::clone(&model), &limits) {
             Ok(judge) => {
-                tracing::info!(limits = limits.digest, "limits are in force");
-                telemetry.limits("loaded");
+                if let Some(telemetry) = telemetry {
+                    tracing::info!(limits = limits.digest, "limits are in force");
+                    telemetry.limits("loaded");
+                }
                 Arc::new(judge)
             }
             Err(error) => {
-                let reason = causes(&error);
-                tracing::error!(reason, "the model judges without limits");
-                telemetry.limits("failed");
+                if let Some(telemetry) = telemetry {
+                    let reason = causes(&error);
+                    tracing::error!(reason, "the model judges without limits");
+                    telemetry.limits("failed");
+                }
                 Arc::clone(&model)
             }
         };

@@ -275,7 +275,10 @@ impl Worker {
     /// What judges now: the model in force, and the limits beside it.
     fn judge(&mut self) -> Option<Arc<dyn Judge>> {
         let model = self.current.get()?;
-        Some(self.beside.judge(model, &self.limits, &self.telemetry))
+        Some(
+            self.beside
+                .judge(model, &self.limits, Some(&self.telemetry)),
+        )
     }
 
     /// Says once of each model that it can't be watched for drift.
