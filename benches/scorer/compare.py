@@ -213,7 +213,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         trades, few = folder / "trades.jsonl", folder / "few.jsonl"
-        made = [feed, "simulate", "--symbols", "20", "--rate", "2000", "--speed", "max", "--anomalies", "0", "--quiet"]
+        made = [feed, "simulate", "--symbols", "20", "--rate", "500", "--speed", "max", "--anomalies", "0", "--quiet"]
         subprocess.run([*made, "--count", str(n), "--out", trades], check=True)
         subprocess.run([*made, "--count", "400000", "--out", few], check=True)
         subprocess.run([throughput, "model", few, folder / "model.foreshock"], check=True, stderr=subprocess.DEVNULL)
@@ -228,7 +228,7 @@ def main() -> None:
             if "beside" in parts:
                 beside(kafka, feed, scorer, folder, 300_000, 30)
             if "latency" in parts:
-                for interval in ("10ms", "20ms", "100ms"):
+                for interval in os.environ.get("INTERVALS", "10ms 20ms 100ms").split():
                     latency(kafka, feed, scorer, folder, 50_000, 90, interval)
         finally:
             kafka.stop()

@@ -202,7 +202,7 @@ def main():
     lines = Path(file).read_bytes().splitlines()
     batch = 1 if mode == "single" else BATCH
     fitting = Pipeline(None, False, BATCH)
-    rows = [fitting.take(lines[i:i + BATCH])[0] for i in range(0, 300_000, BATCH)]
+    rows = [fitting.take(lines[i:i + BATCH])[0] for i in range(0, min(len(lines), 2_000_000), BATCH)]
     rows = np.concatenate(rows)
     forest = IsolationForest(n_estimators=100, max_samples=256, random_state=42).fit(rows)
     forest = flat(forest)

@@ -4,7 +4,7 @@
 #
 #   benches/scorer/run.sh [N_TRADES] [N_REPEATS]
 #
-# N_TRADES (default 3,000,000) of 20 symbols are made up, 2,000 in a second of event time; medians of N_REPEATS (default
+# N_TRADES (default 3,000,000) of 20 symbols are made up, 500 in a second of event time; medians of N_REPEATS (default
 # 3). Both sides take the same lines from memory. PARTS="core behind beside latency" chooses what is run: the core; what
 # waits in Kafka, as quickly as it goes; 300,000 trades/s for 30 s; latency at 50,000 trades/s. Broker, sender and scorer
 # share the machine. Needs what ./test needs; the Python packages go into a virtual environment of their own under

@@ -8,7 +8,7 @@
 //!
 //! The file is what `feed simulate --out` writes. `closed` scores closed candles of 10 s, `every` each trade's open candle
 //! too, in batches of 1,000 records; `single` does so record by record. The model is an isolation forest of 100 trees of
-//! 256 rows over six features, fitted on the file's first 300,000 trades.
+//! 256 rows over six features, fitted on the first 2,000,000 trades.
 
 #![allow(clippy::print_stdout, reason = "it is its purpose")]
 
@@ -130,7 +130,7 @@ fn lines_of(content: &[u8]) -> Vec<&[u8]> {
 /// A forest of 100 trees of 256 rows.
 fn fit(lines: &[&[u8]], features: &ValidFeatureConfig) -> Anyhow<Model> {
     let mut trades: BTreeMap<String, Vec<Trade>> = BTreeMap::new();
-    for line in lines.iter().take(300_000) {
+    for line in lines.iter().take(2_000_000) {
         let trade = parse_trade(line, None)?;
         let of_symbol = trades.entry(trade.symbol.to_string()).or_default();
         of_symbol.push(trade.trade());
