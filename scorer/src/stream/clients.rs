@@ -323,7 +323,7 @@ pub(crate) fn producer(
     let mut settings = ClientConfig::new();
     settings
         // The loop flushes before it commits.
-        .set("linger.ms", "5")
+        .set("linger.ms", "1")
         .set("compression.codec", "lz4")
         .set("batch.num.messages", "100000")
         .set("queue.buffering.max.messages", "1000000");

@@ -178,13 +178,30 @@ impl Transactions {
         &mut self,
         partitions: &[i32],
     ) -> Result<Vec<Option<i64>>, TransactionError> {
-        let flushed = self.producer.flush(self.patience);
+        let flushed = self.flush();
         if let Some(failure) = self.producer.context().take_failure() {
             return Err(TransactionError::Undelivered(failure));
         }
         flushed.map_err(|source| failed("flush", source, &self.instance))?;
         let context = self.producer.context();
         Ok(partitions.iter().map(|p| context.take_state(*p)).collect())
+    }
+
+    /// Looks every millisecond whether everything has arrived: the library's own waiting looks ten times a second, which
+    /// is most of the time from a trade to its alert.
+    fn flush(&self) -> Result<(), Rd> {
+        const MOMENT: Duration = Duration::from_millis(1);
+        let deadline = Instant::now() + self.patience;
+        loop {
+            match self.producer.flush(Duration::ZERO) {
+                Err(Rd::Flush(RDKafkaErrorCode::OperationTimedOut))
+                    if Instant::now() < deadline =>
+                {
+                    self.producer.poll(MOMENT);
+                }
+                result => return result,
+            }
+        }
     }
 
     /// Commits what was said and how far was read.

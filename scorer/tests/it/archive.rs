@@ -129,3 +129,48 @@ fn killed_again_and_again_it_archives_every_row_once() {
         assert_eq!(rows.len(), scored.len());
     }
 }
+
+#[test]
+fn what_was_agreed_on_is_written_by_whoever_comes_next() {
+    let kafka = kafka();
+    let bench = Bench::new(42, 60);
+    let prefix = "agreed.";
+    let topic = format!("{prefix}raw-trades");
+    kafka.create_topic(&topic, 1).unwrap();
+    let rows = bench.path("rows");
+    let more = format!(
+        "[archive]\nlocation = {:?}\nevery = \"1s\"\nrows = 100\n",
+        rows.to_str().unwrap()
+    );
+    let config = bench.configure(&kafka, "agreeing", &more);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let prefixed = format!("[kafka]\ntopic_prefix = \"{prefix}\"\n");
+    std::fs::write(&config, text.replace("[kafka]\n", &prefixed)).unwrap();
+    // Where the folder belongs, a file is in the way.
+    std::fs::write(&rows, "in the way").unwrap();
+    let running = Running::start(&config);
+    send(&kafka, &topic, &records(&bench.symbols));
+    let began = Instant::now();
+    while !running.log().contains("rows can't be archived") {
+        assert!(began.elapsed() < LONG, "{}", running.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    running.kill();
+    std::fs::remove_file(&rows).unwrap();
+    let running = Running::start(&config);
+    let published = values(&kafka, &format!("{prefix}features"), 1_000, &[&running]);
+    let is_scored = |row: &&String| {
+        let row: Value = serde_json::from_str(row).unwrap();
+        row["score"].is_number()
+    };
+    let n_scored = published.iter().filter(is_scored).count();
+    assert!(n_scored > 500, "{n_scored}");
+    let storage = Storage::from_env();
+    let uri = bench.path("rows/scored").display().to_string();
+    let began = Instant::now();
+    while archived(&storage, &uri, "score").len() < n_scored {
+        assert!(began.elapsed() < LONG, "{}", running.log());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(running.stop(), Some(0));
+}

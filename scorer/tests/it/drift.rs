@@ -101,7 +101,12 @@ fn get(address: &str, path: &str) -> String {
 /// Where a scorer answers, by its log.
 fn address(running: &Running) -> String {
     let log = running.log();
-    let (_, rest) = log.rsplit_once("127.0.0.1:").unwrap();
+    // Brokers have addresses, too.
+    let line = log
+        .lines()
+        .rfind(|line| line.contains("answering"))
+        .unwrap();
+    let (_, rest) = line.rsplit_once("127.0.0.1:").unwrap();
     let digits = rest.split(|letter: char| !letter.is_ascii_digit());
     format!("127.0.0.1:{}", digits.into_iter().next().unwrap())
 }
