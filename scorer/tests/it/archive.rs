@@ -39,6 +39,19 @@ fn archived(storage: &Storage, uri: &str, column: &str) -> Vec<((String, i64), f
     rows
 }
 
+/// How many candles the trades of a bench close.
+fn candles_of(bench: &Bench) -> usize {
+    let output = done(
+        scorer()
+            .arg("replay")
+            .arg(bench.path("trades.parquet"))
+            .args(["--output", "json", "--model"])
+            .arg(bench.path("model")),
+    );
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    usize::try_from(summary["candles"].as_u64().unwrap()).unwrap()
+}
+
 #[test]
 fn killed_again_and_again_it_archives_every_row_once() {
     let kafka = kafka();
@@ -78,17 +91,7 @@ fn killed_again_and_again_it_archives_every_row_once() {
     }
     drop(other);
     let running = Running::start_with(&first, &variables);
-    let n_candles = {
-        let output = done(
-            scorer()
-                .arg("replay")
-                .arg(bench.path("trades.parquet"))
-                .args(["--output", "json", "--model"])
-                .arg(bench.path("model")),
-        );
-        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
-        usize::try_from(summary["candles"].as_u64().unwrap()).unwrap()
-    };
+    let n_candles = candles_of(&bench);
     let published = values(&kafka, &format!("{prefix}features"), n_candles, &[&running]);
     let mut scored = BTreeMap::new();
     let mut unscored = BTreeMap::new();
@@ -158,18 +161,21 @@ fn what_was_agreed_on_is_written_by_whoever_comes_next() {
     running.kill();
     std::fs::remove_file(&rows).unwrap();
     let running = Running::start(&config);
-    let published = values(&kafka, &format!("{prefix}features"), 1_000, &[&running]);
-    let is_scored = |row: &&String| {
-        let row: Value = serde_json::from_str(row).unwrap();
-        row["score"].is_number()
-    };
-    let n_scored = published.iter().filter(is_scored).count();
-    assert!(n_scored > 500, "{n_scored}");
+    let n_candles = candles_of(&bench);
+    let published = values(&kafka, &format!("{prefix}features"), n_candles, &[&running]);
     let storage = Storage::from_env();
-    let uri = bench.path("rows/scored").display().to_string();
+    let uri = |of: &str| rows.join(of).display().to_string();
     let began = Instant::now();
-    while archived(&storage, &uri, "score").len() < n_scored {
-        assert!(began.elapsed() < LONG, "{}", running.log());
+    loop {
+        // The first stretch is of rows whose windows aren't full.
+        let scored = archived(&storage, &uri("scored"), "score").len();
+        let found = scored + archived(&storage, &uri("unscored"), "close").len();
+        if found >= published.len() {
+            assert_eq!(found, published.len());
+            break;
+        }
+        let (log, all) = (running.log(), published.len());
+        assert!(began.elapsed() < LONG, "{found} of {all} rows: {log}");
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(running.stop(), Some(0));
