@@ -63,7 +63,8 @@ def events_of(folder: Path) -> list[tuple[Path, str, int]]:
         for row in csv.DictReader(listed.open()):
             found.append((folder / "trades" / f"{row['file']}.csv.gz", row["symbol"], int(row["pump_ms"]) * 1000))
     else:
-        for row in csv.DictReader((folder / "pumps-events.csv").open()):
+        lines = (folder / "pumps-events.csv").read_text().splitlines()
+        for row in csv.DictReader(line for line in lines if not line.startswith("#")):
             [file] = (folder / "pumps").glob(f"{row['symbol']}_*.csv.gz")
             begins = row["start"]
             start = int(begins) if begins.isdigit() else instant(begins)
@@ -130,7 +131,8 @@ def main() -> None:
             text = EXPERIMENT.replace("SYMBOL", symbol).replace("DETECTOR", detector)
             (work / "x.toml").write_text(text)
             done(trainer, "run", "x.toml", "--quiet", folder=work)
-            server = subprocess.Popen([registry, "serve", "--port", "0"], cwd=work, stdout=subprocess.PIPE, text=True)
+            server = subprocess.Popen([registry, "serve", "--port", "0"], cwd=work, stdout=subprocess.PIPE,
+                                      stderr=subprocess.DEVNULL, text=True)
             uri = server.stdout.readline().strip().removeprefix("registry at ")
             for mode, results in modes.items():
                 (work / "scorer.toml").write_text(SCORER.replace("URI", uri).replace("MODE", mode))
