@@ -16,7 +16,7 @@ SECOND, CANDLE, LATENESS, DAY = 1_000_000, 10_000_000, 5_000_000, 86_400_000_000
 BEFORE, AFTER = 60 * SECOND, 600 * SECOND
 # What follows the pump within an hour is its aftermath: neither found nor false.
 AFTERMATH = 3_600 * SECOND
-TRAIN, VALIDATION = 0.36, 0.12
+TRAIN, VALIDATION = 0.24, 0.24
 
 EXPERIMENT = f"""
 [experiment]
@@ -30,7 +30,8 @@ events = "events.csv"
 [features]
 window = 360
 max_gap = "6h"
-use = ["return", "volume_zscore", "trade_count_zscore", "price_range", "momentum"]
+macro_window = "3m"
+use = ["return", "volume_zscore", "trade_count_zscore", "price_range", "momentum", "macro_max_range"]
 [split]
 method = "time"
 train = {TRAIN}
@@ -38,7 +39,7 @@ validation = {VALIDATION}
 [[candidates]]
 detector = "DETECTOR"
 [evaluate]
-alerts_per_symbol_day = 4.0
+alerts_per_symbol_day = 1.0
 resamples = 50
 importance_rows = 0
 [register]

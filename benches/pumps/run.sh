@@ -5,8 +5,8 @@
 #   benches/pumps/run.sh [FOLDER] [DETECTOR]
 #
 # FOLDER is experiments/data (ten events) or a folder with `events.csv` (file, symbol, pump_ms) and `trades/FILE.csv.gz`
-# (timestamp in ms, side, price, amount). For each event DETECTOR (default dbscan) is fitted on the first 36 % of the
-# file's trades and calibrated on the next 12 %, to four alerts a symbol and day: all of it before the pump. Then the file
+# (timestamp in ms, side, price, amount). For each event DETECTOR (default dbscan) is fitted on the first 24 % of the
+# file's trades and calibrated on the next 24 %, to one alert a symbol and day: all of it before the pump. Then the file
 # goes through `scorer replay`, once with closed candles of 10 s and once with open ones looked at every second as well.
 #
 # The pump's first minute is the one before the announcement. An alert of a closed candle is out with the trade that closes
