@@ -160,7 +160,7 @@ mod tests {
                 row[dims - 1] = (row[dims - 1] / 8.0).floor() + row[0];
             }
             let trees = [KdTree::new, KdTree::turned].map(|of| of(rows.clone(), dims));
-            for i in 0..50 {
+            for i in 0..500 {
                 let tree = &trees[i % 2];
                 let row: Vec<f64> = (0..dims).map(|_| random.uniform() * 60.0 - 10.0).collect();
                 let mut expected: Vec<f64> = rows
