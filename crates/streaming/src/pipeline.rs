@@ -17,7 +17,7 @@ use crate::outputs::{Channel, Outputs};
 use crate::partition::{Partition, Sink};
 use crate::record::{Reason, Record};
 use crate::settings::Settings;
-use crate::snapshot::Snapshot;
+use crate::snapshot::Frozen;
 use crate::wire::{Alert, Pending};
 
 use saying::Saying;
@@ -229,7 +229,14 @@ impl Pipeline {
     /// # Errors
     /// When memory for them is lacking; nothing else can go wrong.
     pub fn snapshot(&self) -> Result<Vec<u8>, StoredError> {
-        Snapshot::write(&self.partition, self.watch.to_stored())
+        self.freeze().into_bytes()
+    }
+
+    /// What a snapshot is made of, at once: the bytes are for whoever has time, on another thread while this one goes on.
+    /// As long as a symbol isn't written, it is copied when it changes, so that what was frozen stays as it was.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        Frozen::new(&self.partition, &self.watch)
     }
 
     /// Takes the next record.
