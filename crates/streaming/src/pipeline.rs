@@ -31,6 +31,8 @@ pub struct Pipeline {
     partition: Partition,
     /// Which partition of the source it is.
     number: i32,
+    /// What tells how its features are computed.
+    engine: String,
     incidents: Incidents,
     watch: DriftWatch,
     /// The rows of all records before this offset were judged.
@@ -168,6 +170,7 @@ impl Pipeline {
         watch: DriftWatch,
     ) -> Self {
         Self {
+            engine: partition.settings().features.digest(),
             partition,
             number,
             incidents,
@@ -270,6 +273,7 @@ impl Pipeline {
         let mut saying = Saying {
             judge,
             interval: interval.to_string(),
+            engine: &self.engine,
             rows_per_day: interval.per_day() as f64,
             quiet: settings.quiet,
             incidents: &mut self.incidents,
