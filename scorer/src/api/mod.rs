@@ -21,7 +21,6 @@ mod openapi;
 mod parameters;
 mod predict;
 mod predictions;
-mod probes;
 pub(crate) mod quantiles;
 mod routes;
 mod rows;

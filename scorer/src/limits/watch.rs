@@ -134,6 +134,8 @@ fn look(
 
 #[cfg(test)]
 mod tests {
+    use health::Health as _;
+
     use super::*;
 
     fn text(limit: f64) -> String {
@@ -194,7 +196,7 @@ mod tests {
             look();
             assert_eq!(limit(&in_force), 7.0);
         }
-        let text = telemetry.render().unwrap();
+        let text = telemetry.metrics().unwrap();
         assert!(
             text.contains("scorer_limits_reloads_total{result=\"failed\"} 2"),
             "{text}"
