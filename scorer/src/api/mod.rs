@@ -190,6 +190,7 @@ impl Api {
                 kinds.push(Kind::Score);
                 let shadow = Shadow {
                     current: challenger.current.clone(),
+                    limits: self.limits.clone(),
                     board: Arc::clone(&challenger.board),
                     memory: self.memory.clone(),
                     events: self.events.clone(),
