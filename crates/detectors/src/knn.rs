@@ -96,7 +96,7 @@ impl Knn {
         Ok(Self {
             n_neighbors: config.n_neighbors.min(kept.nrows()),
             distance: config.distance,
-            tree: KdTree::watched(scaler.scale_rows(kept.view()), rows.ncols(), observer)?,
+            tree: KdTree::turned_watched(scaler.scale_rows(kept.view()), rows.ncols(), observer)?,
             scaler,
         })
     }

@@ -114,6 +114,50 @@ pub(crate) fn mean_and_covariance<'a>(
     (mean, covariance)
 }
 
+/// Orthonormal axes, one after the other, of which each is that of the largest variance among what the ones before it
+/// leave: the eigenvectors of a symmetric `a`, n×n, by Jacobi's rotations (Golub and Van Loan, section 8.5). `None` where
+/// they don't come to an end.
+pub(crate) fn principal_axes(mut a: Vec<f64>, n: usize) -> Option<Vec<f64>> {
+    const SWEEPS: usize = 30;
+    let mut axes = vec![0.0; n * n];
+    (0..n).for_each(|i| axes[i * n + i] = 1.0);
+    let size: f64 = a.iter().map(|value| value * value).sum();
+    for _ in 0..SWEEPS {
+        let pairs = || (0..n).flat_map(|p| (p + 1..n).map(move |q| (p, q)));
+        let off: f64 = pairs().map(|(p, q)| a[p * n + q] * a[p * n + q]).sum();
+        if !off.is_finite() {
+            return None;
+        }
+        if off <= size * 1e-24 {
+            let mut order: Vec<usize> = (0..n).collect();
+            order.sort_by(|i, j| a[j * n + j].total_cmp(&a[i * n + i]).then(i.cmp(j)));
+            let axis = |i: &usize| axes[i * n..][..n].iter().copied();
+            return Some(order.iter().flat_map(axis).collect());
+        }
+        for (p, q) in pairs() {
+            let between = a[p * n + q];
+            if between == 0.0 {
+                continue;
+            }
+            let theta = (a[q * n + q] - a[p * n + p]) / (2.0 * between);
+            let t = theta.signum() / (theta.abs() + theta.hypot(1.0));
+            let c = 1.0 / t.hypot(1.0);
+            let s = t * c;
+            for k in 0..n {
+                let (kp, kq) = (a[k * n + p], a[k * n + q]);
+                (a[k * n + p], a[k * n + q]) = (c * kp - s * kq, s * kp + c * kq);
+            }
+            for k in 0..n {
+                let (pk, qk) = (a[p * n + k], a[q * n + k]);
+                (a[p * n + k], a[q * n + k]) = (c * pk - s * qk, s * pk + c * qk);
+                let (pk, qk) = (axes[p * n + k], axes[q * n + k]);
+                (axes[p * n + k], axes[q * n + k]) = (c * pk - s * qk, s * pk + c * qk);
+            }
+        }
+    }
+    None
+}
+
 /// `row` − `mean` into `out`, then its squared Mahalanobis distance with the inverse covariance.
 #[inline]
 pub(crate) fn squared_distance(
@@ -167,6 +211,28 @@ mod tests {
         assert!(invert_with_ridge(&[1.0, 1.0, 1.0, 1.0], 2).is_some());
         assert!(invert_with_ridge(&[0.0; 4], 2).is_some());
         assert!(invert_with_ridge(&[f64::NAN; 4], 2).is_none());
+    }
+
+    #[test]
+    fn principal_axes_are_orthonormal_and_diagonalize() {
+        let a = [4.0, 1.0, -2.0, 1.0, 2.0, 0.0, -2.0, 0.0, 3.0];
+        let n = 3;
+        let axes = principal_axes(a.to_vec(), n).unwrap();
+        let axis = |i: usize| &axes[i * n..][..n];
+        let mut variances = Vec::new();
+        for i in 0..n {
+            let turned: Vec<f64> = a.chunks_exact(n).map(|line| dot(line, axis(i))).collect();
+            variances.push(dot(axis(i), &turned));
+            for j in 0..n {
+                let expected = if i == j { 1.0 } else { 0.0 };
+                assert!((dot(axis(i), axis(j)) - expected).abs() < 1e-14);
+                let expected = if i == j { variances[i] } else { 0.0 };
+                assert!((dot(axis(j), &turned) - expected).abs() < 1e-13);
+            }
+        }
+        assert!(variances.is_sorted_by(|a, b| a >= b), "{variances:?}");
+        assert!((variances.iter().sum::<f64>() - 9.0).abs() < 1e-13);
+        assert_eq!(principal_axes(vec![f64::NAN; 4], 2), None);
     }
 
     #[test]

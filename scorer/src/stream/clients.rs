@@ -257,11 +257,21 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
     }
 }
 
+/// What the library is to say: as much as is listened to.
+fn log_level() -> RDKafkaLogLevel {
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        RDKafkaLogLevel::Debug
+    } else {
+        RDKafkaLogLevel::Info
+    }
+}
+
 fn client(config: &Config) -> ClientConfig {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", &config.kafka.brokers)
-        .set("client.id", "foreshock-scorer");
+        .set("client.id", "foreshock-scorer")
+        .set_log_level(log_level());
     for (key, value) in &config.kafka.properties {
         client.set(key, value);
     }
@@ -293,6 +303,7 @@ pub(crate) fn admin(config: &Config) -> Result<rdkafka::admin::AdminClient<Quiet
 pub(crate) fn consumer(config: &Config) -> Result<BaseConsumer<GroupContext>, KafkaError> {
     let mut settings = ClientConfig::new();
     settings
+        .set_log_level(log_level())
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", "10000")
         // A partition may be restored from the first record that there is.
@@ -322,8 +333,11 @@ pub(crate) fn producer(
     let timeout = config.kafka.transaction_timeout.0.as_millis();
     let mut settings = ClientConfig::new();
     settings
+        .set_log_level(log_level())
         // The loop flushes before it commits.
         .set("linger.ms", "1")
+        // A transaction is refused for some milliseconds while the one before it is being completed.
+        .set("retry.backoff.ms", "5")
         .set("compression.codec", "lz4")
         .set("batch.num.messages", "100000")
         .set("queue.buffering.max.messages", "1000000");

@@ -143,7 +143,7 @@ impl Dbscan {
             n_noise,
             n_sampled: kept.nrows(),
             scaler,
-            core: KdTree::watched(core, rows.ncols(), observer)?,
+            core: KdTree::turned_watched(core, rows.ncols(), observer)?,
         })
     }
 

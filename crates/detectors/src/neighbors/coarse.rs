@@ -1,6 +1,8 @@
 //! The tree once more in `f32`: half the memory to go through, twice the lanes. What it says is only
 //! which rows and boxes can't be near.
 //!
+//! Of a turned tree all of this is along the rows' principal axes, where boxes are tighter; distances stay the same.
+//!
 //! A distance computed here differs from the exact one by at most [`Probe`]'s slack, which comes from
 //! rounding the coordinates, and a hundred-thousandth of itself, which comes from the sum: so whatever is
 //! farther than the limit with both added is farther in truth.
@@ -8,6 +10,7 @@
 use pulp::Simd;
 
 use super::LANES;
+use crate::linalg::dot;
 
 /// Lanes of a box's columns.
 const BOX_LANES: usize = 8;
@@ -25,6 +28,8 @@ pub(super) struct Coarse {
     blocks: Vec<f32>,
     /// The largest coordinate's size.
     reach: f64,
+    /// What rows are turned to, axis after axis; empty: to nothing.
+    axes: Vec<f64>,
 }
 
 /// A row that neighbours are sought of.
@@ -79,7 +84,13 @@ impl Coarse {
             reach: boxes
                 .iter()
                 .fold(0.0, |reach, value| reach.max(value.abs())),
+            axes: Vec::new(),
         }
+    }
+
+    /// Says that what it was made of had been turned to these axes.
+    pub(super) fn turn(&mut self, axes: Vec<f64>) {
+        self.axes = axes;
     }
 
     #[inline]
@@ -97,9 +108,18 @@ impl Coarse {
             probe.wide.as_mut_slice()
         };
         let mut size = 0.0_f64;
-        for (value, exact) in values.iter_mut().zip(row) {
-            *value = *exact as f32;
+        let mut take = |value: &mut f32, exact: f64| {
+            *value = exact as f32;
             size = size.max(exact.abs());
+        };
+        if self.axes.is_empty() {
+            for (value, exact) in values.iter_mut().zip(row) {
+                take(value, *exact);
+            }
+        } else {
+            for (value, axis) in values.iter_mut().zip(self.axes.chunks_exact(self.dims)) {
+                take(value, dot(axis, row));
+            }
         }
         // Half a unit in the last place for either coordinate, and room to spare.
         probe.slack = (size + self.reach) * (self.dims as f64).sqrt() * 1.3e-7;
@@ -150,7 +170,7 @@ impl Coarse {
             let mut sum = simd.splat_f32s(0.0);
             for (lanes, value) in block[part..].iter().step_by(parts).zip(probe.values()) {
                 let difference = simd.sub_f32s(*lanes, simd.splat_f32s(*value));
-                sum = simd.add_f32s(sum, simd.mul_f32s(difference, difference));
+                sum = simd.mul_add_e_f32s(difference, difference, sum);
             }
             *out = sum;
         }

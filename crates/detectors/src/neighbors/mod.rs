@@ -10,6 +10,7 @@ use pulp::{Arch, Simd};
 
 use crate::bytes::{Reader, Writer};
 use crate::error::{Error, FormatError, Result};
+use crate::linalg::{dot, mean_and_covariance, principal_axes};
 use crate::observer::FitObserver;
 use coarse::Coarse;
 pub(crate) use query::Nearest;
@@ -18,6 +19,8 @@ pub(crate) use query::Nearest;
 pub(crate) const LANES: usize = 16;
 /// No tree over fewer rows than 2³² is deeper: it halves.
 const MAX_DEPTH: usize = 33;
+/// Columns of a turned tree at most: turning takes their square.
+const MOST_TURNED: usize = 32;
 /// Below a node of so many rows nobody is asked whether to go on.
 const ROWS_BETWEEN_QUESTIONS: usize = 50_000;
 
@@ -85,6 +88,44 @@ impl KdTree {
         if !stopped {
             tree.coarse = Coarse::new(dims, &tree.boxes, &tree.blocks);
         }
+        (tree, stopped)
+    }
+
+    /// Of the same rows, for [`k_nearest`](Self::k_nearest) alone, with the same answers: its boxes lie along the rows' principal axes, so that
+    /// fewer of them come near where columns go together. Of ties another row may be named.
+    pub(crate) fn turned(rows: Vec<f64>, dims: usize) -> Self {
+        Self::turned_until(rows, dims, &mut || false).0
+    }
+
+    /// The same, unless `observer` says to stop.
+    pub(crate) fn turned_watched(
+        rows: Vec<f64>,
+        dims: usize,
+        observer: &mut dyn FitObserver,
+    ) -> Result<Self> {
+        match Self::turned_until(rows, dims, &mut || observer.should_stop()) {
+            (_, true) => Err(Error::Stopped),
+            (tree, false) => Ok(tree),
+        }
+    }
+
+    fn turned_until(rows: Vec<f64>, dims: usize, stop: &mut dyn FnMut() -> bool) -> (Self, bool) {
+        let axes = if (2..=MOST_TURNED).contains(&dims) {
+            let (_, covariance) = mean_and_covariance(rows.chunks_exact(dims), dims);
+            principal_axes(covariance, dims)
+        } else {
+            None
+        };
+        let Some(axes) = axes else {
+            return Self::new_until(rows, dims, stop);
+        };
+        let turn = |row| axes.chunks_exact(dims).map(move |axis| dot(axis, row));
+        let turned = rows.chunks_exact(dims).flat_map(turn).collect();
+        let (mut tree, stopped) = Self::new_until(turned, dims, stop);
+        tree.coarse.turn(axes);
+        tree.rows = rows;
+        tree.boxes = Vec::new();
+        tree.blocks = Vec::new();
         (tree, stopped)
     }
 
@@ -224,7 +265,7 @@ impl KdTree {
         (least, most)
     }
 
-    /// Its rows; the tree is made anew from them.
+    /// Its rows; the tree is made anew from them, turned.
     pub(crate) fn write(&self, out: &mut Writer) {
         out.u64(self.dims as u64);
         out.f64s(&self.rows);
@@ -242,7 +283,7 @@ impl KdTree {
                 "whole rows of finite numbers are needed, and at least one",
             ));
         }
-        Ok(Self::new(rows, dims))
+        Ok(Self::turned(rows, dims))
     }
 }
 

@@ -154,10 +154,14 @@ mod tests {
     fn nearest_rows_are_those_of_comparing_all() {
         let mut random = Random::new(1, 1);
         for (n, dims) in [(1, 1), (5, 2), (300, 1), (1_000, 4), (700, 13), (64, 3)] {
-            // Few distinct values: ties and columns of no width.
-            let rows: Vec<f64> = (0..n * dims).map(|_| random.below(40) as f64).collect();
-            let tree = KdTree::new(rows.clone(), dims);
-            for _ in 0..50 {
+            // Few distinct values: ties and columns of no width. The last column goes with the first.
+            let mut rows: Vec<f64> = (0..n * dims).map(|_| random.below(40) as f64).collect();
+            for row in rows.chunks_mut(dims) {
+                row[dims - 1] = (row[dims - 1] / 8.0).floor() + row[0];
+            }
+            let trees = [KdTree::new, KdTree::turned].map(|of| of(rows.clone(), dims));
+            for i in 0..50 {
+                let tree = &trees[i % 2];
                 let row: Vec<f64> = (0..dims).map(|_| random.uniform() * 60.0 - 10.0).collect();
                 let mut expected: Vec<f64> = rows
                     .chunks(dims)
