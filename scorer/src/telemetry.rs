@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use health::Health;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -71,6 +72,9 @@ struct ReloadLabels {
 struct ResultLabels {
     result: &'static str,
 }
+
+/// The loop is dead when it didn't come round for this long, in seconds: half of what Kafka's group waits for it.
+const DEAD: f64 = 900.0;
 
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
@@ -267,26 +271,32 @@ impl Default for Telemetry {
     }
 }
 
-impl Telemetry {
-    /// All metrics as text.
-    ///
-    /// # Errors
-    /// When they can't be written.
-    pub fn render(&self) -> Result<String, std::fmt::Error> {
+impl Health for Telemetry {
+    fn metrics(&self) -> Result<String, std::fmt::Error> {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
 
+    /// Whether partitions are held, restored and judged by a model.
+    fn is_ready(&self) -> bool {
+        self.is_ready.load(Ordering::Relaxed)
+    }
+
+    /// Only the loop's own heartbeat: a broker that is away is no reason to restart what waits for it.
+    fn check_alive(&self) -> Result<(), String> {
+        let since = self.since_beat();
+        match since < DEAD {
+            true => Ok(()),
+            false => Err(format!("the loop did not come round for {since:.0} s")),
+        }
+    }
+}
+
+impl Telemetry {
     /// Says whether partitions are held, restored and judged by a model.
     pub fn set_ready(&self, is_ready: bool) {
         self.is_ready.store(is_ready, Ordering::Relaxed);
-    }
-
-    /// Whether it is ready.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.is_ready.load(Ordering::Relaxed)
     }
 
     /// The loop came round.

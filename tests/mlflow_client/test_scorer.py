@@ -28,15 +28,15 @@ def kafka():
 
 
 @contextmanager
-def scorer(folder, brokers, registry):
-    """`scorer run` with a model of the registry; the address that it answers at."""
+def scorer(folder, brokers, registry, model=MODEL):
+    """`scorer run` with a model of the registry; the port that it answers at."""
     subprocess.run(
         [BIN / "feed", "simulate", "--brokers", brokers, "--symbols", "1", "--count", "10", "--speed", "max"],
         check=True,
         capture_output=True,
     )
     (folder / "scorer.toml").write_text(
-        f'[model]\nuri = "{MODEL}"\n[registry]\nuri = "{registry}"\n'
+        f'[model]\nuri = "{model}"\n[registry]\nuri = "{registry}"\n'
         f'[kafka]\nbrokers = "{brokers}"\n[api]\nlisten = "127.0.0.1:0"\n'
     )
     log = folder / "scorer.log"

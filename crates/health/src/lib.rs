@@ -37,12 +37,21 @@ pub trait Health: Send + Sync + 'static {
     }
 }
 
-/// The three routes.
+/// The three routes. A program whose routes have more in common takes [`metrics`], [`live`] and [`ready`].
 pub fn routes<H: Health>(health: Arc<H>) -> Router {
     Router::new()
-        .route("/metrics", get(metrics::<H>))
-        .route("/livez", get(live::<H>))
-        .route("/readyz", get(ready::<H>))
+        .route(
+            "/metrics",
+            get(|State(health): State<Arc<H>>| async move { metrics(&*health) }),
+        )
+        .route(
+            "/livez",
+            get(|State(health): State<Arc<H>>| async move { live(&*health) }),
+        )
+        .route(
+            "/readyz",
+            get(|State(health): State<Arc<H>>| async move { ready(&*health) }),
+        )
         .with_state(health)
 }
 
@@ -61,7 +70,8 @@ pub async fn serve(address: &str, routes: Router) -> io::Result<SocketAddr> {
     Ok(bound)
 }
 
-async fn metrics<H: Health>(State(health): State<Arc<H>>) -> Response {
+/// What `/metrics` answers.
+pub fn metrics(health: &impl Health) -> Response {
     const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match health.metrics() {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
@@ -72,14 +82,16 @@ async fn metrics<H: Health>(State(health): State<Arc<H>>) -> Response {
     }
 }
 
-async fn live<H: Health>(State(health): State<Arc<H>>) -> Response {
+/// What `/livez` answers.
+pub fn live(health: &impl Health) -> Response {
     match health.check_alive() {
         Ok(()) => "ok\n".into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
 }
 
-async fn ready<H: Health>(State(health): State<Arc<H>>) -> Response {
+/// What `/readyz` answers.
+pub fn ready(health: &impl Health) -> Response {
     if health.is_ready() {
         "ok\n".into_response()
     } else {

@@ -33,6 +33,9 @@ pub struct FeatureOptions {
     pub from: Option<i64>,
     /// Only rows before this time (µs since the epoch). Needs the time column.
     pub to: Option<i64>,
+    /// Rows in which one of the feature columns is empty (null) are left out, in place of being refused. Needs
+    /// columns that are named.
+    pub complete: bool,
 }
 
 /// A table of features that is ready to be read, any number of times.

@@ -35,6 +35,8 @@ struct Plan {
     time: Option<(String, usize)>,
     symbol: Option<(String, usize)>,
     label: Option<(String, usize)>,
+    /// Rows in which one of these is empty are left out.
+    needed: Vec<usize>,
     width: usize,
 }
 
@@ -141,7 +143,12 @@ impl Plan {
                 hint: near_names(name, header.iter().map(String::as_str)),
             }),
         };
+        let needed = options.columns.iter().flatten();
+        let needed = needed.filter(|_| options.complete);
         Ok(Self {
+            needed: needed
+                .map(|name| find(name).map(|(_, idx)| idx))
+                .collect::<Result<_>>()?,
             features: columns.iter().map(find).collect::<Result<_>>()?,
             time: options.time.as_ref().map(find).transpose()?,
             symbol: options.symbol.as_ref().map(find).transpose()?,
@@ -177,6 +184,10 @@ impl Plan {
                     record.len(),
                     self.width
                 )));
+            }
+            let is_empty = |idx: &usize| record[*idx].trim_ascii().is_empty();
+            if self.needed.iter().any(is_empty) {
+                continue;
             }
             let field = |(name, idx): &(String, usize)| {
                 let field = record.get(*idx).unwrap_or_default();

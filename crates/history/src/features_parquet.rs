@@ -244,7 +244,10 @@ impl ParquetTable {
                 .map(|wanted| col(name).cast(DataType::String).eq(lit(wanted.clone())))
                 .reduce(Expr::or)
         });
-        range.into_iter().chain(symbols).reduce(Expr::and)
+        let complete = self.columns.iter().filter(|_| options.complete);
+        let complete = complete.map(|name| col(name).is_not_null());
+        let filters = range.into_iter().chain(symbols).chain(complete);
+        filters.reduce(Expr::and)
     }
 
     fn convert(

@@ -197,9 +197,15 @@ impl CandleBuilder {
         self.open.iter().take(n_before).map(OpenCandle::close)
     }
 
+    /// Whether the first open candle is complete.
+    pub fn has_closed(&self) -> bool {
+        let mut open = self.open.iter();
+        open.next().is_some_and(|first| first.end <= self.horizon)
+    }
+
     /// Takes the first open candle if it is complete.
     pub fn pop_closed(&mut self) -> Option<Candle> {
-        if self.open.front()?.end > self.horizon {
+        if !self.has_closed() {
             return None;
         }
         self.open.pop_front().map(|candle| candle.close())

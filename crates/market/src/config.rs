@@ -3,8 +3,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::engine::ENGINE_VERSION;
 use crate::feature::Feature;
 use crate::interval::{DAY_US, HOUR_US, Interval, SECOND_US};
 
@@ -227,6 +229,39 @@ impl ValidFeatureConfig {
         &self.config
     }
 
+    /// 16 hexadecimal digits that tell features that are computed like this from others: of every value, and of the
+    /// engine's version.
+    pub fn digest(&self) -> String {
+        let FeatureConfig {
+            interval,
+            window,
+            momentum,
+            max_gap,
+            allowed_lateness,
+            macro_window,
+            macro_baseline,
+        } = self.config;
+        let mut hash = Sha256::new();
+        hash.update(ENGINE_VERSION.to_le_bytes());
+        for count in [window, momentum, max_gap] {
+            hash.update((count as u64).to_le_bytes());
+        }
+        let spans = [
+            interval.micros(),
+            allowed_lateness,
+            macro_window,
+            macro_baseline,
+        ];
+        for span in spans {
+            hash.update(span.to_le_bytes());
+        }
+        let digest = hash.finalize();
+        digest[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
     /// The candle's length.
     pub fn interval(&self) -> Interval {
         self.config.interval
@@ -299,6 +334,29 @@ mod tests {
             // A day of 100 ms candles does not fit into the memory bound.
             assert_eq!(checked.is_ok(), text != "100ms", "{text}: {checked:?}");
         }
+    }
+
+    #[test]
+    fn the_digest_tells_every_value_apart() {
+        type Change = fn(&mut FeatureConfig);
+        let changes: [Change; 8] = [
+            |_| (),
+            |config| config.interval = Interval::TEN_SECONDS,
+            |config| config.window += 1,
+            |config| config.momentum += 1,
+            |config| config.max_gap += 1,
+            |config| config.allowed_lateness += 1,
+            |config| config.macro_window *= 2,
+            |config| config.macro_baseline *= 2,
+        ];
+        let digests = changes.map(|change| {
+            let mut config = FeatureConfig::new(Interval::MINUTE);
+            change(&mut config);
+            config.check().unwrap().digest()
+        });
+        assert_eq!(digests[0].len(), 16);
+        let others: std::collections::BTreeSet<&String> = digests.iter().collect();
+        assert_eq!(others.len(), digests.len());
     }
 
     #[test]

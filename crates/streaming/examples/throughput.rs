@@ -3,7 +3,8 @@
 //! ```text
 //! throughput TRADES.jsonl closed|every|single [REPEATS]   trades/s of each repeat, as JSON
 //! throughput model TRADES.jsonl FILE   a model for `scorer run`, of windows of 3 candles, that flags one row in five
-//! throughput state N_SYMBOLS          bytes a symbol, in memory and stored; seconds of a snapshot and of its restore
+//! throughput state N_SYMBOLS          bytes a symbol, in memory and stored; seconds of a snapshot and of its restore,
+//!                                      of what the loop waits for: freezing, and copying all symbols that aren't written yet
 //! ```
 //!
 //! The file is what `feed simulate --out` writes. `closed` scores closed candles of 10 s, `every` each trade's open candle
@@ -168,9 +169,20 @@ fn fit(lines: &[&[u8]], features: &ValidFeatureConfig) -> Anyhow<Model> {
     })
 }
 
+fn trade_of(step: i64, place: usize) -> Trade {
+    const START: i64 = 1_704_067_200_000_000;
+    Trade {
+        event_time: START + step * 5_000_000 + (place as i64 % 5_000) * 100,
+        trade_id: u64::try_from(step).ok(),
+        price: 100.0 + ((step * 31 + place as i64) % 97) as f64 / 10.0,
+        quantity: 1.0 + ((step * 7 + place as i64) % 13) as f64,
+        side: Side::Buy,
+        event: None,
+    }
+}
+
 /// Two hours of a trade every five seconds for each symbol, so that all windows are full.
 fn state(n_symbols: usize) -> Anyhow<()> {
-    const START: i64 = 1_704_067_200_000_000;
     let settings = settings("closed")?;
     let names: Vec<String> = (0..n_symbols).map(|n| format!("SYM{n:06}USDT")).collect();
     let writers: Vec<TradeWriter> = names.iter().map(|name| TradeWriter::new(name)).collect();
@@ -182,14 +194,7 @@ fn state(n_symbols: usize) -> Anyhow<()> {
     let mut line = Vec::new();
     for step in 0..1_440_i64 {
         for (place, (name, writer)) in names.iter().zip(&writers).enumerate() {
-            let trade = Trade {
-                event_time: START + step * 5_000_000 + (place as i64 % 5_000) * 100,
-                trade_id: u64::try_from(step).ok(),
-                price: 100.0 + ((step * 31 + place as i64) % 97) as f64 / 10.0,
-                quantity: 1.0 + ((step * 7 + place as i64) % 13) as f64,
-                side: Side::Buy,
-                event: None,
-            };
+            let trade = trade_of(step, place);
             line.clear();
             writer.write(&trade, None, &mut line);
             let record = Record {
@@ -204,6 +209,43 @@ fn state(n_symbols: usize) -> Anyhow<()> {
         outputs.clear();
     }
     let memory = resident()?.saturating_sub(before);
+    // What the loop waits for: the freezing, then a trade of every symbol while none of them is written yet, less the
+    // time that the same takes without a snapshot.
+    let mut step = 1_440_i64;
+    let mut trade_each = |pipeline: &mut Pipeline, offset: &mut i64| -> Anyhow<f64> {
+        let began = Instant::now();
+        for (place, (name, writer)) in names.iter().zip(&writers).enumerate() {
+            let trade = trade_of(step, place);
+            line.clear();
+            writer.write(&trade, None, &mut line);
+            let record = Record {
+                offset: *offset,
+                key: Some(name.as_bytes()),
+                value: Some(&line),
+            };
+            pipeline.push(&record, &mut outputs);
+            *offset += 1;
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        pipeline.judge(&quiet, &mut outputs, |_| ());
+        outputs.clear();
+        step += 1;
+        Ok(seconds)
+    };
+    let usual = [
+        trade_each(&mut pipeline, &mut offset)?,
+        trade_each(&mut pipeline, &mut offset)?,
+    ];
+    let began = Instant::now();
+    let frozen = pipeline.freeze();
+    let freeze = began.elapsed().as_secs_f64();
+    // Steps of five seconds: every other one closes candles.
+    trade_each(&mut pipeline, &mut offset)?;
+    drop(frozen);
+    let frozen = pipeline.freeze();
+    let shared = trade_each(&mut pipeline, &mut offset)?;
+    drop(frozen);
+    let copying = shared - usual[1];
     let began = Instant::now();
     let bytes = pipeline.snapshot()?;
     let snapshot = began.elapsed().as_secs_f64();
@@ -221,7 +263,7 @@ fn state(n_symbols: usize) -> Anyhow<()> {
         return Err("the snapshot was not used".into());
     }
     println!(
-        r#"{{"symbols":{},"memory_a_symbol":{},"snapshot_a_symbol":{},"snapshot_seconds":{snapshot:.3},"restore_seconds":{seconds:.3}}}"#,
+        r#"{{"symbols":{},"memory_a_symbol":{},"snapshot_a_symbol":{},"freeze_seconds":{freeze:.6},"copy_seconds":{copying:.4},"snapshot_seconds":{snapshot:.3},"restore_seconds":{seconds:.3}}}"#,
         restored.pipeline.partition().n_symbols(),
         memory / n_symbols.max(1),
         n_bytes / n_symbols.max(1)

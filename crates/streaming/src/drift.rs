@@ -170,11 +170,28 @@ impl DriftWatch {
         self.n_refused
     }
 
-    pub(crate) fn to_stored(&self) -> Option<StoredWatch> {
-        Some(StoredWatch {
+    /// What it is now, for as long as it takes to write it.
+    pub(crate) fn freeze(&self) -> Option<FrozenWatch> {
+        Some(FrozenWatch {
             began: self.began.clone()?,
-            monitor: self.monitor.as_ref().map(DriftMonitor::to_bytes),
+            monitor: self.monitor.clone(),
         })
+    }
+}
+
+/// A watch as it was at one offset.
+#[derive(Debug)]
+pub(crate) struct FrozenWatch {
+    began: Began,
+    monitor: Option<DriftMonitor>,
+}
+
+impl FrozenWatch {
+    pub(crate) fn into_stored(self) -> StoredWatch {
+        StoredWatch {
+            began: self.began,
+            monitor: self.monitor.as_ref().map(DriftMonitor::to_bytes),
+        }
     }
 }
 

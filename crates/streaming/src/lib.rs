@@ -55,4 +55,5 @@ pub use pipeline::Pipeline;
 pub use record::{Reason, Record};
 pub use restore::{Committed, Log, RestoreError, Restored, Stored, restore};
 pub use settings::{Settings, SettingsError, Source};
+pub use snapshot::Frozen;
 pub use wire::{Alert, Drift, Severity};

@@ -17,7 +17,7 @@ use crate::outputs::{Channel, Outputs};
 use crate::partition::{Partition, Sink};
 use crate::record::{Reason, Record};
 use crate::settings::Settings;
-use crate::snapshot::Snapshot;
+use crate::snapshot::Frozen;
 use crate::wire::{Alert, Pending};
 
 use saying::Saying;
@@ -31,6 +31,8 @@ pub struct Pipeline {
     partition: Partition,
     /// Which partition of the source it is.
     number: i32,
+    /// What tells how its features are computed.
+    engine: String,
     incidents: Incidents,
     watch: DriftWatch,
     /// The rows of all records before this offset were judged.
@@ -168,6 +170,7 @@ impl Pipeline {
         watch: DriftWatch,
     ) -> Self {
         Self {
+            engine: partition.settings().features.digest(),
             partition,
             number,
             incidents,
@@ -229,7 +232,14 @@ impl Pipeline {
     /// # Errors
     /// When memory for them is lacking; nothing else can go wrong.
     pub fn snapshot(&self) -> Result<Vec<u8>, StoredError> {
-        Snapshot::write(&self.partition, self.watch.to_stored())
+        self.freeze().into_bytes()
+    }
+
+    /// What a snapshot is made of, at once: the bytes are for whoever has time, on another thread while this one goes on.
+    /// As long as a symbol isn't written, it is copied when it changes, so that what was frozen stays as it was.
+    #[must_use]
+    pub fn freeze(&self) -> Frozen {
+        Frozen::new(&self.partition, &self.watch)
     }
 
     /// Takes the next record.
@@ -263,6 +273,7 @@ impl Pipeline {
         let mut saying = Saying {
             judge,
             interval: interval.to_string(),
+            engine: &self.engine,
             rows_per_day: interval.per_day() as f64,
             quiet: settings.quiet,
             incidents: &mut self.incidents,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::{Frame, StoredError};
-use crate::drift::StoredWatch;
-use crate::partition::{Partition, PartitionView, StoredPartition};
+use crate::drift::{DriftWatch, FrozenWatch, StoredWatch};
+use crate::partition::{FrozenPartition, Partition, PartitionView, StoredPartition};
 use crate::settings::Settings;
 
 /// What is read from a snapshot.
@@ -29,9 +29,42 @@ const PARTITION: Frame = Frame {
 };
 
 #[derive(Serialize)]
-struct View<'a> {
-    partition: PartitionView<'a>,
+struct View {
+    partition: PartitionView,
     watch: Option<StoredWatch>,
+}
+
+/// A pipeline as it was at one offset, to be made a snapshot of, on whatever thread.
+#[derive(Debug)]
+pub struct Frozen {
+    partition: FrozenPartition,
+    watch: Option<FrozenWatch>,
+}
+
+impl Frozen {
+    pub(crate) fn new(partition: &Partition, watch: &DriftWatch) -> Self {
+        Self {
+            partition: partition.freeze(),
+            watch: watch.freeze(),
+        }
+    }
+
+    /// One more than the offset of the last record that it has seen.
+    #[must_use]
+    pub fn next_offset(&self) -> i64 {
+        self.partition.next_offset()
+    }
+
+    /// The snapshot: the same state gives the same bytes.
+    ///
+    /// # Errors
+    /// When memory for them is lacking; nothing else can go wrong.
+    pub fn into_bytes(self) -> Result<Vec<u8>, StoredError> {
+        SNAPSHOT.write(&View {
+            partition: self.partition.into_view(),
+            watch: self.watch.map(FrozenWatch::into_stored),
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -41,17 +74,7 @@ struct Content {
 }
 
 impl Snapshot {
-    pub(crate) fn write(
-        partition: &Partition,
-        watch: Option<StoredWatch>,
-    ) -> Result<Vec<u8>, StoredError> {
-        SNAPSHOT.write(&View {
-            partition: partition.view(),
-            watch,
-        })
-    }
-
-    /// Reads what [`write`](Self::write) wrote, in this version of the program or the one before.
+    /// Reads what [`Frozen::into_bytes`] gave, in this version of the program or the one before.
     pub(crate) fn read(settings: Arc<Settings>, bytes: &[u8]) -> Result<Self, StoredError> {
         let Content { partition, watch } = match PARTITION.begins(bytes) {
             true => Content {
@@ -77,11 +100,13 @@ mod tests {
         let settings = Settings::new(FeatureConfig::new(Interval::MINUTE).check().unwrap());
         let settings = Arc::new(settings);
         let partition = Partition::new(Arc::clone(&settings));
-        let old = PARTITION.write(&partition.view()).unwrap();
+        let old = PARTITION.write(&partition.freeze().into_view()).unwrap();
         let read = Snapshot::read(Arc::clone(&settings), &old).unwrap();
         assert_eq!(read.partition.next_offset(), 0);
         assert!(read.watch.is_none());
-        let new = Snapshot::write(&partition, None).unwrap();
+        let new = Frozen::new(&partition, &DriftWatch::default())
+            .into_bytes()
+            .unwrap();
         assert!(Snapshot::read(settings, &new).is_ok());
     }
 }

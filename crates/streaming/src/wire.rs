@@ -190,6 +190,8 @@ pub(crate) struct ScoredRow<'a> {
     /// Why it has no score, where it could have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
+    /// What tells how the features were computed.
+    pub(crate) engine: &'a str,
     pub(crate) model: &'a ModelId,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) limits: Option<&'a str>,

@@ -14,7 +14,7 @@ use ndarray::ArrayView2;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use streaming::{
-    Channel, Committed, Judge, JudgeError, Log, ModelId, Outputs, Pipeline, Record, Score,
+    Channel, Committed, Frozen, Judge, JudgeError, Log, ModelId, Outputs, Pipeline, Record, Score,
     Settings, Stored, Vote, restore,
 };
 
@@ -412,6 +412,8 @@ fn disturbed(
         let end = world.end();
         let mut next = world.committed;
         let mut has_judged = false;
+        // A snapshot that somebody else writes while this goes on.
+        let mut frozen: Option<(i64, Frozen, Vec<u8>)> = None;
         let crashed = loop {
             if next == end {
                 break false;
@@ -427,6 +429,20 @@ fn disturbed(
                     let again = random.random_range(0..=offset);
                     pipeline.push(&world.record(again), &mut outputs);
                 }
+            }
+            if let Some((at, frozen, as_it_was)) = frozen.take_if(|_| random.random_bool(0.3)) {
+                let mut bytes = frozen.into_bytes().unwrap();
+                assert!(
+                    bytes == as_it_was,
+                    "what came after a snapshot has changed it"
+                );
+                world.damaged.remove(&at);
+                if random.random_bool(0.2) {
+                    let place = random.random_range(0..bytes.len());
+                    bytes[place] ^= 1 << random.random_range(0..8);
+                    world.damaged.insert(at);
+                }
+                world.snapshots.insert(at, bytes);
             }
             // Before anything is said, after it was said but not committed, and after the commit.
             if random.random_bool(0.04) {
@@ -456,14 +472,7 @@ fn disturbed(
                 break true;
             }
             if random.random_bool(0.2) {
-                let mut bytes = pipeline.snapshot().unwrap();
-                world.damaged.remove(&until);
-                if random.random_bool(0.2) {
-                    let place = random.random_range(0..bytes.len());
-                    bytes[place] ^= 1 << random.random_range(0..8);
-                    world.damaged.insert(until);
-                }
-                world.snapshots.insert(until, bytes);
+                frozen = Some((until, pipeline.freeze(), pipeline.snapshot().unwrap()));
             }
             if random.random_bool(0.05) && world.snapshots.len() > 2 {
                 world.snapshots.pop_first();

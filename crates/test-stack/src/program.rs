@@ -26,6 +26,21 @@ pub fn program(path: impl AsRef<Path>, hidden: &[&str]) -> Command {
     command
 }
 
+/// Another program of the workspace, built beside the one at `path`; as [`program`] makes it. Where a crate's tests run
+/// alone, it has to be built before them.
+#[must_use]
+pub fn sibling(path: impl AsRef<Path>, name: &str, hidden: &[&str]) -> Command {
+    let path = path
+        .as_ref()
+        .with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        path.is_file(),
+        "{} is missing: `cargo build -p {name}` first",
+        path.display()
+    );
+    program(path, hidden)
+}
+
 /// Runs to the end and expects success.
 pub fn done(command: &mut Command) -> Output {
     let output = command.output().unwrap();

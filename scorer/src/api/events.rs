@@ -65,9 +65,7 @@ pub(super) async fn handle(
                     Some(kind) if kinds.contains(&kind) => {}
                     Some(kind) => kinds.push(kind),
                     None => {
-                        let message = format!(
-                            "`{word}` is no type; there are `candle`, `score`, `alert`, `challenger`"
-                        );
+                        let message = format!("`{word}` is no type; there are {}", Kind::words());
                         parameters.refuse("types", message);
                     }
                 }
@@ -161,7 +159,8 @@ impl Reader {
 
     fn wants(&self, told: &Told) -> bool {
         let is_of = |symbol: &String| **symbol == *told.symbol;
-        self.kinds.contains(&told.kind) && self.symbol.as_ref().is_none_or(is_of)
+        let is_wanted = !told.kind.has_symbol() || self.symbol.as_ref().is_none_or(is_of);
+        self.kinds.contains(&told.kind) && is_wanted
     }
 
     fn event(&self, told: &Told) -> Event {

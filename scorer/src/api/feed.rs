@@ -30,13 +30,21 @@ pub(crate) enum Kind {
     Score,
     /// An alert.
     Alert,
+    /// A verdict on drift.
+    Drift,
     /// What the challenger says of a row.
     Challenger,
 }
 
 impl Kind {
     /// All of them.
-    pub(crate) const ALL: [Kind; 4] = [Kind::Candle, Kind::Score, Kind::Alert, Kind::Challenger];
+    pub(crate) const ALL: [Kind; 5] = [
+        Kind::Candle,
+        Kind::Score,
+        Kind::Alert,
+        Kind::Drift,
+        Kind::Challenger,
+    ];
 
     /// As it is called in the stream.
     pub(crate) fn as_str(self) -> &'static str {
@@ -44,8 +52,16 @@ impl Kind {
             Self::Candle => "candle",
             Self::Score => "score",
             Self::Alert => "alert",
+            Self::Drift => "drift",
             Self::Challenger => "challenger",
         }
+    }
+
+    /// All of them, as they are called, for messages.
+    pub(crate) fn words() -> String {
+        Self::ALL
+            .map(|kind| format!("`{}`", kind.as_str()))
+            .join(", ")
     }
 
     fn of(channel: Channel) -> Option<Self> {
@@ -53,8 +69,14 @@ impl Kind {
             Channel::Candles(_) => Some(Self::Candle),
             Channel::Features => Some(Self::Score),
             Channel::Alerts => Some(Self::Alert),
-            Channel::Drift | Channel::Late | Channel::DeadLetters => None,
+            Channel::Drift => Some(Self::Drift),
+            Channel::Late | Channel::DeadLetters => None,
         }
+    }
+
+    /// Whether it is about one symbol. A verdict on drift is about all of a partition.
+    pub(crate) fn has_symbol(self) -> bool {
+        self != Self::Drift
     }
 }
 
@@ -105,6 +127,7 @@ pub(crate) struct Piece<'a> {
     /// Numbers rise over all that was said.
     pub(crate) id: u64,
     pub(crate) kind: Kind,
+    /// Its record's key, which isn't a symbol where the kind has none.
     pub(crate) symbol: &'a str,
     /// JSON.
     pub(crate) value: &'a [u8],
@@ -143,7 +166,7 @@ impl Batch {
         self.pieces.iter().map(|piece| Piece {
             id: piece.id,
             kind: piece.kind,
-            // The pipeline writes symbols, which are text.
+            // The pipeline writes symbols and names of models, which are text.
             symbol: std::str::from_utf8(&self.bytes[piece.key.clone()]).unwrap_or_default(),
             value: &self.bytes[piece.value.clone()],
         })
@@ -267,7 +290,7 @@ impl Teller {
                 match piece.kind {
                     Kind::Score => memory.remember(piece.id, piece.value),
                     Kind::Alert => memory.alert(piece.value),
-                    Kind::Candle | Kind::Challenger => {}
+                    Kind::Candle | Kind::Drift | Kind::Challenger => {}
                 }
             }
             if is_heard && let Ok(data) = std::str::from_utf8(piece.value) {

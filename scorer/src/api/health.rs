@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use ::health::Health as _;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;

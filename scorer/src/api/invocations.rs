@@ -86,11 +86,11 @@ fn answer(body: &[u8], is_csv: bool, judge: &dyn Judge, max_rows: usize) -> Scor
     Ok((write(&Answer { predictions })?, n_rows, version))
 }
 
-/// Whether there is a model to ask.
+/// Whether there is a model to ask, as whoever asks it is told.
 pub(super) async fn ping(State(api): State<Arc<Api>>) -> Response {
-    let status = match api.champion.get() {
-        Some(_) => StatusCode::OK,
-        None => StatusCode::SERVICE_UNAVAILABLE,
+    let status = match api.judge() {
+        Ok(_) => StatusCode::OK,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, [(header::CONTENT_TYPE, "application/json")], "\n").into_response()
 }

@@ -27,6 +27,8 @@ struct Inner {
     forgotten: u64,
     /// The last version, which most rows share.
     version: Option<Arc<str>>,
+    /// By symbol: early alerts whose candles haven't closed yet, with the time at which these opened.
+    early: BTreeMap<Arc<str>, (i64, Arc<AlertOf>)>,
 }
 
 /// A remembered row.
@@ -52,6 +54,8 @@ pub(crate) struct AlertOf {
     pub(crate) alert_id: String,
     pub(crate) incident_id: String,
     pub(crate) sequence: u64,
+    /// Whether it was given while the candle was open.
+    pub(crate) early: bool,
     pub(crate) severity: Severity,
     pub(crate) severity_score: f64,
 }
@@ -174,6 +178,15 @@ impl Memory {
                 version
             }
         };
+        let alert = match inner.early.get(&*row.symbol) {
+            Some((open_time, _)) if *open_time > row.open_time => None,
+            Some((open_time, alert)) => {
+                let alert = (*open_time == row.open_time).then(|| Arc::clone(alert));
+                inner.early.remove(&*row.symbol);
+                alert
+            }
+            None => None,
+        };
         inner.n_bytes += json.len() + OVERHEAD;
         inner.rows.push_back(Remembered {
             id,
@@ -183,7 +196,7 @@ impl Memory {
             flagged: row.flagged,
             version,
             json,
-            alert: None,
+            alert,
             challenger: None,
         });
         while inner.rows.len() > self.most_rows || inner.n_bytes > self.most_bytes {
@@ -202,8 +215,11 @@ impl Memory {
             return;
         };
         let mut inner = self.inner();
-        // An early one comes before its candle has closed: there is no row yet.
-        if let Some(row) = inner.rows.back_mut()
+        if alert.of.early {
+            // Its candle hasn't closed: there is no row yet. A symbol has one open candle at most that says so.
+            let of = (alert.event_time, Arc::new(alert.of));
+            inner.early.insert(Arc::from(&*alert.symbol), of);
+        } else if let Some(row) = inner.rows.back_mut()
             && *row.symbol == *alert.symbol
             && row.event_time == alert.event_time
         {
@@ -379,5 +395,26 @@ pub(crate) mod tests {
         assert_eq!(of().challenger, None);
         memory.challenge(3, said.clone());
         assert_eq!(*of().challenger.unwrap(), said);
+
+        // An early one waits for its candle to close, and for no other.
+        let early = |time: i64| {
+            let alert = alert(time).replace("\"early\":false", "\"early\":true");
+            memory.alert(alert.as_bytes());
+        };
+        early(180_000_000);
+        assert_eq!(of().id, 3);
+        memory.remember(5, &row("A", 2, Some(1.0), "1"));
+        assert_eq!(of().alert, None);
+        memory.remember(6, &row("B", 3, Some(1.0), "1"));
+        assert_eq!(of().alert, None);
+        memory.remember(7, &row("A", 3, Some(4.0), "1"));
+        assert!(of().alert.unwrap().early);
+        memory.remember(8, &row("A", 3, Some(4.0), "1"));
+        assert_eq!(of().alert, None);
+        // One whose row never came is forgotten with the next.
+        early(240_000_000);
+        memory.remember(9, &row("A", 5, Some(4.0), "1"));
+        assert_eq!(of().alert, None);
+        assert!(memory.inner().early.is_empty());
     }
 }

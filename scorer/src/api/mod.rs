@@ -21,7 +21,6 @@ mod openapi;
 mod parameters;
 mod predict;
 mod predictions;
-mod probes;
 pub(crate) mod quantiles;
 mod routes;
 mod rows;
@@ -191,6 +190,7 @@ impl Api {
                 kinds.push(Kind::Score);
                 let shadow = Shadow {
                     current: challenger.current.clone(),
+                    limits: self.limits.clone(),
                     board: Arc::clone(&challenger.board),
                     memory: self.memory.clone(),
                     events: self.events.clone(),

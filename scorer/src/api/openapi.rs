@@ -9,6 +9,7 @@ use bytes::Bytes;
 use market::Feature;
 use serde_json::{Map, Value, json};
 
+use super::feed::Kind;
 use super::routes::{Access, ROUTES, Route};
 
 static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| document().to_string().into());
@@ -152,10 +153,10 @@ impl Told {
             }
             "/v1/model" => Self::json("The models in force, and what is known of them.", "As they are now.", "Models"),
             "/v1/health" => Self::json("How everything is that the scorer needs.", "It goes on.", "Health"),
-            "/v1/events" => Self::text("What is committed, as it is: server-sent events `candle`, `score`, `alert`, `challenger`, and `missed` for those who were too slow.", "Events.", "text/event-stream")
+            "/v1/events" => Self::text("What is committed, as it is, as server-sent events, with `missed` for those who were too slow.", "Events.", "text/event-stream")
                 .asking([
-                    symbol(),
-                    query("types", "Types of events, with commas between; all without it.", string()),
+                    query("symbol", "Only of this symbol, and verdicts on drift, which are of none.", string()),
+                    query("types", &format!("Types of events, with commas between: {}; all without it.", Kind::words()), string()),
                     query("last_event_id", "As the header `Last-Event-ID`: how many were missed since is told.", string()),
                 ]),
             "/invocations" => Self::json("Scores a table, as MLflow's scoring protocol has it.", "Scored.", "Invoked")
@@ -317,6 +318,7 @@ fn schemas() -> Value {
             ("threshold", number()),
             ("flagged", boolean()),
             ("votes", list(reference("Vote"))),
+            ("engine", string()),
             ("model", reference("ModelId")),
             ("label?", string()),
             ("contributions", list(reference("Contribution"))),
@@ -324,6 +326,7 @@ fn schemas() -> Value {
                 ("alert_id", string()),
                 ("incident_id", string()),
                 ("sequence", count()),
+                ("early", boolean()),
                 ("severity", severity),
                 ("severity_score", number()),
             ])),

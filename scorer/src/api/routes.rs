@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse as _;
 use axum::routing::{MethodRouter, get, post};
 
 use super::error::Refusal;
-use super::{
-    Api, events, gate, health, invocations, model, openapi, predict, predictions, probes, stats,
-};
+use super::{Api, events, gate, health, invocations, model, openapi, predict, predictions, stats};
 
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,9 +73,15 @@ pub(super) const ROUTES: &[Route] = &[
     route("get", "/version", Access::Open, || {
         get(invocations::version)
     }),
-    route("get", "/livez", Access::Open, || get(probes::live)),
-    route("get", "/readyz", Access::Open, || get(probes::ready)),
-    route("get", "/metrics", Access::Metrics, || get(probes::metrics)),
+    route("get", "/livez", Access::Open, || {
+        get(|State(api): State<Arc<Api>>| async move { ::health::live(&*api.telemetry) })
+    }),
+    route("get", "/readyz", Access::Open, || {
+        get(|State(api): State<Arc<Api>>| async move { ::health::ready(&*api.telemetry) })
+    }),
+    route("get", "/metrics", Access::Metrics, || {
+        get(|State(api): State<Arc<Api>>| async move { ::health::metrics(&*api.telemetry) })
+    }),
 ];
 
 /// The routes, behind the gate.

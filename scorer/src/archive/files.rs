@@ -69,6 +69,7 @@ fn table(rows: &[&Row], is_scored: bool) -> Table {
         table = table.text("error", rows.iter().map(|row| row.error.as_deref()));
     }
     table
+        .text("engine", rows.iter().map(|row| row.engine.as_deref()))
         .text("model", rows.iter().map(|row| Some(&*row.model.name)))
         .text(
             "model_version",

@@ -23,6 +23,8 @@ pub(super) struct Row {
     pub(super) threshold: Option<f64>,
     pub(super) flagged: Option<bool>,
     pub(super) error: Option<String>,
+    /// What tells how its features were computed; absent in rows of versions before this one.
+    pub(super) engine: Option<String>,
     pub(super) model: ModelId,
     pub(super) label: Option<String>,
 }

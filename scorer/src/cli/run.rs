@@ -192,7 +192,7 @@ fn first_model(
         .features
         .map(market::FeatureConfig::check)
         .transpose()?;
-    let put = |loaded: Loaded| -> anyhow::Result<ValidFeatureConfig> {
+    let put = |loaded: Loaded| -> Result<ValidFeatureConfig, LoadError> {
         let features = match given {
             Some(features) => features,
             None => loaded.features()?,
@@ -216,18 +216,18 @@ fn first_model(
         }
         ModelUri::Alias { name, alias } => {
             let registered = registered()?;
-            let waiting = wait_for(&registered, name, alias, telemetry, current);
-            let loaded = runtime.block_on(async {
+            let waiting = wait_for(&registered, name, alias, put, telemetry, current);
+            let features = runtime.block_on(async {
                 tokio::select! {
                     biased;
                     () = interrupt.requested() => None,
-                    loaded = waiting => Some(loaded),
+                    features = waiting => Some(features),
                 }
             });
-            let Some(loaded) = loaded else {
+            let Some(features) = features else {
                 return Ok(None);
             };
-            let features = put(loaded?)?;
+            let features = features?;
             let alias = Alias {
                 name: name.clone(),
                 alias: alias.clone(),
@@ -280,30 +280,51 @@ fn registered(config: &Config) -> anyhow::Result<Registered> {
     Registered::at(uri).context(Environment("can't use the registry's URL".to_owned()))
 }
 
-/// Waits until an alias names a model that can be had.
+/// Waits until an alias names a model that can be had and used, and `put`s it in force. One that can't be used is no
+/// reason to end: whoever is asked to start again would run into the same one.
+///
+/// # Errors
+/// The registry refuses to answer, whoever is promoted.
 async fn wait_for(
     registered: &Registered,
     name: &str,
     alias: &str,
+    put: impl Fn(Loaded) -> Result<ValidFeatureConfig, LoadError>,
     telemetry: &Telemetry,
     current: &Current,
-) -> Result<Loaded, LoadError> {
+) -> Result<ValidFeatureConfig, LoadError> {
     const AGAIN: Duration = Duration::from_secs(2);
+    /// The same model is loaded again.
+    const ANOTHER: Duration = Duration::from_secs(10);
     let mut said = String::new();
     loop {
         telemetry.beat();
-        match registered.load_alias(name, alias).await {
-            Err(error) if error.is_passing() || matches!(error, LoadError::NoAlias { .. }) => {
-                let reason = causes(&error);
-                if reason != said {
-                    current.failed(None, &reason);
-                    tracing::warn!(model = name, alias, reason, "waiting for a model");
-                    said = reason;
-                }
-                tokio::time::sleep(AGAIN).await;
-            }
-            result => return result,
+        let error = match registered.load_alias(name, alias).await.and_then(&put) {
+            Err(error) => error,
+            features => return features,
+        };
+        let is_there = !error.is_passing() && !matches!(error, LoadError::NoAlias { .. });
+        if is_there && matches!(error, LoadError::Registry(_)) {
+            return Err(error);
         }
+        let reason = causes(&error);
+        if reason != said {
+            current.failed(None, &reason);
+            match is_there {
+                true => {
+                    telemetry.model_failed(alias);
+                    tracing::error!(
+                        model = name,
+                        alias,
+                        reason,
+                        "a model can't be used; waiting for another one"
+                    );
+                }
+                false => tracing::warn!(model = name, alias, reason, "waiting for a model"),
+            }
+            said = reason;
+        }
+        tokio::time::sleep(if is_there { ANOTHER } else { AGAIN }).await;
     }
 }
 

@@ -138,3 +138,84 @@ impl Judge for LimitedJudge {
         Some(&self.digest)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ndarray::arr2;
+
+    use super::*;
+    use crate::fixed::Fixed;
+
+    /// The model flags sums beyond 3, the limits a range beyond 2, or a return beyond 10 where there are two of them.
+    fn judge(votes: Option<usize>, has_two: bool) -> LimitedJudge {
+        let statistics = |feature: &str, limit: f64| {
+            format!(
+                r#"{{"candle_z": {{"format": "foreshock-candle-statistics", "version": 1, "n_rows": 10,
+                "features": {{"{feature}": {{"mean": 0.0, "sd": 1.0, "limit": {limit}}}}}}}}}"#
+            )
+        };
+        let model: Arc<dyn Judge> = Arc::new(Fixed::new("1", 1.0));
+        let mut limits = Limits::parse(&statistics("price_range", 2.0)).unwrap();
+        limits.votes = votes;
+        let mut judge = LimitedJudge::new(Arc::clone(&model), &limits).unwrap();
+        if has_two {
+            let more = Limits::parse(&statistics("log_return", 10.0)).unwrap();
+            let more = LimitedJudge::new(model, &more).unwrap();
+            judge.detectors.extend(more.detectors);
+        }
+        judge
+    }
+
+    /// What is flagged of rows that nobody, the model alone, the limits alone, both, and all three flag.
+    fn flags(judge: &LimitedJudge) -> [bool; 5] {
+        let rows = arr2(&[[0.5, 0.5], [0.5, 4.0], [2.5, -1.0], [4.0, 1.0], [4.0, 11.0]]);
+        let symbols: Vec<Arc<str>> = vec!["A".into(); 5];
+        let mut scores = Vec::new();
+        judge.score(&symbols, rows.view(), &mut scores);
+        let flags: Vec<bool> = scores.into_iter().map(|s| s.unwrap().flagged).collect();
+        flags.try_into().unwrap()
+    }
+
+    #[test]
+    fn a_row_is_flagged_where_so_many_say_so() {
+        for (votes, has_two, expected) in [
+            (None, false, [false, true, false, true, true]),
+            (Some(1), false, [false, true, true, true, true]),
+            (Some(2), false, [false, false, false, true, true]),
+            (Some(2), true, [false, false, false, true, true]),
+            (Some(3), true, [false, false, false, false, true]),
+        ] {
+            let found = flags(&judge(votes, has_two));
+            assert_eq!(found, expected, "{votes:?} of {}", 2 + usize::from(has_two));
+        }
+        // Rows that don't lie one behind the other in memory are judged alike.
+        let columns = arr2(&[[4.0, 0.5], [1.0, 0.5]]);
+        let symbols: Vec<Arc<str>> = vec!["A".into(), "UNKNOWN".into()];
+        let mut scores = Vec::new();
+        judge(Some(2), false).score(&symbols, columns.t(), &mut scores);
+        assert!(scores[0].as_ref().unwrap().flagged);
+        // What the model refuses stays refused.
+        assert!(scores[1].is_err());
+    }
+
+    #[test]
+    fn each_says_what_it_thinks_whatever_is_decided_together() {
+        let judge = judge(Some(1), false);
+        let row = [2.5, -1.0];
+        let mut scores = Vec::new();
+        judge.score(&["A".into()], arr2(&[row]).view(), &mut scores);
+        let score = scores.pop().unwrap().unwrap();
+        assert!(score.flagged);
+        let votes = judge.votes("A", &row, &score).unwrap();
+        let said: Vec<(&str, f64, bool)> = votes
+            .iter()
+            .map(|vote| (vote.detector.as_str(), vote.score, vote.flag))
+            .collect();
+        assert_eq!(
+            said,
+            [("fixed", 1.5, false), ("limits.candle_z", 1.25, true)]
+        );
+        assert_eq!(judge.model().version, "1");
+        assert!(judge.limits().is_some());
+    }
+}

@@ -134,7 +134,10 @@ fn look(
 
 #[cfg(test)]
 mod tests {
+    use health::Health as _;
+
     use super::*;
+    use crate::fixed::Fixed;
 
     fn text(limit: f64) -> String {
         format!(
@@ -194,10 +197,52 @@ mod tests {
             look();
             assert_eq!(limit(&in_force), 7.0);
         }
-        let text = telemetry.render().unwrap();
+        let text = telemetry.metrics().unwrap();
         assert!(
             text.contains("scorer_limits_reloads_total{result=\"failed\"} 2"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn model_and_limits_are_put_together_anew_when_one_of_them_changes() {
+        let telemetry = Telemetry::default();
+        let in_force = LimitsInForce::default();
+        let mut beside = Beside::default();
+        let first: Arc<dyn Judge> = Arc::new(Fixed::new("1", 1.0));
+        let mut judge =
+            |model: &Arc<dyn Judge>| beside.judge(Arc::clone(model), &in_force, Some(&telemetry));
+        // Without limits it is the model itself.
+        assert!(Arc::ptr_eq(&judge(&first), &first));
+        let set = |text: &str| {
+            let limits = Limits::parse(text).unwrap();
+            let digest = limits.digest.clone();
+            in_force.set(limits);
+            digest
+        };
+        let digest = set(&text(3.0));
+        let made = judge(&first);
+        assert_eq!(made.limits(), Some(&*digest));
+        assert!(Arc::ptr_eq(&made, &judge(&first)));
+        let digest = set(&text(4.0));
+        assert_eq!(judge(&first).limits(), Some(&*digest));
+        let second: Arc<dyn Judge> = Arc::new(Fixed::new("2", 1.0));
+        let made = judge(&second);
+        assert_eq!(
+            (&*made.model().version, made.limits()),
+            ("2", Some(&*digest))
+        );
+        // Limits of what the model doesn't look at are left out, until one of the two changes.
+        set(&text(5.0).replace("price_range", "volume_zscore"));
+        assert!(Arc::ptr_eq(&judge(&second), &second));
+        let digest = set(&text(6.0));
+        assert_eq!(judge(&second).limits(), Some(&*digest));
+        let said = telemetry.metrics().unwrap();
+        for line in [
+            "scorer_limits_reloads_total{result=\"loaded\"} 4",
+            "scorer_limits_reloads_total{result=\"failed\"} 1",
+        ] {
+            assert!(said.contains(line), "{said}");
+        }
     }
 }

@@ -22,6 +22,7 @@ use tokio::sync::broadcast;
 
 use crate::api::feed::{Batch, Kind, Piece, Told};
 use crate::api::memory::{Challenged, Memory};
+use crate::limits::{Beside, LimitsInForce};
 use crate::model::Current;
 use crate::telemetry::Telemetry;
 pub(crate) use board::{Board, Pair};
@@ -62,6 +63,8 @@ impl ShadowQueue {
 #[derive(Debug)]
 pub(crate) struct Shadow {
     pub(crate) current: Current,
+    /// Those that vote beside the champion.
+    pub(crate) limits: LimitsInForce,
     pub(crate) board: Arc<Board>,
     pub(crate) memory: Option<Arc<Memory>>,
     pub(crate) events: broadcast::Sender<Arc<Told>>,
@@ -148,10 +151,11 @@ impl Shadow {
 
     fn run(self, receiver: &Receiver<Batch>, queued: &AtomicUsize) {
         let mut due = Instant::now();
+        let mut beside = Beside::default();
         while let Ok(batch) = receiver.recv() {
             queued.fetch_sub(batch.n_bytes(), Ordering::Relaxed);
             // One model for a whole batch.
-            if let Some(judge) = self.current.get() {
+            if let Some(judge) = self.judge(&mut beside) {
                 let scores = batch.pieces().filter(|piece| piece.kind == Kind::Score);
                 scores.for_each(|piece| self.row(&*judge, &piece));
             }
@@ -164,6 +168,12 @@ impl Shadow {
                 );
             }
         }
+    }
+
+    /// What judges, as it would in the champion's place: with the limits beside it, where they fit.
+    fn judge(&self, beside: &mut Beside) -> Option<Arc<dyn Judge>> {
+        let model = self.current.get()?;
+        Some(beside.judge(model, &self.limits, None))
     }
 
     fn row(&self, judge: &dyn Judge, piece: &Piece<'_>) {
@@ -268,6 +278,7 @@ pub(crate) fn try_score_one(
 mod tests {
     use super::*;
     use crate::fixed::Fixed;
+    use crate::limits::Limits;
 
     fn row(place: i64, price_range: f64, score: Option<f64>) -> String {
         let verdict = score.map_or_else(String::new, |score| {
@@ -284,6 +295,7 @@ mod tests {
     fn shadow(current: &Current) -> Shadow {
         Shadow {
             current: current.clone(),
+            limits: LimitsInForce::default(),
             board: Arc::default(),
             memory: Memory::new(100, 1 << 20).map(Arc::new),
             events: broadcast::channel(16).0,
@@ -354,6 +366,31 @@ mod tests {
             .map(|row| row.challenger.as_ref().unwrap().score)
             .collect();
         assert_eq!(said, [8.0, 4.0, 2.0]);
+    }
+
+    #[test]
+    fn limits_vote_as_they_do_beside_the_champion() {
+        let shadow = shadow(&Current::with(Arc::new(Fixed::new("2", 1.0))));
+        let mut beside = Beside::default();
+        let flagged = |judge: &dyn Judge| {
+            let row = row(0, 2.0, Some(1.0));
+            let piece = Piece {
+                id: 1,
+                kind: Kind::Score,
+                symbol: "A",
+                value: row.as_bytes(),
+            };
+            shadow.row(judge, &piece);
+            shadow.board.summary().flagged.challenger
+        };
+        let alone = shadow.judge(&mut beside).unwrap();
+        assert_eq!((alone.limits(), flagged(&*alone)), (None, 0));
+        let limits = r#"{"candle_z": {"format": "foreshock-candle-statistics", "version": 1, "n_rows": 10,
+            "features": {"price_range": {"mean": 0.0, "sd": 1.0, "limit": 1.5}}}, "votes": 1}"#;
+        shadow.limits.set(Limits::parse(limits).unwrap());
+        let with = shadow.judge(&mut beside).unwrap();
+        assert!(with.limits().is_some());
+        assert_eq!(flagged(&*with), 1);
     }
 
     #[test]

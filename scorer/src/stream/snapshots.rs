@@ -11,7 +11,7 @@ use std::thread::JoinHandle;
 
 use history::{HistoryError, Storage, read_bytes, write_bytes};
 use serde::{Deserialize, Serialize};
-use streaming::Stored;
+use streaming::{Frozen, Stored};
 
 use crate::telemetry::Telemetry;
 
@@ -138,11 +138,10 @@ impl SnapshotStore {
 
 struct Job {
     partition: i32,
-    next_offset: i64,
-    bytes: Vec<u8>,
+    frozen: Frozen,
 }
 
-/// Writes snapshots on a thread of its own: the loop never waits for S3.
+/// Makes and writes snapshots on a thread of its own: the loop waits for neither.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     jobs: Option<SyncSender<Job>>,
@@ -164,13 +163,9 @@ impl SnapshotWriter {
         }
     }
 
-    /// Hands over a snapshot; whether there was room for it.
-    pub fn offer(&self, partition: i32, next_offset: i64, bytes: Vec<u8>) -> bool {
-        let job = Job {
-            partition,
-            next_offset,
-            bytes,
-        };
+    /// Hands over what a snapshot is to be made of; whether there was room for it.
+    pub fn offer(&self, partition: i32, frozen: Frozen) -> bool {
+        let job = Job { partition, frozen };
         let Some(jobs) = &self.jobs else { return false };
         match jobs.try_send(job) {
             Ok(()) => true,
@@ -181,13 +176,9 @@ impl SnapshotWriter {
         }
     }
 
-    /// Hands over a snapshot, and waits for room.
-    pub fn insist(&self, partition: i32, next_offset: i64, bytes: Vec<u8>) {
-        let job = Job {
-            partition,
-            next_offset,
-            bytes,
-        };
+    /// Hands over what a snapshot is to be made of, and waits for room.
+    pub fn insist(&self, partition: i32, frozen: Frozen) {
+        let job = Job { partition, frozen };
         if let Some(jobs) = &self.jobs
             && jobs.send(job).is_err()
         {
@@ -210,16 +201,25 @@ impl Drop for SnapshotWriter {
 
 fn write_all(store: &SnapshotStore, jobs: &Receiver<Job>, telemetry: &Telemetry) {
     let mut failed: HashMap<i32, u32> = HashMap::new();
-    for job in jobs {
-        match store.write(job.partition, job.next_offset, &job.bytes) {
+    for Job { partition, frozen } in jobs {
+        let next_offset = frozen.next_offset();
+        let bytes = match frozen.into_bytes() {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(%error, partition, "a snapshot can't be made");
+                telemetry.snapshot("failed");
+                continue;
+            }
+        };
+        match store.write(partition, next_offset, &bytes) {
             Ok(()) => {
-                failed.remove(&job.partition);
+                failed.remove(&partition);
                 telemetry.snapshot("written");
             }
             Err(error) => {
-                let times = failed.entry(job.partition).or_default();
+                let times = failed.entry(partition).or_default();
                 *times += 1;
-                tracing::error!(%error, partition = job.partition, times, "a snapshot can't be written: a restart will take longer");
+                tracing::error!(%error, partition, times, "a snapshot can't be written: a restart will take longer");
                 telemetry.snapshot("failed");
             }
         }

@@ -11,7 +11,7 @@ use test_stack::S3Server;
 use crate::support::{Bench, LONG, Running, done, kafka, records, scorer, send, values};
 
 /// Archived rows by symbol and candle, each with a number of its own.
-fn archived(storage: &Storage, uri: &str, column: &str) -> Vec<((String, i64), f64)> {
+pub(crate) fn archived(storage: &Storage, uri: &str, column: &str) -> Vec<((String, i64), f64)> {
     let location = Location::parse(uri, Path::new("/")).unwrap();
     let Ok(objects) = location.resolve(storage) else {
         return Vec::new();
@@ -40,7 +40,7 @@ fn archived(storage: &Storage, uri: &str, column: &str) -> Vec<((String, i64), f
 }
 
 /// How many candles the trades of a bench close.
-fn candles_of(bench: &Bench) -> usize {
+pub(crate) fn candles_of(bench: &Bench) -> usize {
     let output = done(
         scorer()
             .arg("replay")

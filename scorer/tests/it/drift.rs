@@ -15,6 +15,7 @@ use registry::{MarketOptions, Options, Registry, ServeOptions, Server};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::Caller;
 use crate::support::{
     Bench, LONG, Running, done, features, kafka, lines, model, records, scorer, send, trades,
     values,
@@ -111,9 +112,8 @@ fn address(running: &Running) -> String {
     format!("127.0.0.1:{}", digits.into_iter().next().unwrap())
 }
 
-#[test]
-fn a_change_of_regime_is_said_once_whatever_happens_and_reaches_the_registry() {
-    let kafka = kafka();
+/// Trades that change their ways, a model that is watched, and the verdicts that a replay says, sorted.
+fn drifting() -> (Bench, Vec<String>) {
     let mut bench = Bench::new(31, 5);
     bench.symbols = restless(32, 200);
     std::fs::write(
@@ -124,7 +124,6 @@ fn a_change_of_regime_is_said_once_whatever_happens_and_reaches_the_registry() {
     let target = bench.path("trades.parquet");
     let storage = Storage::from_env();
     write_trades(&storage, &target.to_string_lossy(), &bench.symbols).unwrap();
-
     let verdicts = bench.path("drift.jsonl");
     done(
         scorer()
@@ -136,6 +135,45 @@ fn a_change_of_regime_is_said_once_whatever_happens_and_reaches_the_registry() {
             .arg(&verdicts),
     );
     let expected = lines(&verdicts);
+    (bench, expected)
+}
+
+#[test]
+fn verdicts_are_streamed_once_they_are_committed() {
+    let kafka = kafka();
+    let (bench, expected) = drifting();
+    let prefix = "told-drift.";
+    let topic = format!("{prefix}raw-trades");
+    kafka.create_topic(&topic, 1).unwrap();
+    let config = bench.configure(&kafka, "telling-drift", "");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let prefixed = format!("[kafka]\ntopic_prefix = \"{prefix}\"\n");
+    std::fs::write(&config, text.replace("[kafka]\n", &prefixed)).unwrap();
+    let running = Running::start(&config);
+    let caller = Caller::of(&running, None);
+    // A verdict is of no one symbol; who wants alerts only is told of none.
+    let mut verdicts = caller.listen("/v1/events?types=drift&symbol=AAA");
+    let mut alerts = caller.listen("/v1/events?types=alert&symbol=BBB");
+    send(&kafka, &topic, &records(&bench.symbols));
+    let mut told: Vec<String> = Vec::new();
+    while told.len() < expected.len() {
+        let event = verdicts.next(&caller).unwrap();
+        assert_eq!(event.name, "drift", "{event:?}");
+        told.push(event.data);
+    }
+    told.sort_unstable();
+    assert_eq!(told, expected);
+    let event = alerts.next(&caller).unwrap();
+    assert_eq!(event.name, "alert", "{event:?}");
+    assert_eq!(running.stop(), Some(0));
+    assert_eq!(verdicts.next(&caller), None);
+}
+
+#[test]
+fn a_change_of_regime_is_said_once_whatever_happens_and_reaches_the_registry() {
+    let kafka = kafka();
+    let (bench, expected) = drifting();
+    let target = bench.path("trades.parquet");
     let parsed: Vec<Value> = expected
         .iter()
         .map(|line| serde_json::from_str(line).unwrap())

@@ -12,3 +12,4 @@ mod promote;
 mod replay;
 mod shadow;
 mod support;
+mod training;

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, Weak};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use detectors::{
@@ -18,9 +18,8 @@ use ndarray::Array2;
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use test_stack::KafkaServer;
-
-/// The longest that anything takes on a busy machine.
-pub(crate) const LONG: Duration = Duration::from_secs(180);
+use test_stack::program::program;
+pub(crate) use test_stack::program::{LONG, done, refused};
 
 /// What the features are, in all tests.
 pub(crate) fn features() -> FeatureConfig {
@@ -179,53 +178,13 @@ pub(crate) fn lines(path: &Path) -> Vec<String> {
 
 /// A broker that tests which run at the same time share; topics have prefixes of their own.
 pub(crate) fn kafka() -> Arc<KafkaServer> {
-    static SHARED: Mutex<Weak<KafkaServer>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().unwrap_or_else(|error| error.into_inner());
-    if let Some(server) = shared.upgrade() {
-        return server;
-    }
-    let server = Arc::new(KafkaServer::start().unwrap());
-    *shared = Arc::downgrade(&server);
-    server
+    KafkaServer::shared().unwrap()
 }
 
 pub(crate) fn scorer() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_scorer"));
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy();
-        if ["SCORER_", "AWS_", "MLFLOW_"]
-            .iter()
-            .any(|start| name.starts_with(start))
-        {
-            command.env_remove(name.as_ref());
-        }
-    }
-    command
-}
-
-/// Runs to the end and expects success.
-pub(crate) fn done(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
-    output
-}
-
-/// Runs to the end and expects this exit code and these words on stderr.
-pub(crate) fn refused(command: &mut Command, code: i32, words: &[&str]) {
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(code), "{}", said(&output));
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    for word in words {
-        assert!(stderr.contains(word), "`{word}` is not in: {stderr}");
-    }
-}
-
-fn said(output: &Output) -> String {
-    format!(
-        "{}: {}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
+    program(
+        env!("CARGO_BIN_EXE_scorer"),
+        &["SCORER_", "AWS_", "MLFLOW_"],
     )
 }
 

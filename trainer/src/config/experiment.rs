@@ -78,6 +78,8 @@ pub struct Data {
     pub time: Option<String>,
     /// `kind = "features"`: the symbol column.
     pub symbol_column: Option<String>,
+    /// `kind = "features"`: the column that says how the engine computed each row's features, as scorers archive them.
+    pub engine: Option<String>,
     /// A CSV file of known events (`symbol,start,end,kind`).
     pub events: Option<String>,
     /// `[simulate]`: a market to make up instead of reading one.
@@ -102,9 +104,9 @@ pub struct Simulate {
 /// `[features]`: what is computed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Features {
-    /// The engine's configuration, checked; `None` for tables.
+    /// The engine's configuration, checked; `None` for tables that don't say that it computed them.
     pub config: Option<FeatureConfig>,
-    /// The engine's features, in model order; empty for tables.
+    /// The engine's features, in model order; empty where there is no `config`.
     pub engine: Vec<Feature>,
     /// `kind = "features"`: the columns; all numeric ones when absent.
     pub columns: Option<Vec<String>>,

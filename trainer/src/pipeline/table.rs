@@ -29,14 +29,25 @@ pub fn prepare(
     let experiment = &file.experiment;
     let data = &experiment.data;
     let phase = progress.phase("read", 0);
+    let n_incomplete = check_engine(experiment, objects, interrupt)?;
     let scan = open(experiment, objects)?;
     let table = TableRows { scan };
     let mut index = table.index(data, objects, interrupt)?;
     if index.is_empty() {
+        if n_incomplete > 0 {
+            bail!(
+                "no row is ready: the windows of none of {} are full for {}",
+                plural(n_incomplete, "row"),
+                list(&table.scan.columns().iter().collect::<Vec<_>>())
+            );
+        }
         if data.from.is_none() && data.to.is_none() {
             bail!("the table has no rows");
         }
-        return Err(no_rows_between("rows", range_of(data, objects, interrupt)?));
+        return Err(no_rows_between(
+            "rows",
+            range_of(experiment, objects, interrupt)?,
+        ));
     }
     let interval_us = match (&index.time, data.interval) {
         (None, _) => None,
@@ -49,19 +60,30 @@ pub fn prepare(
             event.end += interval;
         }
     }
+    let not_ready = match n_incomplete {
+        0 => String::new(),
+        n => format!("; left out, not ready: {}", plural(n, "row")),
+    };
     phase.done(&format!(
-        "{} × {} from {}{}",
+        "{} × {} from {}{}{not_ready}",
         plural(index.len() as u64, "row"),
         plural(table.scan.n_features() as u64, "feature"),
         plural(objects.len() as u64, "file"),
         show_left_out(table.scan.left_out())
     ));
-    if index.time.is_some() && experiment.split.purge == Purge::Auto {
+    let is_plain = experiment.features.config.is_none();
+    if index.time.is_some() && is_plain && experiment.split.purge == Purge::Auto {
         progress
             .note("  no purge between the parts: set `split.purge` if features look back in time");
     }
     let times = index.time.as_deref().unwrap_or(&[]);
-    let plan = split::plan(&experiment.split, times, &index.symbol, &index.symbols, 0)?;
+    let plan = split::plan(
+        &experiment.split,
+        times,
+        &index.symbol,
+        &index.symbols,
+        longest_window(experiment)?,
+    )?;
     index.part = match &index.time {
         Some(times) => times
             .iter()
@@ -80,6 +102,66 @@ pub fn prepare(
         plan,
         n_injected: 0,
     })
+}
+
+/// Checks that the engine computed the rows as the experiment says, where it says so; how many rows are left out because
+/// a feature's windows weren't full.
+///
+/// # Errors
+/// The first row that was computed in another way, or doesn't say.
+fn check_engine(
+    experiment: &Experiment,
+    objects: &[DataObject],
+    interrupt: &Interrupt,
+) -> anyhow::Result<u64> {
+    let (Some(column), Some(config)) = (&experiment.data.engine, experiment.features.config) else {
+        return Ok(0);
+    };
+    let ours = config.check()?.digest();
+    // Labels are texts that are read as codes, whatever they mean.
+    let all = FeatureOptions {
+        label: Some(column.clone()),
+        complete: false,
+        ..options(experiment, Some(Vec::new()))
+    };
+    let mut n_rows = 0;
+    FeatureScan::open(objects, &all)?.for_each_index_batch(
+        |batch: FeatureBatch| -> anyhow::Result<()> {
+            interrupt.check()?;
+            n_rows += batch.n_rows as u64;
+            let known = batch.label_names.iter().position(|name| *name == ours);
+            for (row, &code) in batch.label.iter().flatten().enumerate() {
+                if Some(code as usize) == known {
+                    continue;
+                }
+                let row = batch.first_row + row as u64 + 1;
+                let name = batch.label_names.get(code as usize);
+                match name.map_or("", String::as_str) {
+                    "" => bail!(
+                        "data row {row} of {} doesn't say in `{column}` how its features were computed",
+                        names_of(objects)
+                    ),
+                    theirs => bail!(
+                        "the features of data row {row} of {} were computed in another way (`{column}` is `{theirs}`) than `data.interval` and [features] say (`{ours}`): give `interval`, `window`, `momentum`, `max_gap`, `allowed_lateness`, `macro_window` and `macro_baseline` as the scorer has them, or leave such rows out by `data.from` and `data.to`",
+                        names_of(objects)
+                    ),
+                }
+            }
+            Ok(())
+        },
+    )?;
+    let complete = options(experiment, experiment.features.columns.clone());
+    let complete = FeatureScan::open(objects, &complete)?.n_rows()?;
+    Ok(n_rows.saturating_sub(complete))
+}
+
+/// How long the features look back, µs; 0 where nobody says.
+fn longest_window(experiment: &Experiment) -> anyhow::Result<i64> {
+    let Some(config) = experiment.features.config else {
+        return Ok(0);
+    };
+    let n_candles = config.check()?.warm_up(&experiment.features.engine);
+    Ok(i64::try_from(n_candles)?.saturating_mul(config.interval.micros()))
 }
 
 /// Names that say what a column is. One that is called so would give the answer away as a feature.
@@ -101,7 +183,7 @@ pub const LABEL_NAMES: [&str; 7] = [
 pub fn open(experiment: &Experiment, objects: &[DataObject]) -> anyhow::Result<FeatureScan> {
     let columns = experiment.features.columns.clone();
     let is_free = columns.is_none() && experiment.data.label.is_none();
-    let scan = FeatureScan::open(objects, &options(&experiment.data, columns))?;
+    let scan = FeatureScan::open(objects, &options(experiment, columns))?;
     let is_label = |name: &&String| {
         let mut known = LABEL_NAMES.iter();
         known.any(|label| label.eq_ignore_ascii_case(name))
@@ -128,8 +210,11 @@ fn show_left_out(names: &[String]) -> String {
     said
 }
 
-fn options(data: &Data, columns: Option<Vec<String>>) -> FeatureOptions {
+fn options(experiment: &Experiment, columns: Option<Vec<String>>) -> FeatureOptions {
+    let data = &experiment.data;
     FeatureOptions {
+        // What the engine leaves empty isn't ready.
+        complete: data.engine.is_some(),
         columns,
         label: data.label.clone(),
         time: data.time.clone(),
@@ -258,7 +343,7 @@ fn names_of(objects: &[DataObject]) -> String {
 
 /// The first and the last time of the table, whatever the time range; `None` without rows.
 fn range_of(
-    data: &Data,
+    experiment: &Experiment,
     objects: &[DataObject],
     interrupt: &Interrupt,
 ) -> anyhow::Result<Option<(i64, i64)>> {
@@ -266,7 +351,7 @@ fn range_of(
         label: None,
         from: None,
         to: None,
-        ..options(data, Some(Vec::new()))
+        ..options(experiment, Some(Vec::new()))
     };
     let mut range: Option<(i64, i64)> = None;
     FeatureScan::open(objects, &options)?.for_each_index_batch(

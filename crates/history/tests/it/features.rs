@@ -135,6 +135,55 @@ fn keeps_to_columns_range_and_symbols() {
 }
 
 #[test]
+fn rows_that_lack_a_feature_are_left_out_where_that_is_asked_for() {
+    let folder = Folder::new();
+    let table = Table::new()
+        .time("at", vec![1, 2, 3, 4, 5])
+        .optional_number("x", vec![None, Some(2.0), Some(3.0), None, Some(5.0)])
+        .optional_number("y", vec![Some(1.0), Some(2.0), None, Some(4.0), Some(5.0)]);
+    write_table(&folder.storage, &folder.uri("t.parquet"), table).unwrap();
+    let text = "at,x,y\n1,,1\n2,2,2\n3,3,\n4, ,4\n5,5,5\n";
+    folder.put("t.csv", text);
+    for name in ["t.parquet", "t.csv"] {
+        let scan = |columns: &[&str], complete| {
+            let options = FeatureOptions {
+                columns: Some(columns.iter().map(|name| (*name).to_owned()).collect()),
+                time: Some("at".to_owned()),
+                complete,
+                ..FeatureOptions::default()
+            };
+            FeatureScan::open(&folder.objects(name), &options).unwrap()
+        };
+        let both = scan(&["x", "y"], true);
+        assert_eq!(both.n_rows().unwrap(), 2, "{name}");
+        assert_eq!(joined(&scan_all(&both)).values, [2.0, 2.0, 5.0, 5.0]);
+        // Also where the features themselves aren't read.
+        let mut n_rows = 0;
+        both.for_each_index_batch(|batch| {
+            n_rows += batch.n_rows;
+            Ok::<(), HistoryError>(())
+        })
+        .unwrap();
+        assert_eq!(n_rows, 2, "{name}");
+        let mut second = Vec::new();
+        both.for_each_batch_of_rows(1..2, |batch| {
+            second.extend(batch.values);
+            Ok::<(), HistoryError>(())
+        })
+        .unwrap();
+        assert_eq!(second, [5.0, 5.0], "{name}");
+        assert_eq!(scan(&["y"], true).n_rows().unwrap(), 4, "{name}");
+        // In silence nothing is left out.
+        let refused = scan(&["x", "y"], false).for_each_batch(|_| Ok::<(), HistoryError>(()));
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused.contains('x') && refused.contains("row"),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
 fn reads_files_whatever_their_names() {
     let folder = Folder::new();
     for name in ["a b.parquet", "50%20#x?.parquet", "ünï[1].parquet"] {

@@ -1,15 +1,22 @@
 //! Saying what was closed: by later records, early, and where a symbol has fallen silent.
 
+use std::sync::Arc;
+
 use market::CandleBuilder;
 
 use super::Partition;
 use super::sink::Sink;
+use super::symbol::Symbol;
 use crate::settings::Source;
 
 impl Partition {
     /// Hands on what a symbol has closed.
     pub(super) fn say(&mut self, place: usize, sink: &mut impl Sink) {
-        let symbol = &mut self.symbols[place];
+        let has_closed = |symbol: &Symbol| symbol.builders.iter().any(CandleBuilder::has_closed);
+        if self.rows.is_empty() && !has_closed(&self.symbols[place]) {
+            return;
+        }
+        let symbol = Arc::make_mut(&mut self.symbols[place]);
         let interval = self.settings.features.interval();
         let lengths = self.settings.candles.iter();
         for (builder, length) in symbol
@@ -20,9 +27,6 @@ impl Partition {
             while let Some(candle) = builder.pop_closed() {
                 sink.candle(&symbol.name, *length, &candle);
             }
-        }
-        if self.rows.is_empty() {
-            return;
         }
         let is_published =
             self.settings.source == Source::Trades && self.settings.candles.contains(&interval);
@@ -40,7 +44,7 @@ impl Partition {
         let Some(every) = self.settings.early else {
             return;
         };
-        let symbol = &mut self.symbols[place];
+        let symbol = Arc::make_mut(&mut self.symbols[place]);
         if event_time < symbol.early_at.saturating_add(every) {
             return;
         }
@@ -68,13 +72,14 @@ impl Partition {
     }
 
     pub(super) fn close_until(&mut self, place: usize, moment: i64, sink: &mut impl Sink) {
-        let symbol = &mut self.symbols[place];
+        let symbol = &self.symbols[place];
         let ends = symbol.builders.iter().filter_map(CandleBuilder::last_end);
         let Some(last) = ends.chain(symbol.engine.last_end()).max() else {
             return;
         };
         // The same moment for all, so that a trade is late for all candles or for none.
         let moment = moment.min(last);
+        let symbol = Arc::make_mut(&mut self.symbols[place]);
         symbol.engine.close_until(moment, &mut self.rows);
         for builder in &mut symbol.builders {
             builder.close_until(moment);

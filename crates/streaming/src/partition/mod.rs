@@ -16,7 +16,7 @@ use market::{
 use serde::Serialize;
 
 pub(crate) use sink::{Silence, Sink};
-pub(crate) use stored::{PartitionView, StoredPartition};
+pub(crate) use stored::{FrozenPartition, PartitionView, StoredPartition};
 
 use symbol::Symbol;
 
@@ -49,8 +49,9 @@ pub struct Partition {
     guard: JumpGuard,
     /// The event time from which on silent symbols are looked for again.
     sweep_at: i64,
-    /// In the order in which they first came.
-    symbols: Vec<Symbol>,
+    /// In the order in which they first came. Those that a snapshot still has to write are shared with it:
+    /// [`Arc::make_mut`] leaves it what it was taken of.
+    symbols: Vec<Arc<Symbol>>,
     /// Only ever looked up: its own order never matters.
     places: HashMap<Arc<str>, usize>,
     /// The symbol of the last record; the next one is often of the same.
@@ -199,14 +200,14 @@ impl Partition {
         let place = self.symbols.len();
         let name: Arc<str> = name.into();
         self.places.insert(Arc::clone(&name), place);
-        self.symbols.push(Symbol {
+        self.symbols.push(Arc::new(Symbol {
             name,
             engine: FeatureEngine::new(self.settings.features),
             builders: self.builders(),
             labels: Vec::new(),
             seen_at: i64::MIN,
             early_at: i64::MIN,
-        });
+        }));
         self.recent = place;
         Ok(place)
     }
@@ -231,7 +232,7 @@ impl Partition {
     ) -> Result<(), Reason> {
         let place = self.place(symbol)?;
         let time = self.guard.time().unwrap_or(trade.event_time);
-        let symbol = &mut self.symbols[place];
+        let symbol = Arc::make_mut(&mut self.symbols[place]);
         symbol.seen_at = time;
         trade.event = label.and_then(|label| symbol.event_of(label));
         let outcome = symbol
@@ -267,7 +268,7 @@ impl Partition {
         sink: &mut impl Sink,
     ) -> Result<(), Reason> {
         let place = self.place(symbol)?;
-        let symbol = &mut self.symbols[place];
+        let symbol = Arc::make_mut(&mut self.symbols[place]);
         match symbol.engine.push_candle(candle, &mut self.rows) {
             Ok(()) => self.counts.accepted += 1,
             Err(CandleError::Duplicate { .. }) => self.counts.duplicates += 1,

@@ -1,9 +1,10 @@
 //! A partition as bytes.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use market::{CandleBuilder, FeatureEngine};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Partition;
 use super::symbol::Symbol;
@@ -32,14 +33,52 @@ pub(crate) struct StoredPartition {
     symbols: Vec<StoredSymbol>,
 }
 
-/// The same, to be written.
-#[derive(Serialize)]
-pub(crate) struct PartitionView<'a> {
+/// A partition as it was at one offset, to be written by whoever has time for it: the symbols are shared with the
+/// partition, which copies one before it changes it as long as it isn't written.
+#[derive(Debug)]
+pub(crate) struct FrozenPartition {
     settings: [u8; 32],
     next_offset: i64,
-    guard: &'a JumpGuard,
+    guard: JumpGuard,
     sweep_at: i64,
-    symbols: Vec<SymbolView<'a>>,
+    symbols: Vec<Arc<Symbol>>,
+}
+
+/// What is written of a partition: a [`StoredPartition`].
+#[derive(Serialize)]
+pub(crate) struct PartitionView {
+    settings: [u8; 32],
+    next_offset: i64,
+    guard: JumpGuard,
+    sweep_at: i64,
+    symbols: Released,
+}
+
+/// Symbols that are let go of one by one as they are written: it works once.
+struct Released(Cell<Vec<Arc<Symbol>>>);
+
+impl Serialize for Released {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.take().into_iter().map(Shared))
+    }
+}
+
+/// What is written of a symbol: a [`StoredSymbol`].
+struct Shared(Arc<Symbol>);
+
+impl Serialize for Shared {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let symbol = &*self.0;
+        SymbolView {
+            name: &symbol.name,
+            engine: &symbol.engine,
+            builders: &symbol.builders,
+            labels: &symbol.labels,
+            seen_at: symbol.seen_at,
+            early_at: symbol.early_at,
+        }
+        .serialize(serializer)
+    }
 }
 
 #[derive(Serialize)]
@@ -52,26 +91,32 @@ struct SymbolView<'a> {
     early_at: i64,
 }
 
-impl Partition {
-    /// All that is stored of it.
-    pub(crate) fn view(&self) -> PartitionView<'_> {
+impl FrozenPartition {
+    pub(crate) fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
+    /// All that is stored of it; to be written once.
+    pub(crate) fn into_view(self) -> PartitionView {
         PartitionView {
+            settings: self.settings,
+            next_offset: self.next_offset,
+            guard: self.guard,
+            sweep_at: self.sweep_at,
+            symbols: Released(Cell::new(self.symbols)),
+        }
+    }
+}
+
+impl Partition {
+    /// What it is now, for as long as it takes to write it.
+    pub(crate) fn freeze(&self) -> FrozenPartition {
+        FrozenPartition {
             settings: self.settings.fingerprint(),
             next_offset: self.next_offset,
-            guard: &self.guard,
+            guard: self.guard.clone(),
             sweep_at: self.sweep_at,
-            symbols: self
-                .symbols
-                .iter()
-                .map(|symbol| SymbolView {
-                    name: &symbol.name,
-                    engine: &symbol.engine,
-                    builders: &symbol.builders,
-                    labels: &symbol.labels,
-                    seen_at: symbol.seen_at,
-                    early_at: symbol.early_at,
-                })
-                .collect(),
+            symbols: self.symbols.clone(),
         }
     }
 
@@ -104,14 +149,14 @@ impl Partition {
             partition
                 .places
                 .insert(Arc::clone(&name), partition.symbols.len());
-            partition.symbols.push(Symbol {
+            partition.symbols.push(Arc::new(Symbol {
                 name,
                 engine: symbol.engine,
                 builders: symbol.builders,
                 labels: symbol.labels,
                 seen_at: symbol.seen_at,
                 early_at: symbol.early_at,
-            });
+            }));
         }
         Ok(partition)
     }

@@ -7,7 +7,7 @@ use market::{CandleBuilder, EventId, FeatureEngine, FeatureRow};
 /// Different labels of one symbol at most; the trades of further ones count as unlabelled.
 const MAX_LABELS: usize = 4_096;
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Symbol {
     pub(super) name: Arc<str>,
     pub(super) engine: FeatureEngine,

@@ -11,6 +11,8 @@ use crate::wire::{Alert, Features, Pending, ScoredRow, Verdict, contributions};
 pub(super) struct Saying<'a> {
     pub(super) judge: &'a dyn Judge,
     pub(super) interval: String,
+    /// What tells how features are computed.
+    pub(super) engine: &'a str,
     pub(super) rows_per_day: f64,
     pub(super) quiet: i64,
     pub(super) incidents: &'a mut Incidents,
@@ -61,6 +63,7 @@ impl Saying<'_> {
                     Some(Err(error)) => Some(error.to_string()),
                     _ => None,
                 },
+                engine: self.engine,
                 model: self.judge.model(),
                 limits: self.judge.limits(),
                 label: pending.label.as_deref(),

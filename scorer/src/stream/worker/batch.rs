@@ -155,8 +155,8 @@ impl Worker {
             part.outputs.clear();
             if now >= part.snapshot_due {
                 part.snapshot_due = now + every;
-                take_snapshot(*partition, part, |partition, offset, bytes| {
-                    self.snapshots.offer(partition, offset, bytes)
+                take_snapshot(*partition, part, |partition, frozen| {
+                    self.snapshots.offer(partition, frozen)
                 });
             }
         }

@@ -70,8 +70,8 @@ impl Worker {
                 .get_mut(partition)
                 .filter(|part| !part.is_touched)
             {
-                take_snapshot(*partition, part, |partition, offset, bytes| {
-                    self.snapshots.insist(partition, offset, bytes);
+                take_snapshot(*partition, part, |partition, frozen| {
+                    self.snapshots.insist(partition, frozen);
                     true
                 });
             }

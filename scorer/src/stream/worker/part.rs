@@ -1,9 +1,9 @@
 //! A partition that is ours, and what a transaction says.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use streaming::pipeline::{Judged, JudgedRow};
-use streaming::{Alert, Drift, Output, Outputs, PartitionCounts, Pipeline};
+use streaming::{Alert, Drift, Frozen, Output, Outputs, PartitionCounts, Pipeline};
 
 use crate::telemetry::Telemetry;
 
@@ -92,22 +92,21 @@ pub(super) fn tell_drift(output: &Output<'_>, telemetry: &Telemetry) {
     );
 }
 
-/// Takes a snapshot where there is something new, and hands it on.
+/// Takes a snapshot where there is something new, and hands it on to be made and written. Where there is no room for it,
+/// it is tried again before long.
 pub(super) fn take_snapshot(
     partition: i32,
     part: &mut Part,
-    hand: impl FnOnce(i32, i64, Vec<u8>) -> bool,
+    hand: impl FnOnce(i32, Frozen) -> bool,
 ) {
+    const AGAIN: Duration = Duration::from_secs(1);
     let offset = part.pipeline.partition().next_offset();
     if offset == part.snapshot_at {
         return;
     }
-    match part.pipeline.snapshot() {
-        Ok(bytes) => {
-            if hand(partition, offset, bytes) {
-                part.snapshot_at = offset;
-            }
-        }
-        Err(error) => tracing::error!(%error, partition, "a snapshot can't be made"),
+    if hand(partition, part.pipeline.freeze()) {
+        part.snapshot_at = offset;
+    } else {
+        part.snapshot_due = part.snapshot_due.min(Instant::now() + AGAIN);
     }
 }

@@ -19,6 +19,8 @@ const NAME: &str = "--data";
 /// Columns that are taken for the time, the symbol.
 const TIME_NAMES: [&str; 5] = ["time", "timestamp", "open_time", "event_time", "at"];
 const SYMBOL_NAME: &str = "symbol";
+/// The column in which scorers say how features were computed.
+const ENGINE_NAME: &str = "engine";
 
 /// What a model says of the data that it judges.
 #[derive(Debug, Clone)]
@@ -158,8 +160,15 @@ fn written(
                 writeln!(out, "{key} = {}", text(column)?)?;
             }
         }
-    } else if let Some(engine) = &wanted.engine {
+    }
+    let archived = columns.find(ENGINE_NAME);
+    let engine = wanted.engine.as_ref();
+    let engine = engine.filter(|_| kind != DataKind::Features || archived.is_some());
+    if let Some(engine) = engine {
         writeln!(out, "interval = \"{}\"", engine.interval)?;
+        if let Some(column) = archived.filter(|_| kind == DataKind::Features) {
+            writeln!(out, "engine = {}", text(column)?)?;
+        }
     }
     if let Some(features) = wanted.features {
         let names = features.iter().map(|name| text(name));
@@ -168,11 +177,7 @@ fn written(
     } else {
         writeln!(out, "[features]")?;
     }
-    if let Some(engine) = wanted
-        .engine
-        .as_ref()
-        .filter(|_| kind != DataKind::Features)
-    {
+    if let Some(engine) = engine {
         let gap = engine.max_gap as i64 * engine.interval.micros();
         writeln!(
             out,
@@ -278,5 +283,26 @@ mod tests {
             .experiment
             .data;
         assert_eq!(data.label.as_deref(), Some("label"));
+    }
+
+    #[test]
+    fn what_a_scorer_archived_is_held_to_how_the_model_wants_it_computed() {
+        let features = ["return".to_owned()];
+        let mut engine = FeatureConfig::new("10s".parse().unwrap());
+        engine.window = 33;
+        let wanted = Wanted {
+            engine: Some(engine),
+            ..wanted(&features)
+        };
+        let of = |names: &[&str]| {
+            let text = written("t", DataKind::Features, &wanted, &columns(names)).unwrap();
+            config::parse(Path::new(NAME), text, &[])
+                .unwrap()
+                .experiment
+        };
+        let archived = of(&["open_time", "return", "engine"]);
+        assert_eq!(archived.data.engine.as_deref(), Some("engine"));
+        assert_eq!(archived.features.config, Some(engine));
+        assert_eq!(of(&["open_time", "return"]).features.config, None);
     }
 }

@@ -86,6 +86,7 @@ pub(super) fn check_data(
     let label = section.string("label", out);
     let time = section.string("time", out);
     let symbol_column = section.string("symbol_column", out);
+    let engine = section.string("engine", out);
     let events = section.string("events", out);
     let max_train_rows = section
         .integer("max_train_rows", 1..=100_000_000, out)
@@ -110,6 +111,13 @@ pub(super) fn check_data(
                 let key = if from.is_some() { "from" } else { "to" };
                 section.report(key, "needs `data.time`, the table's time column", out);
             }
+            if engine.is_some() && !section.has("interval") {
+                section.report(
+                    "engine",
+                    "needs `data.interval`, the length of the candles that the rows are of",
+                    out,
+                );
+            }
             if symbols.is_some() && symbol_column.is_none() {
                 section.report(
                     "symbols",
@@ -126,7 +134,7 @@ pub(super) fn check_data(
                     format!("is missing; kind = \"{}\" needs it", kind.as_str()),
                 );
             }
-            for key in ["time", "symbol_column", "label"] {
+            for key in ["time", "symbol_column", "label", "engine"] {
                 if section.has(key) {
                     section.report(
                         key,
@@ -153,6 +161,7 @@ pub(super) fn check_data(
         label,
         time,
         symbol_column,
+        engine,
         events,
         simulate,
         max_train_rows: count(max_train_rows),

@@ -39,29 +39,32 @@ pub(super) fn check_features(
     let mut columns = None;
     let mut config = None;
     check_used(&section, used.as_deref().unwrap_or_default(), data, out);
-    match data.map(|data| (data.kind, data.interval)) {
-        Some((DataKind::Features, _)) => {
+    match data {
+        Some(data) if data.kind == DataKind::Features && data.engine.is_none() => {
             columns = used;
             for key in ENGINE_KEYS {
                 if section.has(key) {
                     section.report(
                         key,
-                        "has no effect on kind = \"features\": the table is taken as it is",
+                        "has no effect on kind = \"features\" without `data.engine`: the table is taken as it is",
                         out,
                     );
                 }
             }
         }
-        Some((_, interval)) => {
+        Some(data) => {
             let names = used.unwrap_or_else(|| DEFAULT_FEATURES.map(str::to_owned).to_vec());
             let known: Vec<&str> = Feature::ALL.iter().map(|feature| feature.name()).collect();
-            for name in names {
+            for name in &names {
                 match name.parse::<Feature>() {
                     Ok(feature) => engine.push(feature),
-                    Err(_) => section.report("use", not_among(&name, &known), out),
+                    Err(_) => section.report("use", not_among(name, &known), out),
                 }
             }
-            if let Some(interval) = interval {
+            if data.kind == DataKind::Features {
+                columns = Some(names);
+            }
+            if let Some(interval) = data.interval {
                 let defaults = FeatureConfig::new(interval);
                 let wanted = FeatureConfig {
                     interval,
@@ -102,6 +105,7 @@ fn check_used(section: &Section<'_>, used: &[String], data: Option<&Data>, out: 
             ("data.label", &data.label),
             ("data.time", &data.time),
             ("data.symbol_column", &data.symbol_column),
+            ("data.engine", &data.engine),
         ]
     });
     for (key, column) in others {
