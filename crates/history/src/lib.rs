@@ -61,6 +61,7 @@ mod location;
 mod options;
 mod parquet;
 mod parquet_rows;
+mod records;
 mod rows;
 mod source;
 mod storage;
