@@ -10,7 +10,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail};
-use history::{DataObject, ReadOptions, for_each_good_trade};
+use history::{DataObject, ReadOptions, for_each_good_trade, symbols_in_order};
 use terminal::progress::list;
 
 use super::chain::{Chain, read_chain};
@@ -116,6 +116,10 @@ fn symbols_of(
     options: &ReadOptions,
     on_error: OnError,
 ) -> Result<(Vec<String>, bool)> {
+    if let Some(symbols) = symbols_in_order(object, options)? {
+        return Ok((symbols, false));
+    }
+    // Which rows count depends on everything that stands in them.
     let mut symbols: Vec<String> = Vec::new();
     let mut last = i64::MIN;
     let mut is_in_order = true;
