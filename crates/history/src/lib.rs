@@ -61,6 +61,7 @@ mod location;
 mod options;
 mod parquet;
 mod parquet_rows;
+mod records;
 mod rows;
 mod source;
 mod storage;
@@ -81,7 +82,9 @@ pub use location::{DataObject, FileFormat, Location};
 pub use options::{CsvLayout, Labels, ReadOptions};
 pub use storage::{S3Config, Storage};
 pub use table::Table;
-pub use trades::{SymbolTrades, TradeRow, for_each_good_trade, for_each_trade, read_trades};
+pub use trades::{
+    SymbolTrades, TradeRow, for_each_good_trade, for_each_trade, read_trades, symbols_in_order,
+};
 pub use write::{
     TableWriter, Written, write_candles, write_candles_hashed, write_table, write_trades,
     write_trades_hashed,

@@ -1,27 +1,24 @@
 //! CSV files of trades and candles: their columns, and their rows as values.
 
 use std::io::Read;
-use std::str;
-
-use csv::{ByteRecord, Reader, ReaderBuilder};
 
 use crate::columns::{Role, TradeIds};
 use crate::error::{HistoryError, Result, near_names};
 use crate::options::{CsvLayout, ReadOptions};
+use crate::records::Records;
 use crate::rows::{Content, Rows, label_name};
 use crate::time::parse_time;
 
 /// A CSV reader that knows which column is what.
 pub(crate) struct TextReader<'r> {
     uri: String,
-    reader: Reader<&'r mut dyn Read>,
+    records: Records<'r>,
     /// The names of the columns; of positions alone if there is no header.
     columns: Vec<String>,
     /// The column of each role.
     roles: [Option<usize>; Role::COUNT],
     label: Option<usize>,
     trade_ids: TradeIds,
-    record: ByteRecord,
     /// The first row, read to see whether it is a header, when it is not.
     has_pending: bool,
 }
@@ -34,19 +31,11 @@ impl<'r> TextReader<'r> {
         content: Content,
         options: &ReadOptions,
     ) -> Result<Option<Self>> {
-        let mut reader = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .buffer_capacity(1 << 17)
-            .from_reader(source);
-        let mut record = ByteRecord::new();
-        if !read(&mut reader, &mut record, uri)? {
+        let mut records = Records::new(uri, source);
+        if !records.advance()? {
             return Ok(None);
         }
-        let first: Vec<String> = record
-            .iter()
-            .map(|field| String::from_utf8_lossy(field).into_owned())
-            .collect();
+        let first = records.to_texts();
         let has_header = !first.iter().any(|field| is_value(field));
         let layout = match (options.layout, has_header) {
             (Some(layout), _) => {
@@ -94,12 +83,11 @@ impl<'r> TextReader<'r> {
         };
         Ok(Some(Self {
             uri: uri.to_owned(),
-            reader,
+            records,
             columns,
             roles,
             label,
             trade_ids,
-            record,
             has_pending: !has_header,
         }))
     }
@@ -116,9 +104,8 @@ impl<'r> TextReader<'r> {
     }
 
     fn field_at(&self, idx: usize) -> Result<&str> {
-        let field = self.record.get(idx).unwrap_or_default();
-        match str::from_utf8(field) {
-            Ok(text) => Ok(text.trim()),
+        match self.records.field(idx) {
+            Ok(field) => Ok(trimmed(field.unwrap_or_default())),
             Err(_) => Err(self.refuse(format!("{} is not UTF-8 text", self.column_at(idx)))),
         }
     }
@@ -152,13 +139,13 @@ impl Rows for TextReader<'_> {
     fn advance(&mut self) -> Result<bool> {
         if self.has_pending {
             self.has_pending = false;
-        } else if !read(&mut self.reader, &mut self.record, &self.uri)? {
+        } else if !self.records.advance()? {
             return Ok(false);
         }
-        if self.record.len() != self.columns.len() {
+        if self.records.n_fields() != self.columns.len() {
             return Err(self.refuse(format!(
                 "it has {} fields where the first row has {}",
-                self.record.len(),
+                self.records.n_fields(),
                 self.columns.len()
             )));
         }
@@ -166,7 +153,7 @@ impl Rows for TextReader<'_> {
     }
 
     fn row(&self) -> u64 {
-        self.record.position().map_or(0, csv::Position::line)
+        self.records.line()
     }
 
     fn uri(&self) -> &str {
@@ -226,15 +213,12 @@ impl Rows for TextReader<'_> {
     }
 }
 
-/// Reads the next record; `false` at the end.
-fn read<R: Read>(reader: &mut Reader<R>, record: &mut ByteRecord, uri: &str) -> Result<bool> {
-    reader.read_byte_record(record).map_err(|error| {
-        let line = reader.position().line();
-        match error.into_kind() {
-            csv::ErrorKind::Io(source) => HistoryError::io(uri, "read", source),
-            _ => HistoryError::row(uri, line, "it is not CSV"),
-        }
-    })
+/// A text without the blanks around it; it hardly ever has any.
+fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [first, .., last] if first.is_ascii_graphic() && last.is_ascii_graphic() => text,
+        _ => text.trim(),
+    }
 }
 
 /// Whether a field of the first row is data: a number or a time, as no column name is.

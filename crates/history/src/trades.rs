@@ -125,6 +125,37 @@ pub fn for_each_good_trade(
     })
 }
 
+/// The symbols (sorted) of a file whose rows all follow each other in time, whatever else they hold; `None`
+/// if they don't, or a symbol or time can't be read.
+///
+/// Prices, quantities and sides are not looked at: it is much less work than reading the trades.
+pub fn symbols_in_order(object: &DataObject, options: &ReadOptions) -> Result<Option<Vec<String>>> {
+    let mut symbols = SymbolPlaces::default();
+    let mut last = i64::MIN;
+    let mut is_in_order = true;
+    let looked = with_rows(object, Content::Trades, options, |rows| {
+        let mut lookup = SymbolLookup::new(object, options, rows)?;
+        while is_in_order && !lookup.skips_file() && rows.advance()? {
+            let rows: &dyn Rows = rows;
+            let Some(symbol) = lookup.wanted(rows)? else {
+                continue;
+            };
+            let event_time = rows.time()?;
+            if options.wants_time(event_time) {
+                symbols.of(symbol);
+                is_in_order = event_time >= last;
+                last = event_time;
+            }
+        }
+        Ok(())
+    });
+    match looked {
+        Ok(()) => Ok(is_in_order.then(|| symbols.into_names())),
+        Err(HistoryError::Row { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Looks at the next row; `None` at the end of the file.
 fn next_trade(
     rows: &mut dyn Rows,
@@ -166,30 +197,57 @@ fn next_trade(
 /// Time and row of the last trade of each symbol.
 #[derive(Default)]
 struct LastTrades {
-    places: HashMap<String, usize>,
+    symbols: SymbolPlaces,
     last: Vec<(i64, u64)>,
-    /// The symbol that was asked for last, and its place.
-    current: (String, usize),
 }
 
 impl LastTrades {
     /// A symbol's place and its last trade; `first` if it has none yet.
     fn of(&mut self, symbol: &str, first: (i64, u64)) -> (usize, &mut (i64, u64)) {
-        if self.last.is_empty() || self.current.0 != symbol {
-            let place = match self.places.get(symbol) {
-                Some(place) => *place,
-                None => {
-                    self.places.insert(symbol.to_owned(), self.last.len());
-                    self.last.push(first);
-                    self.last.len() - 1
-                }
-            };
-            self.current.0.clear();
-            self.current.0.push_str(symbol);
-            self.current.1 = place;
+        let place = self.symbols.of(symbol);
+        if place == self.last.len() {
+            self.last.push(first);
         }
-        let place = self.current.1;
         (place, &mut self.last[place])
+    }
+}
+
+/// The symbols of a reading, in the order in which they came.
+#[derive(Default)]
+struct SymbolPlaces {
+    places: HashMap<String, usize, foldhash::fast::RandomState>,
+    /// The symbol that was asked for last, and its place.
+    current: Option<(String, usize)>,
+}
+
+impl SymbolPlaces {
+    /// The place of a symbol; a new one gets the next.
+    fn of(&mut self, symbol: &str) -> usize {
+        if let Some((current, place)) = &self.current
+            && current == symbol
+        {
+            return *place;
+        }
+        let place = match self.places.get(symbol) {
+            Some(place) => *place,
+            None => {
+                let place = self.places.len();
+                self.places.insert(symbol.to_owned(), place);
+                place
+            }
+        };
+        let (current, current_place) = self.current.get_or_insert_default();
+        current.clear();
+        current.push_str(symbol);
+        *current_place = place;
+        place
+    }
+
+    /// All of them, sorted.
+    fn into_names(self) -> Vec<String> {
+        let mut names: Vec<String> = self.places.into_keys().collect();
+        names.sort();
+        names
     }
 }
 

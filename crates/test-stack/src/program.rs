@@ -100,11 +100,15 @@ impl Running {
         child.wait().unwrap();
     }
 
-    /// Waits for its end: the exit code.
+    /// Waits for its end, but not for ever: the exit code.
     #[must_use]
     pub fn ended(mut self) -> Option<i32> {
-        let mut child = self.0.take().unwrap();
-        child.wait().unwrap().code()
+        let mut status = None;
+        until("the end of the program", || {
+            status = self.0.as_mut().unwrap().try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap().code()
     }
 
     /// Asks it to stop, and expects success; what it printed.

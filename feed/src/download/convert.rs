@@ -9,7 +9,7 @@ use terminal::exit::Environment;
 use terminal::interrupt::Interrupt;
 use terminal::progress::Phase;
 
-use super::dumps::Outcome;
+use super::days::Outcome;
 use super::manifest::{Kind, Origin};
 use super::store::{Rows, Store, date_of};
 use crate::replay::{OnError, Refused, Sources};

@@ -1,4 +1,4 @@
-//! Days from Binance: its public dumps, or candles by REST.
+//! The public dumps: a zip for each day, with its checksum.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,178 +11,13 @@ use history::{Location, ReadOptions, Storage, read_candles, read_trades};
 use market::DAY_US;
 use reqwest::StatusCode;
 use sha2::{Digest, Sha256};
-use terminal::interrupt::Interrupt;
-use terminal::progress::Phase;
 
-use super::manifest::{Kind, Origin, Partition};
-use super::store::{Rows, Store, Target, date_of};
-use crate::binance::{Rest, RestSettings, http_client};
+use super::days::{Fetched, Fetcher, Job};
+use super::manifest::{Kind, Origin};
+use super::settings::{DownloadSettings, Source};
+use super::store::{Rows, date_of};
+use crate::binance::{Rest, http_client};
 use crate::telemetry::Telemetry;
-
-/// Where days come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Source {
-    /// The public dumps: a zip for each day, with its checksum.
-    Dumps,
-    /// REST, for candles.
-    Rest,
-}
-
-/// What is to be downloaded.
-#[derive(Debug, Clone)]
-pub struct DownloadSettings {
-    /// Where from.
-    pub source: Source,
-    /// The symbols, in capitals.
-    pub symbols: Vec<Arc<str>>,
-    /// The first day's first moment, µs.
-    pub from: i64,
-    /// The first moment after the last day.
-    pub to: i64,
-    /// The dumps' address.
-    pub dumps_url: String,
-    /// REST's address.
-    pub rest_url: String,
-    /// A certificate authority to trust beside the system's, as PEM.
-    pub ca: Option<Vec<u8>>,
-    /// Downloads at once.
-    pub jobs: usize,
-    /// Whether days that are there are compared with the dumps' present checksums.
-    pub is_refreshed: bool,
-    /// How often a download that fails is tried.
-    pub attempts: u32,
-}
-
-/// What came of it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Partitions that were written.
-    pub n_written: u64,
-    /// Partitions that were there already.
-    pub n_there: u64,
-    /// Rows written.
-    pub n_rows: u64,
-    /// Bytes written.
-    pub n_bytes: u64,
-    /// Days that the exchange doesn't have: symbol and date.
-    pub missing: Vec<(String, String)>,
-    /// Whether somebody asked to stop before the end.
-    pub is_stopped: bool,
-}
-
-/// One symbol's day.
-#[derive(Debug, Clone)]
-struct Job {
-    symbol: Arc<str>,
-    day: i64,
-    date: String,
-    target: Target,
-    /// The checksum that what is there was made of, where it is looked at again.
-    known: Option<String>,
-}
-
-enum Fetched {
-    Partition(Partition),
-    Unchanged,
-    Missing,
-}
-
-struct Fetcher {
-    settings: DownloadSettings,
-    kind: Kind,
-    client: reqwest::Client,
-    rest: Rest,
-}
-
-/// Downloads every day that isn't there yet.
-///
-/// # Errors
-/// What can't be had, read or written; what is finished by then stays.
-pub async fn download(
-    store: &mut Store,
-    settings: &DownloadSettings,
-    telemetry: &Arc<Telemetry>,
-    interrupt: &Interrupt,
-    phase: &Phase,
-) -> Result<Outcome> {
-    let kind = store.manifest().kind;
-    let rest = Rest::new(&settings.rest_settings(), Arc::clone(telemetry))?;
-    if settings.source == Source::Rest {
-        rest.check_symbols(false).await?;
-    }
-    let fetcher = Fetcher {
-        settings: settings.clone(),
-        kind,
-        client: http_client(settings.ca.as_deref(), None)?,
-        rest,
-    };
-    let mut outcome = Outcome::default();
-    let mut jobs = Vec::new();
-    for symbol in &settings.symbols {
-        let days = (settings.from..settings.to).step_by(DAY_US as usize);
-        for day in days {
-            let date = date_of(day);
-            let there = store.has(symbol, &date);
-            if there.is_some() && !settings.is_refreshed {
-                outcome.n_there += 1;
-                phase.advance(1);
-                continue;
-            }
-            jobs.push(Job {
-                known: there.and_then(|partition| partition.origin.sha256.clone()),
-                target: store.target(symbol, &date),
-                symbol: Arc::clone(symbol),
-                day,
-                date,
-            });
-        }
-    }
-    if settings.source == Source::Dumps {
-        let begun: Vec<&Arc<str>> = settings
-            .symbols
-            .iter()
-            .filter(|symbol| store.manifest().partitions().any(|p| p.symbol == ***symbol))
-            .collect();
-        fetcher.check_dumps(&begun).await?;
-    }
-    let mut results = futures::stream::iter(jobs)
-        .take_while(|_| std::future::ready(!interrupt.is_asked()))
-        .map(|job| async {
-            let name = format!("{} of {}", job.symbol, job.date);
-            let (symbol, date) = (job.symbol.to_string(), job.date.clone());
-            let fetched = fetcher.fetch(job).await.with_context(|| name);
-            (symbol, date, fetched)
-        })
-        .buffer_unordered(settings.jobs.max(1));
-    let mut failure = None;
-    while let Some((symbol, date, fetched)) = results.next().await {
-        match fetched {
-            Ok(Fetched::Partition(partition)) => {
-                outcome.n_written += 1;
-                outcome.n_rows += partition.rows;
-                outcome.n_bytes += partition.bytes;
-                store.add(partition)?;
-            }
-            Ok(Fetched::Unchanged) => outcome.n_there += 1,
-            Ok(Fetched::Missing) => outcome.missing.push((symbol, date)),
-            Err(error) => {
-                failure = Some(error);
-                break;
-            }
-        }
-        phase.advance(1);
-    }
-    drop(results);
-    outcome.missing.sort();
-    outcome.is_stopped = interrupt.is_asked();
-    match failure {
-        Some(error) => {
-            store.save()?;
-            Err(error)
-        }
-        None => Ok(outcome),
-    }
-}
 
 /// Looks for the first day of each symbol: what was looked at, and what was found.
 pub async fn probe_source(
@@ -214,20 +49,6 @@ pub async fn probe_source(
     found
 }
 
-impl DownloadSettings {
-    fn rest_settings(&self) -> RestSettings {
-        RestSettings {
-            trades: self.rest_url.clone(),
-            data: self.rest_url.clone(),
-            symbols: self.symbols.clone(),
-            give_up_after: GIVE_UP_AFTER,
-            at_once: self.jobs,
-            weight_per_minute: WEIGHT,
-            ca: self.ca.clone(),
-        }
-    }
-}
-
 /// The address and the name of a day's dump.
 fn dump_url(settings: &DownloadSettings, kind: Kind, symbol: &str, date: &str) -> (String, String) {
     let (folder, middle) = match kind {
@@ -254,15 +75,10 @@ async fn get(client: &reqwest::Client, url: &str) -> Result<Option<reqwest::Resp
     }
 }
 
-/// REST that doesn't answer for so long is away.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(120);
-/// Weight of REST requests in a minute.
-const WEIGHT: u32 = 4_000;
-
 impl Fetcher {
     /// Makes sure that there are dumps of each symbol that nothing is known of: at the first day, or
     /// at the last.
-    async fn check_dumps(&self, known: &[&Arc<str>]) -> Result<()> {
+    pub(super) async fn check_dumps(&self, known: &[&Arc<str>]) -> Result<()> {
         let (first, last) = (self.settings.from, self.settings.to - DAY_US);
         let mut missing = Vec::new();
         for symbol in &self.settings.symbols {
@@ -292,38 +108,7 @@ impl Fetcher {
         Ok(())
     }
 
-    async fn fetch(&self, job: Job) -> Result<Fetched> {
-        match self.settings.source {
-            Source::Dumps => self.by_dump(job).await,
-            Source::Rest => self.by_rest(job).await,
-        }
-    }
-
-    async fn by_rest(&self, job: Job) -> Result<Fetched> {
-        let Kind::Klines(interval) = self.kind else {
-            bail!("REST has candles only; trades come from the dumps");
-        };
-        let candles = self
-            .rest
-            .day_of_klines(&job.symbol, interval, job.day)
-            .await?;
-        if candles.is_empty() {
-            return Ok(Fetched::Missing);
-        }
-        let origin = Origin {
-            uri: format!(
-                "{}/api/v3/klines",
-                self.settings.rest_url.trim_end_matches('/')
-            ),
-            sha256: None,
-        };
-        let write = move || job.target.write(Rows::Candles(candles), origin);
-        Ok(Fetched::Partition(
-            tokio::task::spawn_blocking(write).await??,
-        ))
-    }
-
-    async fn by_dump(&self, job: Job) -> Result<Fetched> {
+    pub(super) async fn by_dump(&self, job: Job) -> Result<Fetched> {
         let (url, name) = dump_url(&self.settings, self.kind, &job.symbol, &job.date);
         let mut attempt = 0;
         loop {

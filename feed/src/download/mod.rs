@@ -5,11 +5,15 @@
 //! that is done is not done again.
 
 mod convert;
+mod days;
 mod dumps;
 mod manifest;
+mod settings;
 mod store;
 
 pub use convert::convert;
-pub use dumps::{DownloadSettings, Outcome, Source, download, probe_source};
+pub use days::{Outcome, download};
+pub use dumps::probe_source;
 pub use manifest::{Kind, Manifest, Origin, Partition};
+pub use settings::{DownloadSettings, Source};
 pub use store::Store;

@@ -270,6 +270,15 @@ fn dumps_become_partitions_once_and_the_manifest_names_them() {
         (&third["written"], &third["rows"]),
         (&2.into(), &300.into())
     );
+    // So is one that isn't as large as it was written.
+    let cut_off = folder
+        .path()
+        .join("symbol=AAAUSDT/date=2024-01-01/trades.parquet");
+    let whole = fs::read(&cut_off).unwrap();
+    fs::write(&cut_off, &whole[..whole.len() / 2]).unwrap();
+    let fourth = report(&mut download(&fake, out, "AAAUSDT,BBBUSDT", 3));
+    assert_eq!(fourth["written"], 1);
+    assert!(fs::read(&cut_off).unwrap() == whole);
     // The trainer's reader takes the folder as it is.
     let replayed = report(
         feed()

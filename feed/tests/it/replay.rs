@@ -9,7 +9,9 @@ use std::time::Duration;
 use test_stack::KafkaRecord;
 use test_stack::program::{Running, done, refused, said, until};
 
-use crate::support::{data, feed, kafka, real_trades, stopped};
+use crate::support::{
+    assert_positions_in_same_transaction, data, feed, ids, kafka, real_trades, stopped,
+};
 
 fn replay(files: &[&Path]) -> Command {
     let mut command = feed();
@@ -212,6 +214,42 @@ fn a_replay_that_was_killed_goes_on_and_a_second_one_writes_nothing() {
     assert_eq!(report["trades"], 0);
     done(run("cut-off.", "max").arg("--again"));
     assert_eq!(kafka.records("cut-off.raw-trades").unwrap().len(), 240_000);
+    for prefix in ["uncut.", "cut-off."] {
+        assert_positions_in_same_transaction(&kafka, prefix, "raw-trades");
+    }
+}
+
+/// Whoever begins the same replay once more goes on where the first one was, which ends.
+#[test]
+fn a_second_replay_of_the_same_takes_the_first_ones_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("TWICEUSDT.csv");
+    fs::write(&path, dump(5_000, 1, false)).unwrap();
+    let kafka = kafka();
+    let run = |speed: &str| {
+        let mut command = feed();
+        command
+            .arg("replay")
+            .arg(&path)
+            .args(["--speed", speed, "--quiet", "--output", "json"])
+            .args(["--brokers", &kafka.brokers(), "--topic-prefix", "twice."])
+            .args(["--linger-ms", "1"]);
+        command
+    };
+    let ids_there = || {
+        let records = kafka.records("twice.raw-trades");
+        ids(&records.unwrap_or_default())
+            .remove("TWICEUSDT")
+            .unwrap_or_default()
+    };
+    // At this speed it would take an hour.
+    let first = Running::start(&mut run("x20"));
+    until("the first one writes", || !ids_there().is_empty());
+    let output = done(&mut run("max"));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["already_there"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(first.ended(), Some(1), "two write at once");
+    assert_eq!(ids_there(), (1..=5_000).collect::<Vec<_>>());
 }
 
 /// Trades that wait for the next one are not kept back, and what isn't complete isn't seen.

@@ -35,6 +35,30 @@ pub(crate) fn ids(records: &[KafkaRecord]) -> BTreeMap<String, Vec<u64>> {
     ids
 }
 
+/// Checks that every transaction that wrote into `topic` said in `feed-positions`, too, where its symbols stand: by the
+/// broker's own log of transactions. A second transaction for that would be lost with whoever dies before it.
+pub(crate) fn assert_positions_in_same_transaction(kafka: &KafkaServer, prefix: &str, topic: &str) {
+    /// Behind its version, its producer's id and epoch, and its timeout.
+    const STATUS: usize = 2 + 8 + 2 + 4;
+    const PREPARED_TO_COMMIT: u8 = 2;
+    let wrote_to = |value: &[u8], topic: &str| {
+        let name = format!("{prefix}{topic}");
+        value
+            .windows(name.len())
+            .any(|part| part == name.as_bytes())
+    };
+    let log = kafka.records("__transaction_state").unwrap();
+    let mut n_found = 0;
+    for KafkaRecord { value, .. } in &log {
+        if value.get(STATUS) == Some(&PREPARED_TO_COMMIT) && wrote_to(value, topic) {
+            let value_text = String::from_utf8_lossy(value);
+            assert!(wrote_to(value, "feed-positions"), "{value_text}");
+            n_found += 1;
+        }
+    }
+    assert!(n_found > 0, "no transaction wrote into {prefix}{topic}");
+}
+
 pub(crate) fn gaps(records: &[KafkaRecord]) -> Vec<WireGap> {
     records
         .iter()

@@ -1,4 +1,6 @@
-use history::{HistoryError, ReadOptions, SymbolTrades, for_each_trade, read_trades};
+use history::{
+    HistoryError, ReadOptions, SymbolTrades, for_each_trade, read_trades, symbols_in_order,
+};
 use market::Side;
 use std::ops::ControlFlow;
 
@@ -246,6 +248,42 @@ fn keeps_to_the_time_range_and_reads_labels() {
             .to_string()
             .contains("no column `lable`; did you mean `label`?")
     );
+}
+
+#[test]
+fn a_look_at_symbols_and_times_tells_whether_rows_follow_each_other() {
+    let folder = Folder::new();
+    let header = "symbol,timestamp,side,price,amount\n";
+    let look = |rows: &str, options: &ReadOptions| {
+        folder.put("all.csv", format!("{header}{rows}"));
+        symbols_in_order(&folder.objects("all.csv")[0], options).unwrap()
+    };
+    let all = ReadOptions::default();
+    let found = Some(vec!["A".to_owned(), "B".to_owned()]);
+    let in_order = "B,1000000000000,buy,1,1\nA,1000000000000,buy,1,1\nB,1000000000003,buy,1,1\n";
+    assert_eq!(look(in_order, &all), found);
+    // Whatever else a row holds.
+    assert_eq!(look(&in_order.replace("buy,1,1", "?,x,-1"), &all), found);
+    let apart = "B,1000000000003,buy,1,1\nA,1000000000000,buy,1,1\n";
+    assert_eq!(look(apart, &all), None);
+    for wrong in [
+        "B,x,buy,1,1\n",
+        ",1000000000004,buy,1,1\n",
+        "B,1000000000004\n",
+    ] {
+        assert_eq!(look(&format!("{in_order}{wrong}"), &all), None, "{wrong}");
+    }
+    // What nobody asked for doesn't count.
+    let one = ReadOptions {
+        symbols: vec!["A".to_owned()],
+        ..ReadOptions::default()
+    };
+    assert_eq!(look(apart, &one), Some(vec!["A".to_owned()]));
+    let late = ReadOptions {
+        from: Some(1_000_000_000_002_000),
+        ..ReadOptions::default()
+    };
+    assert_eq!(look(apart, &late), Some(vec!["B".to_owned()]));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use test_stack::program::{LONG, Running, done, until};
 use super::Step::{Text, Trades, Wait};
 use super::{check, command};
 use crate::fake::{FIRST_ID, FakeBinance, SYMBOLS};
-use crate::support::{assert_whole, feed, ids, kafka};
+use crate::support::{assert_positions_in_same_transaction, assert_whole, feed, ids, kafka};
 
 #[test]
 fn a_feed_that_was_killed_goes_on_where_the_topic_ends() {
@@ -26,6 +26,25 @@ fn a_feed_that_was_killed_goes_on_where_the_topic_ends() {
     let gaps = check(&exchange, &kafka, "killed.", FIRST_ID);
     assert_eq!(gaps, []);
     running.stop();
+}
+
+#[test]
+fn what_is_written_and_where_its_symbols_stand_are_one_transaction() {
+    let kafka = kafka();
+    let lost = [1_012, 1_100];
+    let scripts = vec![vec![
+        Trades(0..10),
+        Trades(20..40),
+        Trades(300..600),
+        Wait(LONG),
+    ]];
+    let exchange = FakeBinance::start(scripts).lose(lost);
+    let running = Running::start(&mut command(&exchange, &kafka.brokers(), "as-one."));
+    check(&exchange, &kafka, "as-one.", FIRST_ID);
+    running.stop();
+    for topic in ["raw-trades", "gaps"] {
+        assert_positions_in_same_transaction(&kafka, "as-one.", topic);
+    }
 }
 
 /// The broker is away for half a minute while the market goes on.
