@@ -128,7 +128,7 @@ impl<'a> Section<'a> {
                 out.push(
                     Some(&node.origin),
                     path.clone(),
-                    format!("is {}, not a table", other.type_name()),
+                    format!("is {}, but must be a table", other.type_name()),
                 );
                 &[]
             }
@@ -201,7 +201,7 @@ impl<'a> Section<'a> {
         if converted.is_none() {
             self.report(
                 key,
-                format!("is {}, not {expected}", node.value.type_name()),
+                format!("is {}, but must be {expected}", node.value.type_name()),
                 out,
             );
         }
@@ -269,7 +269,7 @@ impl<'a> Section<'a> {
                 other => out.push(
                     Some(&item.origin),
                     self.path_of(key),
-                    format!("holds {}, not a string", other.type_name()),
+                    format!("holds {}, but must hold strings", other.type_name()),
                 ),
             }
         }
@@ -354,7 +354,11 @@ impl<'a> Section<'a> {
 
     /// A duration such as `"90s"`, `"1h"`, `"500ms"`, in microseconds.
     pub(super) fn duration_us(&mut self, key: &'static str, out: &mut Violations) -> Option<i64> {
-        let text = self.string(key, out)?;
+        let wanted = "a duration such as \"10s\"";
+        let text = self.read(key, wanted, out, |value| match value {
+            Value::String(text) => Some(text.clone()),
+            _ => None,
+        })?;
         let duration = parse_duration_us(&text);
         if duration.is_none() {
             self.report(key, format!("is `{text}`; write a duration such as \"500ms\", \"10s\", \"5m\", \"1h\" or \"1d\""), out);

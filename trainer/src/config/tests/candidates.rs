@@ -276,8 +276,12 @@ fn what_drift_limits_are_asked_for_is_checked() {
         ("drift.run_length=1", "10 to 1000000 windows"),
         ("drift.windows=[5]", "holds 5; allowed: 100 to 10000000"),
         ("drift.windows=[500, 200]", "ascending"),
-        ("drift.windows=500", "not an array of integers"),
+        ("drift.windows=500", "must be an array of integers"),
         ("drift.silence=soon", "write a duration"),
+        (
+            "drift.silence=5",
+            "is an integer, but must be a duration such as",
+        ),
         ("drift.run_lenght=3", "did you mean `run_length`"),
     ] {
         refused(&text, &[wrong], &["drift.", part]);
