@@ -165,5 +165,7 @@ fn a_subscription_that_is_never_confirmed_is_left_in_spite_of_pings() {
     let (gaps, _) = play("ignored.", &exchange, |command| {
         command.args(["--silence", "5s"]);
     });
-    assert_eq!((gaps, exchange.n_connections()), (Vec::new(), 2));
+    assert_eq!(gaps, []);
+    // The second one may be silent, too, before all is in Kafka.
+    assert!(exchange.n_connections() >= 2);
 }
