@@ -151,6 +151,34 @@ mod tests {
     use crate::random::Random;
 
     #[test]
+    fn far_from_the_origin_and_in_many_columns_too() {
+        let mut random = Random::new(2, 1);
+        for (dims, offset, scale) in [
+            (5, 1e6, 1.0),
+            (5, -1e12, 1e3),
+            (32, 0.0, 1.0),
+            (33, 1e5, 0.1),
+        ] {
+            let mut row = || -> Vec<f64> {
+                let first = random.uniform();
+                let column = |_| offset + scale * (first + random.uniform() * 0.2);
+                (0..dims).map(column).collect()
+            };
+            let rows: Vec<f64> = (0..400).flat_map(|_| row()).collect();
+            let tree = KdTree::turned(rows.clone(), dims);
+            for _ in 0..200 {
+                let row = row();
+                let distance = |r: &[f64]| r.iter().zip(&row).map(|(a, b)| (a - b) * (a - b)).sum();
+                let nearest = rows
+                    .chunks(dims)
+                    .map(distance)
+                    .fold(f64::INFINITY, f64::min);
+                assert_eq!(tree.nearest(&row).0, nearest);
+            }
+        }
+    }
+
+    #[test]
     fn nearest_rows_are_those_of_comparing_all() {
         let mut random = Random::new(1, 1);
         for (n, dims) in [(1, 1), (5, 2), (300, 1), (1_000, 4), (700, 13), (64, 3)] {
