@@ -15,7 +15,7 @@ use super::leaderboard::{self, Leader};
 use super::logged::add_metrics;
 use super::run::{load_experiment, set_threads};
 use crate::cli::{EvaluateArgs, ExperimentArgs};
-use crate::config::{self, DataKind, ExperimentFile, Register};
+use crate::config::{self, ExperimentFile, Register};
 use crate::exit::{CommandResult, Environment, ExitStatus};
 use crate::interrupt::Interrupt;
 use crate::output::{self, Render};
@@ -208,7 +208,8 @@ fn of_location(args: &EvaluateArgs, registered: &Registered) -> anyhow::Result<E
 fn check_engine(file: &ExperimentFile, engine: &serde_json::Value) -> anyhow::Result<()> {
     let experiment = &file.experiment;
     let ours = serde_json::to_value(experiment.features.config)?;
-    if experiment.data.kind != DataKind::Features && !engine.is_null() && *engine != ours {
+    // A table that doesn't say how its features were computed is taken at its columns' names.
+    if !ours.is_null() && !engine.is_null() && *engine != ours {
         bail!(
             "the model's features were computed with {engine}, those of `{}` would be with {ours}",
             file.path.display()
