@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
@@ -147,6 +148,8 @@ pub struct SnapshotWriter {
     jobs: Option<SyncSender<Job>>,
     thread: Option<JoinHandle<()>>,
     telemetry: Arc<Telemetry>,
+    /// It was said that the thread is gone.
+    said: AtomicBool,
 }
 
 impl SnapshotWriter {
@@ -160,6 +163,17 @@ impl SnapshotWriter {
             jobs: Some(jobs),
             thread: Some(thread),
             telemetry,
+            said: AtomicBool::new(false),
+        }
+    }
+
+    /// Nothing will be written any more: a restart is going to read everything again.
+    fn is_gone(&self) {
+        self.telemetry.snapshot("failed");
+        if !self.said.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "the thread that writes snapshots has panicked: none are written until a restart"
+            );
         }
     }
 
@@ -169,9 +183,14 @@ impl SnapshotWriter {
         let Some(jobs) = &self.jobs else { return false };
         match jobs.try_send(job) {
             Ok(()) => true,
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+            Err(TrySendError::Full(_)) => {
                 self.telemetry.snapshot("skipped");
                 false
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                self.is_gone();
+                // There is no use in asking again before the next one is due.
+                true
             }
         }
     }
@@ -182,7 +201,7 @@ impl SnapshotWriter {
         if let Some(jobs) = &self.jobs
             && jobs.send(job).is_err()
         {
-            self.telemetry.snapshot("skipped");
+            self.is_gone();
         }
     }
 }
@@ -194,7 +213,7 @@ impl Drop for SnapshotWriter {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the thread that writes snapshots has panicked");
+            self.is_gone();
         }
     }
 }
