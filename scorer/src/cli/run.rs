@@ -284,7 +284,7 @@ fn registered(config: &Config) -> anyhow::Result<Registered> {
 /// reason to end: whoever is asked to start again would run into the same one.
 ///
 /// # Errors
-/// The registry refuses to answer, whoever is promoted.
+/// The registry refuses to tell what the alias names.
 async fn wait_for(
     registered: &Registered,
     name: &str,
@@ -299,14 +299,17 @@ async fn wait_for(
     let mut said = String::new();
     loop {
         telemetry.beat();
-        let error = match registered.load_alias(name, alias).await.and_then(&put) {
-            Err(error) => error,
-            features => return features,
+        let (error, is_there) = match registered.version_of(name, alias).await {
+            Err(error @ LoadError::Registry(_)) if !error.is_passing() => return Err(error),
+            Err(error) => (error, false),
+            Ok(version) => match registered.load(name, &version).await.and_then(&put) {
+                Err(error) => {
+                    let is_passing = error.is_passing();
+                    (error, !is_passing)
+                }
+                features => return features,
+            },
         };
-        let is_there = !error.is_passing() && !matches!(error, LoadError::NoAlias { .. });
-        if is_there && matches!(error, LoadError::Registry(_)) {
-            return Err(error);
-        }
         let reason = causes(&error);
         if reason != said {
             current.failed(None, &reason);
@@ -317,7 +320,7 @@ async fn wait_for(
                         model = name,
                         alias,
                         reason,
-                        "a model can't be used; waiting for another one"
+                        "a model can't be used, or not with the `[features]` of the configuration; waiting for another one"
                     );
                 }
                 false => tracing::warn!(model = name, alias, reason, "waiting for a model"),

@@ -223,12 +223,21 @@ impl Registered {
     /// # Errors
     /// There is no such alias, and all that [`load`](Self::load) refuses.
     pub async fn load_alias(&self, name: &str, alias: &str) -> Result<Loaded, LoadError> {
+        let version = self.version_of(name, alias).await?;
+        self.load(name, &version).await
+    }
+
+    /// The version that an alias names.
+    ///
+    /// # Errors
+    /// There is no such alias, or the registry does not tell.
+    pub async fn version_of(&self, name: &str, alias: &str) -> Result<String, LoadError> {
         let version = self.client.find_by_alias(name, alias).await?;
         let version = version.ok_or_else(|| LoadError::NoAlias {
             name: name.to_owned(),
             alias: alias.to_owned(),
         })?;
-        self.load(name, &version.version).await
+        Ok(version.version)
     }
 
     /// Loads a version.
