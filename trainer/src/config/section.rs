@@ -251,7 +251,7 @@ impl<'a> Section<'a> {
             other => {
                 self.report(
                     key,
-                    format!("is {}, not an array of strings", other.type_name()),
+                    format!("is {}, but must be an array of strings", other.type_name()),
                     out,
                 );
                 return None;
@@ -311,7 +311,11 @@ impl<'a> Section<'a> {
         let node = self.take(key)?;
         let Value::Array(items) = &node.value else {
             let found = node.value.type_name();
-            self.report(key, format!("is {found}, not an array of integers"), out);
+            self.report(
+                key,
+                format!("is {found}, but must be an array of integers"),
+                out,
+            );
             return None;
         };
         let mut integers = Vec::with_capacity(items.len());
